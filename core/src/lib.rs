@@ -1,0 +1,27 @@
+//! What quorate's consensus protocols share; pure.
+mod entry;
+mod founding;
+mod log;
+mod machine;
+mod membership;
+mod protocol;
+pub mod quorum;
+mod settings;
+mod snapshot;
+mod types;
+mod write;
+
+pub use entry::{Entry, EntryKind, Proposal};
+pub use founding::FoundingRecord;
+pub use log::Log;
+pub use machine::{At, Snapshottable, StateMachine};
+pub use membership::Membership;
+pub use protocol::{
+    Effects, Input, Pledge, Protocol, ProtocolEffect, ReadId, Role, Standing, Timer,
+};
+pub use settings::{Settings, SettingsError};
+pub use snapshot::{SnapshotId, SnapshotMessage, SnapshotMeta};
+pub use types::{
+    Ballot, Digest, Incarnation, Index, LogId, LogTime, NodeId, Now, RequestId, SessionId, WriteSeq,
+};
+pub use write::{Identity, PledgeBytes, Recovered, RecoveredLog, Run, Write};

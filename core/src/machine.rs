@@ -1,0 +1,133 @@
+//! What a user writes: a deterministic state machine, and how a snapshot of it is taken.
+
+use std::io;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::types::{Index, LogTime};
+
+/// Where in the log a command or query is executed. The same on every replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At {
+    /// The index of the entry which is being applied; for a query, of the last applied entry.
+    pub index: Index,
+    /// Log time. Use this instead of a clock: it is the same on every replica, never goes back,
+    /// and a leader change or an outage makes it stand still rather than jump.
+    pub time: LogTime,
+    /// A number that differs from entry to entry and is the same on every replica: a seed for
+    /// commands that need randomness.
+    pub seed: u64,
+}
+
+/// A deterministic state machine: the same commands in the same order give the same state and
+/// the same responses, on every replica and in every process.
+///
+/// That rules out, inside [`apply`](StateMachine::apply): clocks (use [`At::time`]), random
+/// numbers (use [`At::seed`]), iteration over a `HashMap`, reading files or the environment.
+///
+/// A type that is `Clone` and plain serde data is [`Snapshottable`] already; `apply` and `query`
+/// are then all there is to write:
+///
+/// ```
+/// use quorate_core::{At, StateMachine};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Default, Clone, Serialize, Deserialize)]
+/// struct Counter { value: i64 }
+///
+/// impl StateMachine for Counter {
+///     type Command = i64;
+///     type Response = i64;
+///     type Query = ();
+///     type Answer = i64;
+///     fn apply(&mut self, _: &At, add: i64) -> i64 { self.value += add; self.value }
+///     fn query(&self, _: &At, (): ()) -> i64 { self.value }
+/// }
+/// ```
+pub trait StateMachine: Snapshottable {
+    /// What clients ask to be done. Travels through the log.
+    type Command: Serialize + DeserializeOwned + Send + 'static;
+    /// What they are answered. Kept in the session table until the client acknowledges it.
+    type Response: Serialize + DeserializeOwned + Send + 'static;
+    /// A question that changes nothing. Does not go through the log.
+    type Query: Serialize + DeserializeOwned + Send + 'static;
+    /// What a question is answered.
+    type Answer: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Executes one command. Called exactly once for each committed entry, in log order. A panic
+    /// stops the replica with an error that names the index, and every other replica with it:
+    /// answer errors as responses instead.
+    fn apply(&mut self, at: &At, command: Self::Command) -> Self::Response;
+
+    /// Answers one question from the current state.
+    fn query(&self, at: &At, query: Self::Query) -> Self::Answer;
+
+    /// The earliest moment of log time at which this machine wants [`expire`] to be called though
+    /// nobody sends a command; `None` if there is none. Asked after every batch of entries, so
+    /// it should be cheap.
+    ///
+    /// [`expire`]: StateMachine::expire
+    fn deadline(&self) -> Option<LogTime> {
+        None
+    }
+
+    /// Log time has reached [`deadline`](StateMachine::deadline): drop what has expired at
+    /// `at.time`. A machine which sets deadlines should do the same at the start of `apply`.
+    fn expire(&mut self, at: &At) {
+        let _ = at;
+    }
+}
+
+/// A state of which a consistent view can be taken, written out while the original goes on
+/// changing, and read back.
+///
+/// Implemented for every type that is `Clone` and serde data: the view is then a clone, and the
+/// bytes are postcard. The clone happens between two commands, so it should take milliseconds at
+/// most: with large state use a persistent map (as the `kv` example does), or implement this
+/// trait by hand.
+pub trait Snapshottable: Sized + Send + 'static {
+    /// A consistent, immutable copy of the state as of one moment. Cheap to take.
+    type View: Send + 'static;
+
+    /// Takes the view.
+    fn view(&self) -> Self::View;
+
+    /// Writes everything that [`restore`](Snapshottable::restore) needs. Runs on a thread of its
+    /// own while commands go on being applied.
+    ///
+    /// # Errors
+    /// Those of `out`, passed on; the snapshot is then abandoned and tried again later.
+    fn write(view: &Self::View, out: &mut dyn io::Write) -> io::Result<()>;
+
+    /// Rebuilds the state from what [`write`](Snapshottable::write) wrote.
+    ///
+    /// # Errors
+    /// If the bytes are not what `write` wrote; the replica then stops with this error and
+    /// touches nothing.
+    fn restore(input: &mut dyn io::Read) -> io::Result<Self>;
+}
+
+impl<T: Clone + Serialize + DeserializeOwned + Send + 'static> Snapshottable for T {
+    type View = T;
+
+    fn view(&self) -> T {
+        self.clone()
+    }
+
+    fn write(view: &T, out: &mut dyn io::Write) -> io::Result<()> {
+        postcard::to_io(view, out).map(|_| ()).map_err(io::Error::other)
+    }
+
+    fn restore(input: &mut dyn io::Read) -> io::Result<T> {
+        let mut bytes = Vec::new();
+        input.read_to_end(&mut bytes)?;
+        let (state, rest) = postcard::take_from_bytes(&bytes)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        if rest.is_empty() {
+            Ok(state)
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "bytes after the end of the state"))
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The joint between a consensus protocol and everything around it.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::ops::Range;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::entry::{Entry, Proposal};
+use crate::log::Log;
+use crate::settings::Settings;
+use crate::snapshot::SnapshotMeta;
+use crate::types::{Ballot, Index, NodeId, Now, RequestId};
+use crate::write::PledgeBytes;
+
+/// One consensus protocol: a pure, deterministic state machine that moves log positions.
+///
+/// It sees one [`Input`] at a time, changes the [`Log`] through the log's few methods, and says
+/// what should happen through [`Effects`]. It never blocks, never decodes a payload, never
+/// touches a file, and never panics on what a peer sent. All of its state can be cloned, compared
+/// and hashed, so that a model checker can hold it.
+///
+/// # Durability
+///
+/// A protocol does not order writes. It changes the log and its own [`pledge`](Protocol::pledge);
+/// the [`Replica`](crate::Replica) turns all that changed in a step into one atomic write. What
+/// may only be said once that write is on disk is handed to [`Effects::after_save`]. What needs no
+/// write of its own is handed to [`Effects::send`]; should the pledge under which it is said be
+/// unsaved, it waits for that all the same. Once a write is saved, the protocol gets
+/// [`Input::Saved`], and [`Log::durable`] says how far the log has come.
+pub trait Protocol: Clone + Eq + Hash + Debug + Send + 'static {
+    /// The name in data directories and handshakes: data of one protocol is not opened under
+    /// another.
+    const NAME: &'static str;
+
+    /// What replicas say to each other: one enum, one variant for each message of the paper.
+    type Message: Clone + Eq + Hash + Debug + Serialize + DeserializeOwned + Send + 'static;
+
+    /// What a replica has sworn and may never forget.
+    type Pledge: Pledge;
+
+    /// The protocol as it stands after a start of the process: a follower of nobody.
+    ///
+    /// `pledge` is what was saved last, `None` on a disk that never saw a write.
+    fn recover(
+        me: NodeId,
+        settings: &Settings,
+        pledge: Option<Self::Pledge>,
+        log: &mut Log,
+        out: &mut Effects<Self::Message>,
+    ) -> Self;
+
+    /// Takes one input.
+    fn step(
+        &mut self,
+        now: Now,
+        input: Input<Self::Message>,
+        log: &mut Log,
+        out: &mut Effects<Self::Message>,
+    );
+
+    /// Called when the inputs at hand are used up, after one or more steps: the moment to send
+    /// what several of them gave rise to as one message.
+    fn flush(&mut self, now: Now, log: &mut Log, out: &mut Effects<Self::Message>);
+
+    /// What this replica has sworn as of now.
+    fn pledge(&self) -> Self::Pledge;
+
+    /// Who leads, as far as this replica knows.
+    fn standing(&self) -> Standing;
+
+    /// True of votes and acknowledgements: messages that count only if they come from the
+    /// incarnation which the receiver's membership lists.
+    fn vouches(message: &Self::Message) -> bool;
+}
+
+/// What a protocol has sworn, of fixed size.
+pub trait Pledge: Copy + Eq + Hash + Debug + Send + 'static {
+    /// The bytes to keep on disk. Golden: a change of layout needs a new storage format version.
+    fn to_bytes(&self) -> PledgeBytes;
+
+    /// The pledge kept as these bytes; `None` if they are not one.
+    fn from_bytes(bytes: &PledgeBytes) -> Option<Self>;
+
+    /// The promise proper: two pledges with the same promise differ only in what merely rides
+    /// along. A change of promise is kept in two places before it is spoken of.
+    fn promise(&self) -> Self;
+}
+
+/// What a protocol is told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Input<M> {
+    /// A message arrived. Votes and acknowledgements from a foreign incarnation never get here.
+    Message {
+        /// Who sent it: a member.
+        from: NodeId,
+        /// What it says.
+        message: M,
+    },
+    /// Append this to the log. Only given to a replica whose [`Standing::serving`] is true.
+    Propose(Proposal),
+    /// Find an index which covers everything acknowledged before now, and answer with
+    /// [`Effects::read_ready`] or [`Effects::read_lost`]. Only given to a replica whose
+    /// [`Standing::serving`] is true.
+    Read(ReadId),
+    /// Writes were saved: [`Log::durable`] and what is sworn have come further.
+    Saved,
+    /// A timer set by [`Effects::set_timer`] ran out.
+    Timeout(Timer),
+    /// The answer to [`Effects::read_entries`]: old entries as they stood in the log when they
+    /// were read from disk. Empty if they could not be had.
+    EntriesRead {
+        /// For which peer they were asked.
+        to: NodeId,
+        /// Contiguous entries; not necessarily all that were asked for.
+        entries: Vec<Entry>,
+    },
+    /// The answer to [`Effects::fetch_snapshot`]: the snapshot is on this disk, verified, and may
+    /// be installed with [`Log::rebase`].
+    SnapshotFetched {
+        /// From whom it was offered.
+        from: NodeId,
+        /// The snapshot.
+        snapshot: SnapshotMeta,
+    },
+    /// The process is about to stop: let somebody else lead.
+    HandOver,
+}
+
+/// Timers of a replica. Setting one that is running replaces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Timer {
+    /// No word from a leader: time to replace it.
+    Election,
+    /// A leader's: show that it is alive, send again what seems lost.
+    Heartbeat,
+    /// A leader's: is a quorum still in contact?
+    Quorum,
+    /// The replica's own: requests that have waited too long.
+    Requests,
+    /// The replica's own: founding messages are sent again.
+    Founding,
+    /// The replica's own: a snapshot chunk seems lost.
+    Fetch,
+    /// The replica's own: the state machine's deadline has come.
+    Deadline,
+}
+
+/// Names a linearizable read: who asked, and the number it gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ReadId {
+    /// The node where the read was asked for.
+    pub origin: NodeId,
+    /// The number which that node gave it.
+    pub request: RequestId,
+}
+
+/// What a replica currently is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// Orders the log: Raft's leader, VSR's primary.
+    Leader,
+    /// Follows a leader, or waits for one: Raft's follower, VSR's backup.
+    Follower,
+    /// Tries to change the leader: Raft's (pre-)candidate, a VSR replica in a view change.
+    Candidate,
+}
+
+/// Who leads, as far as this replica knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Standing {
+    /// What this replica is.
+    pub role: Role,
+    /// The ballot it is in.
+    pub ballot: Ballot,
+    /// That ballot's leader, if known.
+    pub leader: Option<NodeId>,
+    /// True if this replica is the leader and takes proposals and reads.
+    pub serving: bool,
+}
+
+/// What a protocol wants to happen, in this order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Effects<M> {
+    pub(crate) list: Vec<ProtocolEffect<M>>,
+}
+
+/// One thing that a protocol wants to happen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ProtocolEffect<M> {
+    /// See [`Effects::send`].
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: M,
+    },
+    /// See [`Effects::after_save`].
+    AfterSave {
+        /// To whom; the replica itself is allowed.
+        to: NodeId,
+        /// What.
+        message: M,
+    },
+    /// See [`Effects::set_timer`].
+    SetTimer(Timer, Range<Duration>),
+    /// See [`Effects::read_entries`].
+    ReadEntries {
+        /// The peer for which they are needed.
+        to: NodeId,
+        /// The first of them.
+        from: Index,
+        /// How much of them, by [`Entry::size_bytes`]; at least one entry.
+        max_bytes: usize,
+    },
+    /// See [`Effects::read_ready`].
+    ReadReady(ReadId, Index),
+    /// See [`Effects::read_lost`].
+    ReadLost(ReadId),
+    /// See [`Effects::fetch_snapshot`].
+    FetchSnapshot {
+        /// Who has it.
+        from: NodeId,
+        /// Which.
+        snapshot: SnapshotMeta,
+    },
+}
+
+impl<M> Default for Effects<M> {
+    fn default() -> Self {
+        Effects { list: Vec::new() }
+    }
+}
+
+impl<M> Effects<M> {
+    /// Sends a message that vouches for nothing which this step changed on disk: a leader's
+    /// AppendEntries or Prepare, a heartbeat and the answer to one.
+    pub fn send(&mut self, to: NodeId, message: M) {
+        self.list.push(ProtocolEffect::Send { to, message });
+    }
+
+    /// Sends a message once everything that this replica has appended and sworn up to and
+    /// including this step is on disk: votes, acknowledgements. A message to the replica itself
+    /// comes back as an [`Input::Message`]: so a vote for oneself counts like any other, when it
+    /// is durable.
+    pub fn after_save(&mut self, to: NodeId, message: M) {
+        self.list.push(ProtocolEffect::AfterSave { to, message });
+    }
+
+    /// Sets a timer to a duration which the shell draws from `range`.
+    pub fn set_timer(&mut self, timer: Timer, range: Range<Duration>) {
+        self.list.push(ProtocolEffect::SetTimer(timer, range));
+    }
+
+    /// Asks for entries that [`Log::entries`] no longer has in memory. Answered by
+    /// [`Input::EntriesRead`], possibly after they were cut off or compacted: check them.
+    pub fn read_entries(&mut self, to: NodeId, from: Index, max_bytes: usize) {
+        self.list.push(ProtocolEffect::ReadEntries { to, from, max_bytes });
+    }
+
+    /// A read asked for by [`Input::Read`] may be served by any state that includes `index`.
+    pub fn read_ready(&mut self, read: ReadId, index: Index) {
+        self.list.push(ProtocolEffect::ReadReady(read, index));
+    }
+
+    /// A read asked for by [`Input::Read`] cannot be confirmed by this replica any more.
+    pub fn read_lost(&mut self, read: ReadId) {
+        self.list.push(ProtocolEffect::ReadLost(read));
+    }
+
+    /// Fetches a snapshot which covers more than this replica's log has committed. Answered by
+    /// [`Input::SnapshotFetched`] when it is on disk. Asking again for the one being fetched is
+    /// harmless; asking for another one replaces it.
+    pub fn fetch_snapshot(&mut self, from: NodeId, snapshot: SnapshotMeta) {
+        self.list.push(ProtocolEffect::FetchSnapshot { from, snapshot });
+    }
+
+    /// What was asked for so far, in order. For tests and shells of a protocol of one's own.
+    pub fn drain(&mut self) -> impl Iterator<Item = ProtocolEffect<M>> + '_ {
+        self.list.drain(..)
+    }
+}

@@ -1,0 +1,129 @@
+//! What can be tuned, with units and defaults.
+
+use std::ops::Range;
+use std::time::Duration;
+
+/// Times and limits of a replica. Members of a cluster may differ in them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// How often a leader shows that it is alive. Default: 40 ms.
+    pub heartbeat: Duration,
+    /// How long a follower waits for a word from a leader before it tries to replace it: drawn
+    /// anew each time from this range, whose start is also how long a follower that has heard
+    /// from a leader refuses to vote against it. At least five heartbeats. Default: 200–400 ms.
+    pub election: Range<Duration>,
+    /// How long a request may wait for its outcome before it is answered "unknown", or "not
+    /// proposed" if it surely was not. Default: 5 s.
+    pub request_timeout: Duration,
+    /// The largest command, in bytes. Default: 4 MiB.
+    pub max_command_bytes: usize,
+    /// How many bytes of entries one message to a peer carries; at least one entry is sent.
+    /// Default: 1 MiB.
+    pub append_bytes: usize,
+    /// How many bytes of entries may be on their way to one peer, unacknowledged.
+    /// Default: 8 MiB.
+    pub window_bytes: usize,
+    /// How many bytes of entries a leader takes that are not committed yet. Beyond that,
+    /// proposals are refused as busy. Default: 64 MiB.
+    pub uncommitted_bytes: usize,
+    /// How many bytes of entries are handed to the applier before it answers. Default: 4 MiB.
+    pub apply_bytes: usize,
+    /// How many bytes of durable and applied entries are kept in memory for slow peers.
+    /// Default: 32 MiB.
+    pub log_cache_bytes: usize,
+    /// How many bytes of applied entries make a new snapshot worth its cost. Default: 256 MiB.
+    pub snapshot_bytes: u64,
+    /// How many applied entries make a new snapshot worth its cost. Default: 500,000.
+    pub snapshot_entries: u64,
+    /// How many sessions the cluster keeps; opening one more evicts the one that was used least
+    /// recently. Travels with the entry that registers a session, so all replicas evict the
+    /// same. Default: 10,000.
+    pub max_sessions: u32,
+    /// How many requests of one session may be outstanding. Travels with the entry that registers
+    /// it. Default: 256.
+    pub session_window: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            heartbeat: Duration::from_millis(40),
+            election: Duration::from_millis(200)..Duration::from_millis(400),
+            request_timeout: Duration::from_secs(5),
+            max_command_bytes: 4 << 20,
+            append_bytes: 1 << 20,
+            window_bytes: 8 << 20,
+            uncommitted_bytes: 64 << 20,
+            apply_bytes: 4 << 20,
+            log_cache_bytes: 32 << 20,
+            snapshot_bytes: 256 << 20,
+            snapshot_entries: 500_000,
+            max_sessions: 10_000,
+            session_window: 256,
+        }
+    }
+}
+
+/// Settings which cannot work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// A follower would replace leaders that are alive.
+    #[error(
+        "election timeouts must start at five heartbeats or more, and the range must not be empty"
+    )]
+    Election,
+    /// A limit of zero.
+    #[error("{0} must be greater than zero")]
+    Zero(&'static str),
+    /// A command that fits would not fit anywhere else.
+    #[error("uncommitted_bytes must be at least max_command_bytes")]
+    Uncommitted,
+}
+
+impl Settings {
+    /// Checks that the settings can work together.
+    ///
+    /// # Errors
+    /// Names the setting to change.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        if self.election.is_empty() || self.election.start < self.heartbeat * 5 {
+            return Err(SettingsError::Election);
+        }
+        let positive = [
+            (self.heartbeat.is_zero(), "heartbeat"),
+            (self.request_timeout.is_zero(), "request_timeout"),
+            (self.max_command_bytes == 0, "max_command_bytes"),
+            (self.append_bytes == 0, "append_bytes"),
+            (self.window_bytes == 0, "window_bytes"),
+            (self.apply_bytes == 0, "apply_bytes"),
+            (self.snapshot_bytes == 0, "snapshot_bytes"),
+            (self.snapshot_entries == 0, "snapshot_entries"),
+            (self.max_sessions == 0, "max_sessions"),
+            (self.session_window == 0, "session_window"),
+        ];
+        if let Some((_, name)) = positive.iter().find(|(zero, _)| *zero) {
+            return Err(SettingsError::Zero(name));
+        }
+        if self.uncommitted_bytes < self.max_command_bytes {
+            return Err(SettingsError::Uncommitted);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_nonsense_is_named() {
+        assert_eq!(Settings::default().validate(), Ok(()));
+        let hasty = Settings { heartbeat: Duration::from_millis(41), ..Settings::default() };
+        assert_eq!(hasty.validate(), Err(SettingsError::Election));
+        let zero = Settings { window_bytes: 0, ..Settings::default() };
+        assert_eq!(zero.validate(), Err(SettingsError::Zero("window_bytes")));
+        let small = Settings { uncommitted_bytes: 1, ..Settings::default() };
+        assert_eq!(small.validate(), Err(SettingsError::Uncommitted));
+    }
+}

@@ -1,0 +1,97 @@
+//! What a replica asks its disk to keep, and what the disk gives back after a restart.
+
+use crate::entry::Entry;
+use crate::founding::FoundingRecord;
+use crate::membership::Membership;
+use crate::snapshot::SnapshotMeta;
+use crate::types::{Ballot, Digest, Incarnation, Index, LogId, NodeId};
+
+/// A protocol's [`Pledge`](crate::Protocol::Pledge) as bytes of fixed size. The storage does not
+/// look inside.
+pub type PledgeBytes = [u8; 64];
+
+/// Cut off everything after `previous`, then append `entries`. One step of a write.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Run {
+    /// The entry after which the log goes on. Either the log holds it, or the write's snapshot
+    /// pointer names it and the log starts anew behind that snapshot.
+    pub previous: LogId,
+    /// The digest of that entry.
+    pub previous_digest: Digest,
+    /// What follows: contiguous from `previous.index + 1`; may be empty.
+    pub entries: Vec<Entry>,
+}
+
+/// One atomic write: after a crash all of it is there or nothing of it.
+///
+/// Writes are saved in the order in which they were asked for, never another; several may share
+/// one sync. A write that changes nothing (no runs, same pledge and snapshot pointer) writes
+/// nothing, and is complete when the write before it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Write {
+    /// Changes to the log, in this order.
+    pub runs: Vec<Run>,
+    /// What the protocol has sworn, as of this write.
+    pub pledge: PledgeBytes,
+    /// True if the pledge differs from the write before in a promise proper (a term, a vote, a
+    /// view), which must survive even the loss of the whole log: the storage keeps a second copy
+    /// of it elsewhere before it calls the write complete.
+    pub promise: bool,
+    /// The newest snapshot as of this write: the authority on which snapshot counts.
+    pub snapshot: Option<SnapshotMeta>,
+    /// How far the founding of the cluster has come, if that changes with this write.
+    pub founding: Option<FoundingRecord>,
+}
+
+/// Whose data a directory holds. Fixed when the directory is created.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The node.
+    pub node: NodeId,
+    /// The name that the operator gave to the cluster.
+    pub cluster: String,
+    /// The protocol's [`NAME`](crate::Protocol::NAME).
+    pub protocol: String,
+    /// Drawn at random when the directory was created.
+    pub incarnation: Incarnation,
+}
+
+/// What a data directory says after a restart, verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Whose data this is.
+    pub identity: Identity,
+    /// How many times a process has opened the directory, this one included. Durable.
+    pub start: u64,
+    /// How far the founding of the cluster had come.
+    pub founding: FoundingRecord,
+    /// What the protocol had sworn; `None` in a directory which never saw a write.
+    pub pledge: Option<PledgeBytes>,
+    /// The newest snapshot, present and verified.
+    pub snapshot: Option<SnapshotMeta>,
+    /// The log.
+    pub log: RecoveredLog,
+}
+
+/// The log as found on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveredLog {
+    /// What stands before the first entry: `LogId::ZERO`, or the last entry that was compacted
+    /// away. Never above the snapshot's `last`.
+    pub base: LogId,
+    /// The digest of that entry.
+    pub base_digest: Digest,
+    /// For each stretch of entries with the same ballot: the index of the first, and the ballot.
+    /// Contiguous and ascending; the first stretch begins at `base.index + 1`.
+    pub ballots: Vec<(Index, Ballot)>,
+    /// The membership in force at the end of the log if an entry of the log set it: its entry's
+    /// index and the membership; otherwise the snapshot's or the founding's is in force.
+    pub memberships: Vec<(Index, Membership)>,
+    /// The last entries, as many as the storage chose to keep in memory; contiguous up to the
+    /// log's end. Earlier ones are read on demand.
+    pub tail: Vec<Entry>,
+    /// The last entry's name; `base` if there is none.
+    pub last: LogId,
+    /// The last entry's digest.
+    pub last_digest: Digest,
+}
