@@ -14,3 +14,13 @@ pub struct FoundingRecord {
     /// True once every member has confirmed that it recorded that same list.
     pub formed: bool,
 }
+
+/// What members tell each other until the cluster is formed, and what a formed member answers to
+/// one that is not.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FoundingMessage {
+    /// How far the sender has come, durably.
+    pub record: FoundingRecord,
+    /// True if the sender wants to be told the receiver's.
+    pub asks: bool,
+}

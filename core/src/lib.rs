@@ -4,6 +4,7 @@ mod founding;
 mod log;
 mod machine;
 mod membership;
+mod message;
 mod protocol;
 pub mod quorum;
 mod settings;
@@ -12,10 +13,11 @@ mod types;
 mod write;
 
 pub use entry::{Entry, EntryKind, Proposal};
-pub use founding::FoundingRecord;
-pub use log::Log;
+pub use founding::{FoundingMessage, FoundingRecord};
+pub use log::{Log, Rejected};
 pub use machine::{At, Snapshottable, StateMachine};
 pub use membership::Membership;
+pub use message::{Envelope, Forward, PeerMessage, Refusal};
 pub use protocol::{
     Effects, Input, Pledge, Protocol, ProtocolEffect, ReadId, Role, Standing, Timer,
 };

@@ -1,4 +1,501 @@
-//! The one log.
-/// placeholder
+//! The one log: what a replica holds, how much of it is durable, committed and applied.
+//!
+//! ```text
+//!   compacted │ base │ cold: on disk only │ cached: in memory … last
+//!             └──────┴── ≤ applied ≤ committed ──┴─ uncommitted ──┘
+//!                              durable: anywhere between base and last
+//! ```
+
+mod durability;
+mod error;
+
+use std::collections::VecDeque;
+
+use crate::entry::{Entry, EntryKind, Proposal};
+use crate::membership::Membership;
+use crate::snapshot::SnapshotMeta;
+use crate::types::{Ballot, Digest, Index, LogId, LogTime, WriteSeq};
+use crate::write::{RecoveredLog, Run};
+use durability::Durability;
+pub use error::Rejected;
+
+/// The log of one replica, whichever protocol orders it.
+///
+/// It holds positions and handles of payloads; the bytes of old entries are on disk only and
+/// come back through [`Effects::read_entries`](crate::Effects::read_entries). Protocols change it
+/// through [`append`](Log::append), [`splice`](Log::splice), [`commit`](Log::commit) and
+/// [`rebase`](Log::rebase), where its invariants are kept for all of them:
+///
+/// - nothing at or below `committed` is changed or cut off;
+/// - indexes are contiguous, ballots and timestamps never decrease, and every entry names the
+///   digest of the one before it;
+/// - applied ≤ committed ≤ last;
+/// - `durable` counts only writes that are complete and were not cut off since.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Log {}
+pub struct Log {
+    base: LogId,
+    base_digest: Digest,
+    snapshot: Option<SnapshotMeta>,
+    /// The memberships in force from the given indexes on, ascending; never empty.
+    memberships: Vec<(Index, Membership)>,
+    /// The first index of each stretch of entries with the same ballot, ascending.
+    ballots: Vec<(Index, Ballot)>,
+    /// The last entries, contiguous up to `last`.
+    cache: VecDeque<Entry>,
+    cache_bytes: usize,
+    last: LogId,
+    last_digest: Digest,
+    last_time: LogTime,
+    committed: Index,
+    applied: Index,
+    uncommitted_bytes: usize,
+    durability: Durability,
+}
+
+impl Log {
+    /// The empty log of a cluster which these members founded.
+    #[must_use]
+    pub fn founded_by(members: Membership) -> Log {
+        let digest = members.digest();
+        let empty =
+            RecoveredLog { base_digest: digest, last_digest: digest, ..RecoveredLog::default() };
+        Log::recover(members, None, empty)
+    }
+
+    /// The log as found on disk, beside the newest snapshot. What the snapshot covers is known
+    /// to be committed; of the rest the protocol finds out.
+    ///
+    /// # Panics
+    /// If the storage broke its word: gaps, or a log which ends before the snapshot.
+    #[must_use]
+    pub fn recover(
+        founders: Membership,
+        snapshot: Option<SnapshotMeta>,
+        found: RecoveredLog,
+    ) -> Log {
+        let members = snapshot.as_ref().map_or(founders, |meta| meta.membership.clone());
+        let covered = snapshot.as_ref().map_or(found.base, |meta| meta.last);
+        assert!(found.base.index <= covered.index, "the log starts behind the snapshot");
+        assert!(covered.index <= found.last.index, "the log ends before the snapshot");
+        let mut memberships = vec![(found.base.index, members)];
+        memberships.extend(found.memberships);
+        let snapshot_time = snapshot.as_ref().map_or(LogTime(0), |meta| meta.time);
+        let last_time = found.tail.last().map_or(snapshot_time, |entry| entry.time);
+        let uncommitted = found.tail.iter().filter(|entry| entry.index() > covered.index);
+        Log {
+            base: found.base,
+            base_digest: found.base_digest,
+            snapshot,
+            memberships,
+            ballots: found.ballots,
+            uncommitted_bytes: uncommitted.map(Entry::size_bytes).sum(),
+            cache_bytes: found.tail.iter().map(Entry::size_bytes).sum(),
+            cache: found.tail.into(),
+            last: found.last,
+            last_digest: found.last_digest,
+            last_time,
+            committed: covered.index,
+            applied: covered.index,
+            durability: Durability::all_durable_through(found.last.index),
+        }
+    }
+
+    /// What stands before the first entry of the log: `LogId::ZERO`, or the last entry that was
+    /// compacted away.
+    #[must_use]
+    pub fn base(&self) -> LogId {
+        self.base
+    }
+
+    /// The last entry, or the base of an empty log.
+    #[must_use]
+    pub fn last(&self) -> LogId {
+        self.last
+    }
+
+    /// The timestamp of the last entry. The next one's must not be earlier.
+    #[must_use]
+    pub fn last_time(&self) -> LogTime {
+        self.last_time
+    }
+
+    /// The last index known to be committed.
+    #[must_use]
+    pub fn committed(&self) -> Index {
+        self.committed
+    }
+
+    /// The last index that the state machine has executed.
+    #[must_use]
+    pub fn applied(&self) -> Index {
+        self.applied
+    }
+
+    /// The last index up to which this log, as it stands, is on this disk. A replica may
+    /// acknowledge no more than this.
+    #[must_use]
+    pub fn durable(&self) -> Index {
+        self.durability.durable()
+    }
+
+    /// The newest snapshot of this replica.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<&SnapshotMeta> {
+        self.snapshot.as_ref()
+    }
+
+    /// The members according to the log as held, committed or not.
+    #[must_use]
+    pub fn membership(&self) -> &Membership {
+        let newest = self.memberships.last();
+        &newest.expect("a log always has a membership").1
+    }
+
+    /// The members as of `index`.
+    #[must_use]
+    pub fn membership_at(&self, index: Index) -> &Membership {
+        let newer = self.memberships.partition_point(|(since, _)| *since <= index);
+        &self.memberships[newer.saturating_sub(1)].1
+    }
+
+    /// The ballot of the entry at `index`, the base's included. `None` if the log does not
+    /// reach so far, in either direction.
+    #[must_use]
+    pub fn ballot_at(&self, index: Index) -> Option<Ballot> {
+        if index == self.base.index {
+            return Some(self.base.ballot);
+        }
+        if index < self.base.index || index > self.last.index {
+            return None;
+        }
+        let newer = self.ballots.partition_point(|(first, _)| *first <= index);
+        Some(self.ballots[newer - 1].1)
+    }
+
+    /// The name of the entry at `index`; see [`ballot_at`](Log::ballot_at).
+    #[must_use]
+    pub fn id_at(&self, index: Index) -> Option<LogId> {
+        self.ballot_at(index).map(|ballot| LogId::new(index, ballot))
+    }
+
+    /// The first index whose entry has this ballot or a later one; one past the end if none.
+    #[must_use]
+    pub fn first_with_ballot_from(&self, ballot: Ballot) -> Index {
+        let older = self.ballots.partition_point(|(_, b)| *b < ballot);
+        self.ballots.get(older).map_or(self.last.index.next(), |(first, _)| *first)
+    }
+
+    /// True if the log holds `id`, or held it before compaction: what was compacted was
+    /// committed, and a committed entry is the same everywhere.
+    #[must_use]
+    pub fn holds(&self, id: LogId) -> bool {
+        id.index < self.base.index || self.ballot_at(id.index) == Some(id.ballot)
+    }
+
+    /// Bytes of entries that are not known to be committed.
+    #[must_use]
+    pub fn uncommitted_bytes(&self) -> usize {
+        self.uncommitted_bytes
+    }
+
+    /// Entries from `from` on, from memory: as many as fit into `max_bytes`, at least one if
+    /// there is any. `None` if the first of them is on disk only, or compacted away (then
+    /// `from <= base().index`).
+    #[must_use]
+    pub fn entries(&self, from: Index, max_bytes: usize) -> Option<Vec<Entry>> {
+        let mut taken = 0;
+        let fits = |entry: &&Entry| {
+            let first = taken == 0;
+            taken += entry.size_bytes();
+            first || taken <= max_bytes
+        };
+        let start = self.cache_position(from)?;
+        Some(self.cache.range(start..).take_while(fits).cloned().collect())
+    }
+
+    /// The position of `index` in the cache, or the cache's end for the index behind the last.
+    fn cache_position(&self, index: Index) -> Option<usize> {
+        let first = self.last.index.0 + 1 - self.cache.len() as u64;
+        let position = usize::try_from(index.0.checked_sub(first)?).ok()?;
+        Some(position.min(self.cache.len()))
+    }
+
+    /// A leader's: adds one entry in its own ballot.
+    ///
+    /// # Panics
+    /// If `ballot` is older than the last entry's, or the timestamp earlier: a broken leader.
+    pub fn append(&mut self, ballot: Ballot, proposal: Proposal) -> LogId {
+        assert!(ballot >= self.last.ballot, "ballots never decrease along the log");
+        assert!(proposal.time >= self.last_time, "log time never goes back");
+        let membership = (proposal.kind == EntryKind::Membership).then(|| {
+            postcard::from_bytes(&proposal.payload).expect("a leader proposes what it encoded")
+        });
+        let id = LogId::new(self.last.index.next(), ballot);
+        self.push(Entry::new(id, self.last_digest, proposal), membership);
+        id
+    }
+
+    /// The entry with which a leader opens its ballot: nothing, or, in a log which holds nothing
+    /// yet, the membership that founded the cluster.
+    #[must_use]
+    pub fn opening(&self) -> Proposal {
+        if self.last == LogId::ZERO {
+            let founders = postcard::to_allocvec(self.membership()).expect("plain data encodes");
+            Proposal::new(EntryKind::Membership, self.last_time, founders.into())
+        } else {
+            Proposal::new(EntryKind::Noop, self.last_time, bytes::Bytes::new())
+        }
+    }
+
+    /// A follower's: makes the log hold `entries` behind `previous`. What it holds already stays
+    /// untouched, with everything behind it; only from a real conflict on is the old tail cut
+    /// off. Returns the last index which is now known to agree with the sender's log.
+    ///
+    /// # Errors
+    /// If the log does not hold `previous`, if the entries are not a well-formed stretch of a
+    /// log, or if they contradict what is committed here. The log is then unchanged.
+    pub fn splice(&mut self, previous: LogId, entries: Vec<Entry>) -> Result<Index, Rejected> {
+        if !self.holds(previous) {
+            return Err(Rejected::PreviousMissing);
+        }
+        let memberships = self.check_stretch(previous, &entries)?;
+        let agreed = Index(previous.index.0 + entries.len() as u64);
+        let is_known = |entry: &Entry| self.holds(entry.id);
+        let known = entries.iter().take_while(|entry| is_known(entry)).count();
+        let mut fresh = entries.into_iter().zip(memberships).skip(known).peekable();
+        if let Some((first, _)) = fresh.peek() {
+            if first.index() <= self.committed {
+                return Err(Rejected::ContradictsCommitted(first.id));
+            }
+            if self.digest_at(first.index().previous()).is_some_and(|d| d != first.parent) {
+                return Err(Rejected::ParentDiffers(first.id));
+            }
+            if first.index() <= self.last.index {
+                let keep = first.index().previous();
+                let keep = self.id_at(keep).expect("what precedes a conflict is held");
+                self.cut_after(keep, first.parent);
+            }
+        }
+        for (entry, membership) in fresh {
+            self.push(entry, membership);
+        }
+        Ok(agreed)
+    }
+
+    /// Checks that entries which came from outside follow one another; gives the memberships
+    /// which they contain.
+    fn check_stretch(
+        &self,
+        previous: LogId,
+        entries: &[Entry],
+    ) -> Result<Vec<Option<Membership>>, Rejected> {
+        let mut memberships = Vec::with_capacity(entries.len());
+        let mut before = previous;
+        let mut parent = None;
+        let mut time = LogTime(0);
+        for entry in entries {
+            let follows = entry.index() == before.index.next() && entry.ballot() >= before.ballot;
+            if !follows || entry.time < time {
+                return Err(Rejected::OutOfOrder(entry.id));
+            }
+            if parent.is_some_and(|digest| digest != entry.parent) {
+                return Err(Rejected::ParentDiffers(entry.id));
+            }
+            if !entry.payload_is_intact() {
+                return Err(Rejected::PayloadDamaged(entry.id));
+            }
+            memberships.push(match entry.kind {
+                EntryKind::Membership => {
+                    let members: Membership = postcard::from_bytes(&entry.payload)
+                        .map_err(|_| Rejected::Undecodable(entry.id))?;
+                    if members.is_empty() {
+                        return Err(Rejected::Undecodable(entry.id));
+                    }
+                    Some(members)
+                }
+                EntryKind::Noop | EntryKind::Command | EntryKind::Register | EntryKind::Time => {
+                    None
+                }
+            });
+            before = entry.id;
+            time = entry.time;
+            parent = Some(entry.digest());
+        }
+        Ok(memberships)
+    }
+
+    /// Everything up to and including `index` is committed. Going back is not possible: a lower
+    /// index than before changes nothing.
+    ///
+    /// # Panics
+    /// If the log does not reach `index`: the protocol must cap what it was told at what it has
+    /// verified.
+    pub fn commit(&mut self, index: Index) {
+        assert!(index <= self.last.index, "commit {index} is beyond the log's end {:?}", self.last);
+        while self.committed < index {
+            self.committed = self.committed.next();
+            if let Some(entry) = self.cached(self.committed) {
+                self.uncommitted_bytes -= entry.size_bytes();
+            }
+        }
+    }
+
+    /// Starts the log anew behind a snapshot that is on this disk, complete and verified, and
+    /// which covers more than is committed here.
+    ///
+    /// # Panics
+    /// If it covers less, or if the log holds the snapshot's last entry: then committing up to
+    /// it is all there is to do.
+    pub fn rebase(&mut self, snapshot: SnapshotMeta) {
+        assert!(snapshot.last.index > self.committed, "a snapshot of what is committed already");
+        assert!(!self.holds(snapshot.last), "a snapshot of what the log holds already");
+        let run =
+            Run { previous: snapshot.last, previous_digest: snapshot.digest, entries: Vec::new() };
+        self.durability.restart(run, self.committed);
+        self.base = snapshot.last;
+        self.base_digest = snapshot.digest;
+        self.memberships = vec![(snapshot.last.index, snapshot.membership.clone())];
+        self.ballots.clear();
+        self.cache.clear();
+        self.cache_bytes = 0;
+        self.uncommitted_bytes = 0;
+        self.last = snapshot.last;
+        self.last_digest = snapshot.digest;
+        self.last_time = snapshot.time;
+        self.committed = snapshot.last.index;
+        self.snapshot = Some(snapshot);
+    }
+
+    /// The digest of the entry at `index` if it can be told from memory.
+    fn digest_at(&self, index: Index) -> Option<Digest> {
+        if index == self.last.index {
+            return Some(self.last_digest);
+        }
+        if index == self.base.index {
+            return Some(self.base_digest);
+        }
+        self.cached(index).map(Entry::digest)
+    }
+
+    fn cached(&self, index: Index) -> Option<&Entry> {
+        self.cache.get(self.cache_position(index)?)
+    }
+
+    /// Cuts off what stands behind `keep`, whose digest is `digest`.
+    fn cut_after(&mut self, keep: LogId, digest: Digest) {
+        assert!(keep.index >= self.committed, "what is committed is never cut off");
+        while self.cache.back().is_some_and(|entry| entry.index() > keep.index) {
+            let entry = self.cache.pop_back().expect("there is a last one");
+            self.cache_bytes -= entry.size_bytes();
+            self.uncommitted_bytes -= entry.size_bytes();
+        }
+        self.ballots.retain(|(first, _)| *first <= keep.index);
+        self.memberships.retain(|(since, _)| *since <= keep.index);
+        self.last = keep;
+        self.last_digest = digest;
+        // The timestamp of an entry that is on disk only is not at hand. Nothing depends on it:
+        // a cut is always followed by the entry that caused it.
+        self.last_time = self.cache.back().map_or(LogTime(0), |entry| entry.time);
+        self.durability.cut_after(keep, digest);
+    }
+
+    fn push(&mut self, entry: Entry, membership: Option<Membership>) {
+        if self.ballots.last().is_none_or(|(_, ballot)| *ballot < entry.ballot()) {
+            self.ballots.push((entry.index(), entry.ballot()));
+        }
+        if let Some(membership) = membership {
+            self.memberships.push((entry.index(), membership));
+        }
+        self.durability.append(self.last, self.last_digest, &entry);
+        self.last = entry.id;
+        self.last_digest = entry.digest();
+        self.last_time = entry.time;
+        self.cache_bytes += entry.size_bytes();
+        self.uncommitted_bytes += entry.size_bytes();
+        self.cache.push_back(entry);
+    }
+}
+
+/// What the replica around a protocol does with the log. A protocol never calls these; they are
+/// public for tests of a protocol on its own.
+impl Log {
+    /// True if something was appended or cut off since the last write began.
+    #[must_use]
+    pub fn has_unsaved(&self) -> bool {
+        self.durability.has_unsaved()
+    }
+
+    /// Hands out what changed since the last write began, as the contents of write `seq`.
+    /// Sequences ascend.
+    pub fn begin_write(&mut self, seq: WriteSeq) -> Vec<Run> {
+        self.durability.begin_write(seq, self.last.index)
+    }
+
+    /// Write `seq`, and with it every earlier one, is on disk.
+    pub fn saved(&mut self, seq: WriteSeq) {
+        self.durability.saved(seq);
+    }
+
+    /// The state machine has executed everything up to `index`.
+    ///
+    /// # Panics
+    /// If that is less than before, or more than is committed.
+    pub fn set_applied(&mut self, index: Index) {
+        assert!(self.applied <= index, "what was applied stays applied");
+        assert!(index <= self.committed, "only what is committed is applied");
+        self.applied = index;
+    }
+
+    /// A snapshot of this replica's own is on disk.
+    ///
+    /// # Panics
+    /// If it is not newer than the one before, or covers what was not applied.
+    pub fn set_snapshot(&mut self, snapshot: SnapshotMeta) {
+        assert!(snapshot.last.index <= self.applied, "a snapshot of what was not applied");
+        let older = self.snapshot.as_ref().is_none_or(|old| old.last.index < snapshot.last.index);
+        assert!(older, "snapshots move forward");
+        self.snapshot = Some(snapshot);
+    }
+
+    /// Forgets what stands before `snapshot`, itself not necessarily the newest.
+    ///
+    /// # Panics
+    /// If it is newer than [`snapshot`](Log::snapshot).
+    pub fn compact(&mut self, snapshot: &SnapshotMeta) {
+        let newest = self.snapshot.as_ref().expect("only what a snapshot covers is compacted");
+        assert!(snapshot.last.index <= newest.last.index);
+        if snapshot.last.index <= self.base.index {
+            return;
+        }
+        let to = snapshot.last.index;
+        let first_ballot = self.ballot_at(to.next());
+        self.memberships = {
+            let mut kept = vec![(to, snapshot.membership.clone())];
+            kept.extend(self.memberships.drain(..).filter(|(since, _)| *since > to));
+            kept
+        };
+        self.ballots.retain(|(first, _)| *first > to.next());
+        if let Some(ballot) = first_ballot {
+            self.ballots.insert(0, (to.next(), ballot));
+        }
+        self.base = snapshot.last;
+        self.base_digest = snapshot.digest;
+        self.drop_cached_while(|entry, _| entry.index() <= to);
+    }
+
+    /// Keeps at most about `limit_bytes` of entries in memory which nobody here needs any more.
+    pub fn trim_cache(&mut self, limit_bytes: usize) {
+        let done = self.durable().min(self.applied);
+        self.drop_cached_while(|entry, bytes| bytes > limit_bytes && entry.index() <= done);
+    }
+
+    fn drop_cached_while(&mut self, mut condition: impl FnMut(&Entry, usize) -> bool) {
+        while self.cache.front().is_some_and(|entry| condition(entry, self.cache_bytes)) {
+            let entry = self.cache.pop_front().expect("there is a first one");
+            self.cache_bytes -= entry.size_bytes();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,28 @@
+//! Why entries from a peer were not taken.
+
+use crate::types::LogId;
+
+/// Entries from outside that do not fit. The sender's fault, or a sign of damage on the way: the
+/// message is ignored and counted, the log is unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejected {
+    /// The log does not hold the entry which they are to follow.
+    #[error("the entry before them is not held")]
+    PreviousMissing,
+    /// An index is skipped, or a ballot or timestamp goes back.
+    #[error("entry {0} is out of order")]
+    OutOfOrder(LogId),
+    /// The entry does not belong behind the one before it.
+    #[error("entry {0} names another parent")]
+    ParentDiffers(LogId),
+    /// The payload is not the one that was proposed.
+    #[error("the payload of entry {0} is damaged")]
+    PayloadDamaged(LogId),
+    /// The payload should be a membership and is not.
+    #[error("the payload of entry {0} cannot be decoded")]
+    Undecodable(LogId),
+    /// Something else is committed there. One of the two replicas is broken.
+    #[error("entry {0} contradicts what is committed")]
+    ContradictsCommitted(LogId),
+}

@@ -1,0 +1,231 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::types::{Incarnation, NodeId};
+
+fn members() -> Membership {
+    Membership::new((1..=3).map(|id| (NodeId(id), Incarnation(10 + id))))
+}
+
+fn command(text: &'static str) -> Proposal {
+    Proposal::new(EntryKind::Command, LogTime(0), Bytes::from_static(text.as_bytes()))
+}
+
+fn log_of(ballots: &[u64]) -> Log {
+    let mut log = Log::founded_by(members());
+    for ballot in ballots {
+        log.append(Ballot(*ballot), command("x"));
+    }
+    log
+}
+
+fn all(log: &Log) -> Vec<Entry> {
+    log.entries(log.base().index.next(), usize::MAX).unwrap()
+}
+
+fn save(log: &mut Log, seq: u64) {
+    log.begin_write(WriteSeq(seq));
+    log.saved(WriteSeq(seq));
+}
+
+#[test]
+fn an_entry_written_cut_off_and_written_again_is_durable_only_with_its_own_write() {
+    let mut log = log_of(&[1, 1]);
+    log.begin_write(WriteSeq(1));
+    let other = {
+        let mut other = log_of(&[1]);
+        other.append(Ballot(2), command("y"));
+        all(&other)
+    };
+    let again = {
+        let mut again = log_of(&[1]);
+        again.append(Ballot(3), command("z"));
+        all(&again)
+    };
+    log.splice(LogId::ZERO, other).unwrap();
+    log.begin_write(WriteSeq(2));
+    log.splice(LogId::ZERO, again).unwrap();
+    log.begin_write(WriteSeq(3));
+
+    log.saved(WriteSeq(1));
+    assert_eq!(log.durable(), Index(1));
+    log.saved(WriteSeq(2));
+    assert_eq!(log.durable(), Index(1));
+    log.saved(WriteSeq(3));
+    assert_eq!(log.durable(), Index(2));
+}
+
+#[test]
+fn a_stale_message_does_not_cut_what_follows_its_entries() {
+    let mut log = log_of(&[1, 1, 1, 1]);
+    let before = log.clone();
+    let stale = all(&log)[..2].to_vec();
+    assert_eq!(log.splice(LogId::ZERO, stale), Ok(Index(2)));
+    assert_eq!(log, before);
+}
+
+#[test]
+fn a_conflict_cuts_the_tail_and_asks_for_one_run_that_says_so() {
+    let mut log = log_of(&[1, 1, 1]);
+    save(&mut log, 1);
+    let mut other = log_of(&[1]);
+    other.append(Ballot(2), command("y"));
+    let fresh = all(&other)[1..].to_vec();
+    assert_eq!(log.splice(LogId::new(Index(1), Ballot(1)), fresh.clone()), Ok(Index(2)));
+    assert_eq!(all(&log), all(&other));
+    assert_eq!(log.durable(), Index(1));
+    let runs = log.begin_write(WriteSeq(2));
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].previous, LogId::new(Index(1), Ballot(1)));
+    assert_eq!(runs[0].previous_digest, all(&other)[0].digest());
+    assert_eq!(runs[0].entries, fresh);
+}
+
+#[test]
+fn what_is_committed_is_not_contradicted() {
+    let mut log = log_of(&[1, 1]);
+    log.commit(Index(2));
+    let mut other = log_of(&[1]);
+    let id = other.append(Ballot(2), command("y"));
+    let before = log.clone();
+    assert_eq!(log.splice(LogId::ZERO, all(&other)), Err(Rejected::ContradictsCommitted(id)));
+    assert_eq!(log, before);
+}
+
+#[test]
+fn malformed_stretches_change_nothing() {
+    let good = all(&log_of(&[1, 1, 2]));
+    let mut cases = Vec::new();
+    let mut gap = good.clone();
+    gap.remove(1);
+    cases.push(gap);
+    let mut back = good.clone();
+    back[2].id.ballot = Ballot(0);
+    cases.push(back);
+    let mut parent = good.clone();
+    parent[1].parent = Digest([9; 16]);
+    cases.push(parent);
+    let mut first_parent = good.clone();
+    first_parent[0].parent = Digest([9; 16]);
+    cases.push(first_parent);
+    let mut payload = good.clone();
+    payload[1].payload = Bytes::from_static(b"other");
+    cases.push(payload);
+    let mut kind = good.clone();
+    kind[2].kind = EntryKind::Membership;
+    cases.push(kind);
+    let mut time = good.clone();
+    time[0].time = LogTime(5);
+    cases.push(time);
+    for case in cases {
+        let mut log = Log::founded_by(members());
+        let before = log.clone();
+        assert!(log.splice(LogId::ZERO, case.clone()).is_err(), "{case:?}");
+        assert_eq!(log, before);
+    }
+    let mut log = Log::founded_by(members());
+    let far = LogId::new(Index(7), Ballot(1));
+    assert_eq!(log.splice(far, Vec::new()), Err(Rejected::PreviousMissing));
+}
+
+#[test]
+fn ballots_are_found_by_index_and_indexes_by_ballot() {
+    let log = log_of(&[1, 1, 3, 3, 4]);
+    let found: Vec<_> = (0..=6).map(|i| log.ballot_at(Index(i)).map(|b| b.0)).collect();
+    assert_eq!(found, [Some(0), Some(1), Some(1), Some(3), Some(3), Some(4), None]);
+    let firsts: Vec<_> = (0..=5).map(|b| log.first_with_ballot_from(Ballot(b)).0).collect();
+    assert_eq!(firsts, [1, 1, 3, 3, 5, 6]);
+}
+
+fn meta(log: &Log, index: u64) -> SnapshotMeta {
+    let entry = log.cached(Index(index)).unwrap();
+    SnapshotMeta {
+        last: entry.id,
+        digest: entry.digest(),
+        membership: members(),
+        time: entry.time,
+        size_bytes: 0,
+        content: Digest::ZERO,
+    }
+}
+
+#[test]
+fn compaction_keeps_ballots_digests_and_what_follows() {
+    let mut log = log_of(&[1, 1, 3, 3, 4]);
+    save(&mut log, 1);
+    log.commit(Index(4));
+    log.set_applied(Index(4));
+    let before = log.clone();
+    let meta = meta(&log, 3);
+    log.set_snapshot(meta.clone());
+    log.compact(&meta);
+    assert_eq!(log.base(), LogId::new(Index(3), Ballot(3)));
+    for index in 3..=5 {
+        assert_eq!(log.ballot_at(Index(index)), before.ballot_at(Index(index)));
+    }
+    assert_eq!(log.ballot_at(Index(2)), None);
+    assert!(log.holds(LogId::new(Index(2), Ballot(1))));
+    assert_eq!(log.entries(Index(3), 1 << 20), None);
+    assert_eq!(log.entries(Index(4), 1 << 20).unwrap(), all(&before)[3..]);
+    assert_eq!(log.entries(Index(6), 1 << 20).unwrap(), []);
+}
+
+#[test]
+fn a_rebased_log_is_durable_only_with_the_write_that_says_so() {
+    let leader = {
+        let mut leader = log_of(&[1, 2, 2, 2, 2]);
+        leader.commit(Index(5));
+        leader
+    };
+    let mut log = log_of(&[1, 1, 1]);
+    log.begin_write(WriteSeq(1));
+    let snapshot = meta(&leader, 4);
+    log.rebase(snapshot.clone());
+    log.begin_write(WriteSeq(2));
+    log.saved(WriteSeq(1));
+    assert_eq!(log.durable(), Index(0));
+    log.saved(WriteSeq(2));
+    assert_eq!(log.durable(), Index(4));
+    assert_eq!(log.last(), snapshot.last);
+    assert_eq!(log.splice(snapshot.last, all(&leader)[4..].to_vec()), Ok(Index(5)));
+    assert_eq!(log.digest_at(Index(5)), leader.digest_at(Index(5)));
+}
+
+#[test]
+fn the_cache_keeps_what_is_not_durable_or_not_applied() {
+    let mut log = log_of(&[1, 1, 1, 1]);
+    log.commit(Index(3));
+    log.set_applied(Index(3));
+    log.trim_cache(0);
+    assert_eq!(log.cache.len(), 4);
+    save(&mut log, 1);
+    log.trim_cache(0);
+    assert_eq!(log.cache.len(), 1);
+    assert_eq!(log.entries(Index(3), 1 << 20), None);
+    assert_eq!(log.entries(Index(4), 1 << 20).unwrap().len(), 1);
+    assert_eq!(log.uncommitted_bytes(), log.cache_bytes);
+}
+
+#[test]
+fn the_first_entry_of_a_log_is_the_membership_that_founded_it() {
+    let mut log = Log::founded_by(members());
+    let opening = log.opening();
+    assert_eq!(opening.kind, EntryKind::Membership);
+    log.append(Ballot(1), opening);
+    assert_eq!(log.opening().kind, EntryKind::Noop);
+    assert_eq!(log.membership(), &members());
+    let entries = all(&log);
+    let mut other = Log::founded_by(members());
+    other.splice(LogId::ZERO, entries).unwrap();
+    assert_eq!(other.membership_at(Index(1)), &members());
+}
+
+#[test]
+fn entries_are_handed_out_by_bytes_and_at_least_one() {
+    let log = log_of(&[1, 1, 1]);
+    let one = log.cached(Index(1)).unwrap().size_bytes();
+    assert_eq!(log.entries(Index(1), 0).unwrap().len(), 1);
+    assert_eq!(log.entries(Index(1), 2 * one).unwrap().len(), 2);
+    assert_eq!(log.entries(Index(1), 2 * one - 1).unwrap().len(), 1);
+    assert_eq!(log.entries(Index(2), 1 << 20).unwrap().len(), 2);
+}
