@@ -1,5 +1,7 @@
 //! What quorate's consensus protocols share; pure.
+mod command;
 mod entry;
+mod event;
 mod founding;
 mod log;
 mod machine;
@@ -12,7 +14,9 @@ mod snapshot;
 mod types;
 mod write;
 
+pub use command::{Command, InSession, Origin, Register};
 pub use entry::{Entry, EntryKind, Proposal};
+pub use event::{Applied, Effect, Event, Failure, Fatal, FetchNext, Generation, Reader};
 pub use founding::{FoundingMessage, FoundingRecord};
 pub use log::{Log, Rejected};
 pub use machine::{At, Snapshottable, StateMachine};

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::EntryKind;
 use crate::founding::FoundingMessage;
-use crate::protocol::ReadId;
 use crate::snapshot::SnapshotMessage;
 use crate::types::{Ballot, Incarnation, Index, NodeId, RequestId};
 
@@ -41,25 +40,28 @@ pub enum PeerMessage<M> {
 /// Every request names the ballot in which the sender believes the receiver to lead, and is taken
 /// in that ballot or not at all. So once an entry of a later ballot is committed, a request which
 /// was not applied by then is known never to be.
+///
+/// Requests may be sent again: an attempt is taken at most once, because its leader remembers the
+/// attempts that are still outstanding, for as long as it leads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Forward {
     /// Put this into the log. There is no positive answer: the sender sees its request committed.
     Propose {
         /// The ballot in which the receiver is to lead.
         ballot: Ballot,
-        /// The request's name at the sender. The sender names its requests in ascending order.
-        request: RequestId,
+        /// Names this attempt at the sender; ascending.
+        attempt: RequestId,
+        /// The oldest attempt in this ballot whose outcome the sender does not know.
+        oldest: RequestId,
         /// What the payload is: a command or the registration of a session.
         kind: EntryKind,
-        /// The entry's payload, which names sender and request.
+        /// The entry's payload, which names the sender and its request.
         payload: Bytes,
     },
-    /// The request was not put into the log, and never will be in this ballot.
+    /// This attempt was not put into the log and never will be.
     Refused {
-        /// The ballot which the request named.
-        ballot: Ballot,
-        /// The request.
-        request: RequestId,
+        /// The attempt.
+        attempt: RequestId,
         /// Why.
         reason: Refusal,
     },
@@ -68,29 +70,22 @@ pub enum Forward {
         /// The ballot in which the receiver is to lead.
         ballot: Ballot,
         /// The read.
-        read: ReadId,
+        request: RequestId,
     },
     /// Such an index.
     ReadReady {
         /// The read.
-        read: ReadId,
+        request: RequestId,
         /// Any state that includes this index may answer it.
         index: Index,
     },
-    /// The read could not be confirmed: ask again, or somebody else.
-    ReadLost {
-        /// The ballot which the read named.
-        ballot: Ballot,
-        /// The read.
-        read: ReadId,
-    },
 }
 
-/// Why a leader did not take a request.
+/// Why the leader of a ballot did not take a request in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Refusal {
-    /// It does not lead, or not in this ballot, or is about to hand over.
-    NotLeader,
-    /// Too much is uncommitted already.
+    /// It is handing over to somebody else.
+    HandingOver,
+    /// Too much is uncommitted already, or the disk is full.
     Busy,
 }

@@ -31,10 +31,9 @@ pub struct Settings {
     /// How many bytes of durable and applied entries are kept in memory for slow peers.
     /// Default: 32 MiB.
     pub log_cache_bytes: usize,
-    /// How many bytes of applied entries make a new snapshot worth its cost. Default: 256 MiB.
+    /// How many bytes of applied entries make a new snapshot worth its cost, unless the last
+    /// snapshot was larger: then as many bytes as that. Default: 32 MiB.
     pub snapshot_bytes: u64,
-    /// How many applied entries make a new snapshot worth its cost. Default: 500,000.
-    pub snapshot_entries: u64,
     /// How many sessions the cluster keeps; opening one more evicts the one that was used least
     /// recently. Travels with the entry that registers a session, so all replicas evict the
     /// same. Default: 10,000.
@@ -56,8 +55,7 @@ impl Default for Settings {
             uncommitted_bytes: 64 << 20,
             apply_bytes: 4 << 20,
             log_cache_bytes: 32 << 20,
-            snapshot_bytes: 256 << 20,
-            snapshot_entries: 500_000,
+            snapshot_bytes: 32 << 20,
             max_sessions: 10_000,
             session_window: 256,
         }
@@ -98,7 +96,6 @@ impl Settings {
             (self.window_bytes == 0, "window_bytes"),
             (self.apply_bytes == 0, "apply_bytes"),
             (self.snapshot_bytes == 0, "snapshot_bytes"),
-            (self.snapshot_entries == 0, "snapshot_entries"),
             (self.max_sessions == 0, "max_sessions"),
             (self.session_window == 0, "session_window"),
         ];
