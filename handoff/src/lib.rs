@@ -1,1 +1,59 @@
-//! quorate-handoff
+//! What the threads of a replica share.
+//!
+//! A replica runs a few threads: the loop, which owns the protocol and the sockets, the storage
+//! thread, the apply thread, and helpers; and its users call in from threads and runtimes of their
+//! own. Nothing passes between them but through the four structures of this crate:
+//!
+//! - a [`queue`] bounded in bytes, whose consumer takes all that has gathered: group commit;
+//! - a [`slot`] for the one answer to one request;
+//! - a [`watermark`] that only rises: what is durable, what is applied;
+//! - a [`Shutdown`] signal, and the wait until every thread has obeyed it.
+//!
+//! Each can be waited for asleep, and awaited on any async runtime; none depends on one. Nothing
+//! that hands something over blocks, but for a lock that is held for a few instructions; wakers
+//! run, and what they wake may run, after its release.
+//!
+//! ```no_run
+//! use std::collections::VecDeque;
+//! use quorate_handoff::{queue, slot, watermark};
+//!
+//! let (writes, queued) = queue(64 << 20);
+//! let (advancer, durable) = watermark(0);
+//! let storage = std::thread::spawn(move || {
+//!     let mut group = VecDeque::new();
+//!     while queued.pop_all(&mut group).is_ok() {
+//!         // One write and one sync for the whole group, then:
+//!         advancer.advance(group.drain(..).max().unwrap_or(0));
+//!     }
+//! });
+//! writes.push(1, 4096)?;
+//! writes.push(2, 512)?;
+//! durable.wait(2)?;
+//! drop(writes);
+//! storage.join().expect("the storage thread does not panic");
+//!
+//! let (completion, waiter) = slot();
+//! std::thread::spawn(move || completion.complete("applied"));
+//! assert_eq!(waiter.wait()?, "applied");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The orderings of threads that the structures must survive are searched by [loom], run by
+//! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test -p quorate-handoff --release`.
+//!
+//! [loom]: https://docs.rs/loom
+
+mod queue;
+mod shutdown;
+mod slot;
+mod sync;
+mod wakers;
+mod watermark;
+
+#[cfg(all(test, not(loom)))]
+mod testing;
+
+pub use queue::{Closed, Consumer, PopError, Producer, PushError, queue};
+pub use shutdown::{Shutdown, ShutdownWait, StillRunning, Worker};
+pub use slot::{Completion, Dropped, Waiter, slot};
+pub use watermark::{Advancer, Halted, Reached, Watermark, watermark};
