@@ -1,1 +1,21 @@
-//! kv
+//! A replicated key-value server that speaks the Redis protocol, built on quorate.
+//!
+//! Reading order: [`resp`] takes requests apart; a connection turns them into [`Op`]s and groups
+//! these into [`Command`]s; the cluster puts commands into one order; [`Machine`] executes them.
+
+#![allow(missing_docs)]
+
+mod blob;
+mod glob;
+mod machine;
+mod op;
+pub mod resp;
+mod snapshot;
+mod store;
+
+pub use blob::Blob;
+pub use machine::{MAX_ANSWER_BYTES, MAX_RESPONSE_BYTES, MAX_VALUE_BYTES, Machine, parse_integer};
+pub use op::{
+    Command, Condition, Deadline, ExpireCondition, ExpireOrder, Expiry, Failure, KeyType, Op,
+    Query, Read, Reply, SetAnswer, Write,
+};
