@@ -1,0 +1,98 @@
+//! The disk as the storage sees it: one directory of flat files.
+//!
+//! This trait is the only way to the outside. Real files implement it ([`FileDisk`]), a map in
+//! memory implements it ([`MemDisk`]), and the simulator implements it with virtual time and with
+//! faults. It promises as little as a disk does: what was written is on the medium only after
+//! [`sync`](Disk::sync) of that file, and a created, renamed or removed name only after
+//! [`sync_dir`](Disk::sync_dir). Until then a crash may keep any subset of it, sector by sector.
+
+mod file;
+mod memory;
+
+use std::io;
+
+pub use file::FileDisk;
+pub use memory::MemDisk;
+
+/// What a name in the directory stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileInfo {
+    /// The name, without any directory.
+    pub name: String,
+    /// The length in bytes; 0 for what is not a regular file.
+    pub len: u64,
+    /// False for directories, symbolic links and whatever else is not a regular file.
+    pub is_regular: bool,
+}
+
+/// One directory of flat files. All methods take `&self`: a writer and readers share a disk
+/// between threads. A handle is cheap to clone by way of `Arc`.
+///
+/// Errors are those of the operating system. The storage treats a failed `write_at` or `sync` as
+/// fatal and never tries it again.
+pub trait Disk: Send + Sync + 'static {
+    /// Everything in the directory, in the order of the names.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    fn list(&self) -> io::Result<Vec<FileInfo>>;
+
+    /// Creates an empty file.
+    ///
+    /// # Errors
+    /// If the name exists (`AlreadyExists`), or as the operating system says.
+    fn create(&self, name: &str) -> io::Result<()>;
+
+    /// Fills `buffer` from the bytes at `offset`, stopping at the end of the file only. Returns
+    /// how many bytes there were.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at `offset`, growing the file if need be. Short and interrupted
+    /// writes are continued.
+    ///
+    /// # Errors
+    /// As the operating system says; any part of the bytes may have been written then.
+    fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Returns once everything written to the file is on the medium.
+    ///
+    /// # Errors
+    /// As the operating system says. What was written before may be lost then although it can
+    /// still be read: nothing but a restart from the medium helps.
+    fn sync(&self, name: &str) -> io::Result<()>;
+
+    /// Returns once all created, renamed and removed names are on the medium.
+    ///
+    /// # Errors
+    /// As for [`sync`](Disk::sync).
+    fn sync_dir(&self) -> io::Result<()>;
+
+    /// Gives a file another name, replacing what had that name, atomically.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes later reads of the file come from the medium and not from a cache, as far as
+    /// possible. The file was synced before.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn drop_cache(&self, name: &str) -> io::Result<()>;
+
+    /// Takes the directory for this process alone, until the disk is dropped. Taking it changes
+    /// nothing that is stored: the lock is on the directory itself or on a file of no meaning.
+    ///
+    /// # Errors
+    /// `WouldBlock` if another process has it.
+    fn lock(&self) -> io::Result<()>;
+}
