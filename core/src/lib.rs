@@ -1,4 +1,5 @@
 //! What quorate's consensus protocols share; pure.
+mod applier;
 mod command;
 mod entry;
 mod event;
@@ -9,11 +10,13 @@ mod membership;
 mod message;
 mod protocol;
 pub mod quorum;
+mod session;
 mod settings;
 mod snapshot;
 mod types;
 mod write;
 
+pub use applier::{Applier, ApplyError, Batch, Outcome, RestoreError, SnapshotView};
 pub use command::{Command, InSession, Origin, Register};
 pub use entry::{Entry, EntryKind, Proposal};
 pub use event::{Applied, Effect, Event, Failure, Fatal, FetchNext, Generation, Reader};
@@ -25,6 +28,7 @@ pub use message::{Envelope, Forward, PeerMessage, Refusal};
 pub use protocol::{
     Effects, Input, Pledge, Protocol, ProtocolEffect, ReadId, Role, Standing, Timer,
 };
+pub use session::{Sessions, Slot, Verdict};
 pub use settings::{Settings, SettingsError};
 pub use snapshot::{SnapshotId, SnapshotMessage, SnapshotMeta};
 pub use types::{
