@@ -211,6 +211,9 @@ pub enum Failure {
     /// Surely not proposed: too much is waiting already. Send again, later.
     #[error("not proposed: too many requests are waiting; try again later")]
     Busy,
+    /// Surely not proposed: the leader's disk is full. Make room there, then send again.
+    #[error("not proposed: the leader's disk is full; make room and try again")]
+    DiskFull,
     /// Surely not proposed: no leader was found in time. Send again, perhaps to another node.
     #[error("not proposed: no leader was found in time; try again")]
     NoLeader,
@@ -230,7 +233,7 @@ impl Failure {
     #[must_use]
     pub fn surely_not_proposed(self) -> bool {
         match self {
-            Failure::Busy | Failure::NoLeader | Failure::TooLarge => true,
+            Failure::Busy | Failure::DiskFull | Failure::NoLeader | Failure::TooLarge => true,
             Failure::Unknown => false,
         }
     }

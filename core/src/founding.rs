@@ -1,8 +1,25 @@
 //! How a cluster comes into being, and how a wiped disk is noticed.
+//!
+//! An empty directory must not vote: nobody can tell a new member from one that lost its disk
+//! and with it its promises. So before there is any consensus, the members agree once on who
+//! they are. Each draws a random *incarnation* for its disk. A member which has heard from all
+//! of them durably records the list of incarnations; it is *formed* when every member has
+//! confirmed to have recorded that same list, in the same round.
+//!
+//! - Once anybody is formed, every member has recorded the list. An empty disk that turns up
+//!   later under a listed name draws another incarnation, is told the list, and knows that it
+//!   is a replacement.
+//! - While nobody is formed, no data can be lost: a member whose recorded list is overtaken by a
+//!   new incarnation moves to the next round, durably, and with that takes back its confirmation
+//!   of all earlier ones.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::Fatal;
 use crate::membership::Membership;
+use crate::types::{Incarnation, NodeId};
 
 /// How far a member has come with the founding of its cluster. Durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,4 +40,265 @@ pub struct FoundingMessage {
     pub record: FoundingRecord,
     /// True if the sender wants to be told the receiver's.
     pub asks: bool,
+}
+
+/// A member on its way to being formed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Founding {
+    me: NodeId,
+    incarnation: Incarnation,
+    members: BTreeSet<NodeId>,
+    /// Where this member is; confirmed to others only once it is saved.
+    record: FoundingRecord,
+    saved: FoundingRecord,
+    heard: BTreeMap<NodeId, (Incarnation, FoundingRecord)>,
+}
+
+impl Founding {
+    pub(crate) fn new(
+        me: NodeId,
+        incarnation: Incarnation,
+        members: BTreeSet<NodeId>,
+        saved: FoundingRecord,
+    ) -> Founding {
+        let mut founding = Founding {
+            me,
+            incarnation,
+            members,
+            record: saved.clone(),
+            saved,
+            heard: BTreeMap::new(),
+        };
+        founding.proceed();
+        founding
+    }
+
+    /// What this member has durably recorded.
+    pub(crate) fn saved(&self) -> &FoundingRecord {
+        &self.saved
+    }
+
+    /// What should be saved next, if that differs from what was.
+    pub(crate) fn unsaved(&self) -> Option<&FoundingRecord> {
+        (self.record != self.saved).then_some(&self.record)
+    }
+
+    pub(crate) fn peers(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.members.iter().copied().filter(|id| *id != self.me)
+    }
+
+    pub(crate) fn on_saved(&mut self, record: FoundingRecord) {
+        self.saved = record;
+        self.proceed();
+    }
+
+    pub(crate) fn on_message(
+        &mut self,
+        from: NodeId,
+        incarnation: Incarnation,
+        record: FoundingRecord,
+    ) -> Result<(), Fatal> {
+        if !self.members.contains(&from) || from == self.me || self.record.formed {
+            return Ok(());
+        }
+        if let (true, Some(list)) = (record.formed, &record.list) {
+            return self.on_formed(list.clone(), record.round);
+        }
+        if record.round > self.record.round {
+            self.start_round(record.round);
+        }
+        let recorded = self.record.list.as_ref().and_then(|list| list.incarnation(from));
+        if recorded.is_some_and(|recorded| recorded != incarnation) {
+            self.start_round(self.record.round + 1);
+        }
+        self.heard.insert(from, (incarnation, record));
+        self.proceed();
+        Ok(())
+    }
+
+    /// Somebody is formed under `list`, so every member had recorded it.
+    fn on_formed(&mut self, list: Membership, round: u64) -> Result<(), Fatal> {
+        match list.incarnation(self.me) {
+            None => Err(Fatal::NotAMember { node: self.me }),
+            Some(expected) if expected != self.incarnation => {
+                Err(Fatal::WipedDisk { node: self.me, found: self.incarnation, expected })
+            }
+            Some(_) => {
+                self.record = FoundingRecord { round, list: Some(list), formed: true };
+                Ok(())
+            }
+        }
+    }
+
+    fn start_round(&mut self, round: u64) {
+        self.record = FoundingRecord { round, list: None, formed: false };
+    }
+
+    fn proceed(&mut self) {
+        if self.record.formed {
+            return;
+        }
+        if self.record.list.is_none() && self.peers().all(|id| self.heard.contains_key(&id)) {
+            let heard = self.heard.iter().map(|(id, (incarnation, _))| (*id, *incarnation));
+            let everybody = heard.chain([(self.me, self.incarnation)]);
+            self.record.list = Some(Membership::new(everybody));
+        }
+        if self.record == self.saved && self.everybody_confirmed() {
+            self.record.formed = true;
+        }
+    }
+
+    fn everybody_confirmed(&self) -> bool {
+        let Some(list) = &self.record.list else { return false };
+        self.peers().all(|id| {
+            self.heard.get(&id).is_some_and(|(incarnation, record)| {
+                list.incarnation(id) == Some(*incarnation)
+                    && record.round == self.record.round
+                    && record.list == self.record.list
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Cluster(BTreeMap<NodeId, Founding>);
+
+    impl Cluster {
+        fn new(n: u64) -> Cluster {
+            let members: BTreeSet<NodeId> = (1..=n).map(NodeId).collect();
+            let one = |id: NodeId| (id, empty_disk(id, 100 + id.0, &members));
+            Cluster(members.iter().copied().map(one).collect())
+        }
+
+        fn save(&mut self, id: u64) {
+            let founding = self.0.get_mut(&NodeId(id)).unwrap();
+            if let Some(record) = founding.unsaved().cloned() {
+                founding.on_saved(record);
+            }
+        }
+
+        fn tell(&mut self, from: u64, to: u64) -> Result<(), Fatal> {
+            let sender = &self.0[&NodeId(from)];
+            let (incarnation, record) = (sender.incarnation, sender.saved().clone());
+            let receiver = self.0.get_mut(&NodeId(to)).unwrap();
+            receiver.on_message(NodeId(from), incarnation, record)
+        }
+
+        fn wipe(&mut self, id: u64, incarnation: u64) {
+            let members = self.0.keys().copied().collect();
+            let fresh = empty_disk(NodeId(id), incarnation, &members);
+            self.0.insert(NodeId(id), fresh);
+        }
+
+        fn talk(&mut self) -> Result<(), Fatal> {
+            let ids: Vec<u64> = self.0.keys().map(|id| id.0).collect();
+            for _ in 0..6 {
+                for from in &ids {
+                    for to in ids.iter().filter(|to| *to != from) {
+                        self.tell(*from, *to)?;
+                    }
+                }
+                ids.iter().for_each(|id| self.save(*id));
+            }
+            Ok(())
+        }
+
+        fn formed(&self, id: u64) -> bool {
+            self.0[&NodeId(id)].saved().formed
+        }
+    }
+
+    fn empty_disk(id: NodeId, incarnation: u64, members: &BTreeSet<NodeId>) -> Founding {
+        let record = FoundingRecord::default();
+        Founding::new(id, Incarnation(incarnation), members.clone(), record)
+    }
+
+    #[test]
+    fn members_that_hear_each_other_form_one_cluster() {
+        let mut cluster = Cluster::new(3);
+        cluster.talk().unwrap();
+        let lists: BTreeSet<_> =
+            cluster.0.values().map(|f| f.saved().list.as_ref().unwrap().digest()).collect();
+        assert!((1..=3).all(|id| cluster.formed(id)));
+        assert_eq!(lists.len(), 1);
+    }
+
+    #[test]
+    fn nobody_forms_before_everybody_has_recorded_the_list() {
+        let mut cluster = Cluster::new(3);
+        for (from, to) in [(1, 2), (3, 2), (1, 3), (2, 3), (2, 1)] {
+            cluster.tell(from, to).unwrap();
+        }
+        [2, 3].iter().for_each(|id| cluster.save(*id));
+        for (from, to) in [(2, 3), (3, 2)] {
+            cluster.tell(from, to).unwrap();
+        }
+        assert!((1..=3).all(|id| !cluster.0[&NodeId(id)].record.formed));
+    }
+
+    #[test]
+    fn a_recorded_list_that_is_not_saved_is_not_confirmed() {
+        let mut cluster = Cluster::new(2);
+        cluster.tell(1, 2).unwrap();
+        cluster.tell(2, 1).unwrap();
+        cluster.save(1);
+        cluster.tell(2, 1).unwrap();
+        assert!(!cluster.0[&NodeId(1)].record.formed);
+    }
+
+    #[test]
+    fn a_disk_wiped_after_the_cluster_formed_is_told_so() {
+        let mut cluster = Cluster::new(3);
+        cluster.talk().unwrap();
+        cluster.wipe(2, 999);
+        let (found, expected) = (Incarnation(999), Incarnation(102));
+        assert_eq!(cluster.tell(1, 2), Err(Fatal::WipedDisk { node: NodeId(2), found, expected }));
+    }
+
+    #[test]
+    fn a_disk_wiped_before_anybody_formed_joins_in_a_new_round() {
+        let mut cluster = Cluster::new(3);
+        for (from, to) in [(2, 1), (3, 1), (1, 2), (3, 2)] {
+            cluster.tell(from, to).unwrap();
+        }
+        [1, 2].iter().for_each(|id| cluster.save(*id));
+        cluster.wipe(3, 999);
+        cluster.talk().unwrap();
+        assert!((1..=3).all(|id| cluster.formed(id)));
+        let list = cluster.0[&NodeId(1)].saved().list.clone().unwrap();
+        assert_eq!(list.incarnation(NodeId(3)), Some(Incarnation(999)));
+    }
+
+    #[test]
+    fn once_anybody_is_formed_the_list_stands_though_others_moved_on() {
+        let mut cluster = Cluster::new(3);
+        for (from, to) in [(2, 1), (3, 1), (1, 2), (3, 2), (1, 3), (2, 3)] {
+            cluster.tell(from, to).unwrap();
+        }
+        (1..=3).for_each(|id| cluster.save(id));
+        cluster.tell(2, 1).unwrap();
+        cluster.tell(3, 1).unwrap();
+        cluster.save(1);
+        assert!(cluster.formed(1) && !cluster.formed(2));
+        cluster.wipe(3, 999);
+        cluster.tell(3, 2).unwrap();
+        cluster.save(2);
+        assert_eq!(cluster.0[&NodeId(2)].saved().round, 1);
+        cluster.tell(1, 2).unwrap();
+        cluster.save(2);
+        assert!(cluster.formed(2));
+        assert!(matches!(cluster.tell(1, 3), Err(Fatal::WipedDisk { .. })));
+        assert!(matches!(cluster.tell(2, 3), Err(Fatal::WipedDisk { .. })));
+    }
+
+    #[test]
+    fn a_single_member_forms_by_itself() {
+        let mut cluster = Cluster::new(1);
+        cluster.save(1);
+        cluster.save(1);
+        assert!(cluster.formed(1));
+    }
 }

@@ -1,4 +1,17 @@
-//! What quorate's consensus protocols share; pure.
+//! What quorate's consensus protocols share.
+//!
+//! State-machine replication needs much more than consensus: a log whose durability is tracked
+//! exactly, snapshots, sessions that make retries harmless, a way to found a cluster so that a
+//! wiped disk cannot vote, forwarding, reads, log time. All of that is the same for Raft and for
+//! Viewstamped Replication, and lives here, in two pure machines:
+//!
+//! - [`Replica`] orders. It joins a [`Protocol`] to a [`Log`], takes one [`Event`] at a time and
+//!   answers with [`Effect`]s.
+//! - [`Applier`] executes. It joins a user's [`StateMachine`] to the session table and log time.
+//!
+//! Neither knows a clock, a thread, a socket or a file. A shell feeds them events and carries the
+//! effects out; the real one and the simulated one do so with the same code inside.
+
 mod applier;
 mod command;
 mod entry;
@@ -10,6 +23,7 @@ mod membership;
 mod message;
 mod protocol;
 pub mod quorum;
+mod replica;
 mod session;
 mod settings;
 mod snapshot;
@@ -28,6 +42,7 @@ pub use message::{Envelope, Forward, PeerMessage, Refusal};
 pub use protocol::{
     Effects, Input, Pledge, Protocol, ProtocolEffect, ReadId, Role, Standing, Timer,
 };
+pub use replica::{Ignored, Replica, ReplicaConfig, Status};
 pub use session::{Sessions, Slot, Verdict};
 pub use settings::{Settings, SettingsError};
 pub use snapshot::{SnapshotId, SnapshotMessage, SnapshotMeta};

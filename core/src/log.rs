@@ -50,6 +50,7 @@ pub struct Log {
     applied: Index,
     uncommitted_bytes: usize,
     durability: Durability,
+    has_room: bool,
 }
 
 impl Log {
@@ -97,6 +98,7 @@ impl Log {
             committed: covered.index,
             applied: covered.index,
             durability: Durability::all_durable_through(found.last.index),
+            has_room: true,
         }
     }
 
@@ -253,7 +255,8 @@ impl Log {
     ///
     /// # Errors
     /// If the log does not hold `previous`, if the entries are not a well-formed stretch of a
-    /// log, or if they contradict what is committed here. The log is then unchanged.
+    /// log, if they contradict what is committed here, or if the disk has no room for them. The
+    /// log is then unchanged.
     pub fn splice(&mut self, previous: LogId, entries: Vec<Entry>) -> Result<Index, Rejected> {
         if !self.holds(previous) {
             return Err(Rejected::PreviousMissing);
@@ -266,6 +269,9 @@ impl Log {
         if let Some((first, _)) = fresh.peek() {
             if first.index() <= self.committed {
                 return Err(Rejected::ContradictsCommitted(first.id));
+            }
+            if !self.has_room {
+                return Err(Rejected::NoRoom);
             }
             if self.digest_at(first.index().previous()).is_some_and(|d| d != first.parent) {
                 return Err(Rejected::ParentDiffers(first.id));
@@ -434,6 +440,12 @@ impl Log {
     /// Write `seq`, and with it every earlier one, is on disk.
     pub fn saved(&mut self, seq: WriteSeq) {
         self.durability.saved(seq);
+    }
+
+    /// Whether the disk has room for entries of others; without, [`splice`](Log::splice) takes
+    /// none.
+    pub fn set_room(&mut self, room: bool) {
+        self.has_room = room;
     }
 
     /// The state machine has executed everything up to `index`.

@@ -86,6 +86,8 @@ pub enum Forward {
 pub enum Refusal {
     /// It is handing over to somebody else.
     HandingOver,
-    /// Too much is uncommitted already, or the disk is full.
+    /// Too much is uncommitted already.
     Busy,
+    /// Its disk is full.
+    DiskFull,
 }

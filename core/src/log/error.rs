@@ -22,6 +22,9 @@ pub enum Rejected {
     /// The payload should be a membership and is not.
     #[error("the payload of entry {0} cannot be decoded")]
     Undecodable(LogId),
+    /// The disk has no room for them. They will be sent again.
+    #[error("the disk is full")]
+    NoRoom,
     /// Something else is committed there. One of the two replicas is broken.
     #[error("entry {0} contradicts what is committed")]
     ContradictsCommitted(LogId),

@@ -1,0 +1,497 @@
+//! Everything that orders: pure machine number one.
+//!
+//! A replica joins a protocol to a log, and does around them what every protocol needs: it founds
+//! the cluster, turns what a step changed into one atomic write and holds back what may only be
+//! said once that is on disk, forwards requests to the leader and follows up on them, feeds the
+//! applier, takes and fetches snapshots, and stamps entries with log time.
+
+mod applying;
+mod fetching;
+mod forwarded;
+mod log_clock;
+mod peers;
+mod requests;
+mod serving;
+mod snapshots;
+mod status;
+mod writes;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::event::{Effect, Event, Failure, Fatal, Reader};
+use crate::founding::Founding;
+use crate::log::Log;
+use crate::membership::Membership;
+use crate::message::{Envelope, Forward, PeerMessage};
+use crate::protocol::{Effects, Input, Pledge, Protocol, ProtocolEffect, Role, Standing, Timer};
+use crate::settings::Settings;
+use crate::snapshot::SnapshotMeta;
+use crate::types::{Ballot, Incarnation, LogTime, NodeId, Now, RequestId, WriteSeq};
+use crate::write::{PledgeBytes, Recovered, Write};
+use applying::Applying;
+use fetching::Fetching;
+use forwarded::Forwarded;
+use log_clock::LogClock;
+use requests::Requests;
+pub use status::{Ignored, Status};
+use writes::{Pending, Writes};
+
+/// With what a replica starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaConfig {
+    /// This node.
+    pub me: NodeId,
+    /// The members with which the cluster is to be founded, this node included. Once it is
+    /// formed, the membership on disk counts and this does not.
+    pub members: BTreeSet<NodeId>,
+    /// Allows an empty directory to found a cluster of a single member.
+    pub bootstrap: bool,
+    /// Times and limits.
+    pub settings: Settings,
+}
+
+/// One replica: a pure state machine, driven by a shell.
+///
+/// 1. [`recover`](Replica::recover) with what the disk says.
+/// 2. For each batch of events that is at hand, [`step`](Replica::step) with each of them, then
+///    [`flush`](Replica::flush) once.
+/// 3. Carry out the effects, in order, without waiting for one before starting the next; what
+///    completes becomes an event.
+///
+/// After [`Effect::Stop`] nothing more comes of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Replica<P: Protocol> {
+    me: NodeId,
+    incarnation: Incarnation,
+    settings: Settings,
+    names: RequestId,
+    founding: Founding,
+    formed: Option<Formed<P>>,
+    stopped: bool,
+    writes: Writes<P::Message, P::Pledge>,
+    /// Messages of this batch which wait for no write, and those which wait for its write.
+    outbox: Vec<Envelope<P::Message>>,
+    after_save: Vec<Envelope<P::Message>>,
+    requests: Requests,
+    requests_timer_is_set: bool,
+    forwarded: Forwarded,
+    applying: Applying,
+    fetching: Option<Fetching>,
+    /// A snapshot of this replica's own, not yet pointed to.
+    built: Option<SnapshotMeta>,
+    /// The snapshot before the newest one: the log is kept back to it.
+    retained: Option<SnapshotMeta>,
+    has_room: bool,
+    clock: Option<(Ballot, LogClock)>,
+    /// The deadline for which a timer runs, and the time entry on its way.
+    deadline_timer: Option<LogTime>,
+    time_entry: Option<crate::types::LogId>,
+    hand_over_since: Option<Duration>,
+    ignored: Ignored,
+}
+
+/// What exists once the cluster is formed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Formed<P: Protocol> {
+    protocol: P,
+    log: Log,
+    effects: Effects<P::Message>,
+}
+
+/// A pledge of all zeros is what a disk says which was never given one.
+const NO_PLEDGE: PledgeBytes = [0; 64];
+
+/// How often founding messages are repeated.
+const FOUNDING_INTERVAL: std::ops::Range<Duration> =
+    Duration::from_millis(50)..Duration::from_millis(100);
+
+impl<P: Protocol> Replica<P> {
+    /// The replica as it stands after a start of the process. The effects are the first that the
+    /// shell has to carry out.
+    ///
+    /// # Errors
+    /// If this node must not take part; see [`Fatal`]. Nothing on disk has changed then.
+    pub fn recover(
+        config: ReplicaConfig,
+        recovered: Recovered,
+        now: Now,
+        out: &mut Vec<Effect<P::Message>>,
+    ) -> Result<Replica<P>, Fatal> {
+        let ReplicaConfig { me, members, bootstrap, settings } = config;
+        let incarnation = recovered.identity.incarnation;
+        let record = recovered.founding.clone();
+        if !record.formed {
+            if !members.contains(&me) {
+                return Err(Fatal::NotConfigured { node: me });
+            }
+            if members.len() == 1 && !bootstrap {
+                return Err(Fatal::NotBootstrapped);
+            }
+        }
+        let mut replica = Replica {
+            me,
+            incarnation,
+            settings,
+            names: RequestId::before_first(recovered.start),
+            founding: Founding::new(me, incarnation, members, record.clone()),
+            formed: None,
+            stopped: false,
+            writes: Writes::new(),
+            outbox: Vec::new(),
+            after_save: Vec::new(),
+            requests: Requests::default(),
+            requests_timer_is_set: false,
+            forwarded: Forwarded::default(),
+            applying: Applying::from(recovered.log.base.index),
+            fetching: None,
+            built: None,
+            retained: None,
+            has_room: true,
+            clock: None,
+            deadline_timer: None,
+            time_entry: None,
+            hand_over_since: None,
+            ignored: Ignored::default(),
+        };
+        match record.list {
+            Some(list) if record.formed => replica.form(list, Some(recovered), out)?,
+            _ => replica.ask_peers_about_founding(out),
+        }
+        replica.flush(now, out);
+        Ok(replica)
+    }
+
+    /// A name for a request of this node, never used before.
+    pub fn name_request(&mut self) -> RequestId {
+        self.names = self.names.next();
+        self.names
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.me
+    }
+
+    /// The log, once the cluster is formed.
+    #[must_use]
+    pub fn log(&self) -> Option<&Log> {
+        self.formed.as_ref().map(|formed| &formed.log)
+    }
+
+    /// The protocol, once the cluster is formed.
+    #[must_use]
+    pub fn protocol(&self) -> Option<&P> {
+        self.formed.as_ref().map(|formed| &formed.protocol)
+    }
+
+    /// The identity of the cluster, once it is formed: the digest of its founders.
+    #[must_use]
+    pub fn cluster(&self) -> Option<crate::types::Digest> {
+        let record = self.founding.saved();
+        record.list.as_ref().filter(|_| record.formed).map(Membership::digest)
+    }
+
+    /// Takes one event.
+    pub fn step(&mut self, now: Now, event: Event<P::Message>, out: &mut Vec<Effect<P::Message>>) {
+        if self.stopped {
+            return;
+        }
+        match event {
+            Event::Message(envelope) => self.on_message(now, envelope, out),
+            Event::Propose { request, kind, payload } => {
+                self.on_propose(now, request, kind, payload, out);
+            }
+            Event::Read { request } => {
+                self.requests.admit_read(request, now.monotonic + self.settings.request_timeout);
+            }
+            Event::Saved(seq) => self.on_saved(now, seq, out),
+            Event::Timeout(timer) => self.on_timeout(now, timer, out),
+            Event::Applied(applied) => self.on_applied(applied),
+            Event::Restored { generation, deadline } => {
+                self.on_restored(generation, deadline, out);
+            }
+            Event::EntriesRead { reader: Reader::Peer(to), entries, .. } => {
+                self.drive(now, Input::EntriesRead { to, entries }, out);
+            }
+            Event::EntriesRead { reader: Reader::Applier, from, entries } => {
+                self.on_read_for_applier(from, entries, out);
+            }
+            Event::SnapshotBuilt(snapshot) => self.on_snapshot_built(snapshot),
+            Event::ChunkRead { to, snapshot, chunk, bytes } => {
+                self.on_chunk_read(to, snapshot, chunk, bytes);
+            }
+            Event::FetchProgress { snapshot, next } => {
+                self.on_fetch_progress(now, snapshot, next, out);
+            }
+            Event::Room(room) => self.on_room(room),
+            Event::HandOver => self.drive(now, Input::HandOver, out),
+        }
+    }
+
+    /// Ends a batch of events: what they gave rise to is sent and written as a whole.
+    pub fn flush(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
+        if self.stopped {
+            return;
+        }
+        self.serve_requests(now, out);
+        self.keep_log_time(now, out);
+        self.hand_over_if_disk_hangs(now, out);
+        if let Some(formed) = &mut self.formed {
+            formed.protocol.flush(now, &mut formed.log, &mut formed.effects);
+        }
+        self.route(now, out);
+        self.feed_applier(out);
+        self.answer_reads(out);
+        self.point_to_snapshot();
+        self.write_and_send(now, out);
+        if let Some(formed) = &mut self.formed {
+            formed.log.trim_cache(self.settings.log_cache_bytes);
+            if self.applying.wants_snapshot(&formed.log, self.settings.snapshot_bytes) {
+                out.push(Effect::TakeSnapshot);
+            }
+        }
+        if !self.requests.is_empty() && !self.requests_timer_is_set {
+            self.requests_timer_is_set = true;
+            out.push(Effect::SetTimer(Timer::Requests, self.resend_interval()));
+        }
+    }
+
+    /// What this replica knows of itself.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let standing = self.standing();
+        let log = self.log();
+        let list = self.founding.saved().list.clone().unwrap_or_default();
+        Status {
+            node: self.me,
+            incarnation: self.incarnation,
+            formed: self.formed.is_some(),
+            role: standing.role,
+            ballot: standing.ballot,
+            leader: standing.leader,
+            serving: standing.serving,
+            last: log.map(Log::last).unwrap_or_default(),
+            durable: log.map(Log::durable).unwrap_or_default(),
+            committed: log.map(Log::committed).unwrap_or_default(),
+            applied: log.map(Log::applied).unwrap_or_default(),
+            snapshot: log.and_then(Log::snapshot).cloned(),
+            membership: log.map_or(list, |log| log.membership().clone()),
+            ignored: self.ignored,
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        self.protocol().map_or(
+            Standing {
+                role: Role::Follower,
+                ballot: Ballot::default(),
+                leader: None,
+                serving: false,
+            },
+            P::standing,
+        )
+    }
+
+    /// The cluster is formed: the protocol begins.
+    fn form(
+        &mut self,
+        founders: Membership,
+        recovered: Option<Recovered>,
+        out: &mut Vec<Effect<P::Message>>,
+    ) -> Result<(), Fatal> {
+        let (pledge, mut log) = match recovered {
+            Some(Recovered { pledge, snapshot, log, .. }) => {
+                let pledge = pledge.filter(|bytes| *bytes != NO_PLEDGE);
+                let read = |bytes| P::Pledge::from_bytes(&bytes).ok_or(Fatal::UnreadablePledge);
+                let empty = log.last == crate::types::LogId::ZERO && snapshot.is_none();
+                let log = if empty {
+                    Log::founded_by(founders)
+                } else {
+                    Log::recover(founders, snapshot, log)
+                };
+                (pledge.map(read).transpose()?, log)
+            }
+            None => (None, Log::founded_by(founders)),
+        };
+        self.writes.set_saved(pledge, log.snapshot().map(SnapshotMeta::id));
+        self.applying = Applying::from(log.applied());
+        if let Some(snapshot) = log.snapshot().cloned() {
+            let generation = self.applying.restore(snapshot.clone());
+            out.push(Effect::Restore { generation, snapshot });
+        }
+        let mut effects = Effects::default();
+        let protocol = P::recover(self.me, &self.settings, pledge, &mut log, &mut effects);
+        self.formed = Some(Formed { protocol, log, effects });
+        Ok(())
+    }
+
+    /// Gives the protocol one input, and passes on what it wants.
+    fn drive(&mut self, now: Now, input: Input<P::Message>, out: &mut Vec<Effect<P::Message>>) {
+        let Some(formed) = &mut self.formed else { return };
+        let base = formed.log.base();
+        let snapshot = formed.log.snapshot().map(SnapshotMeta::id);
+        formed.protocol.step(now, input, &mut formed.log, &mut formed.effects);
+        let rebased = formed.log.base() != base;
+        if rebased && formed.log.snapshot().map(SnapshotMeta::id) != snapshot {
+            self.restore_snapshot(out);
+        }
+        self.route(now, out);
+    }
+
+    /// Passes on what the protocol wants.
+    fn route(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
+        let Some(formed) = &mut self.formed else { return };
+        let wanted = std::mem::take(&mut formed.effects.list);
+        for effect in wanted {
+            match effect {
+                ProtocolEffect::Send { to, message } => {
+                    self.post(to, PeerMessage::Protocol(message));
+                }
+                ProtocolEffect::AfterSave { to, message } => {
+                    let envelope = self.envelope(to, PeerMessage::Protocol(message));
+                    self.after_save.push(envelope);
+                }
+                ProtocolEffect::SetTimer(timer, range) => out.push(Effect::SetTimer(timer, range)),
+                ProtocolEffect::ReadEntries { to, from, max_bytes } => {
+                    out.push(Effect::ReadEntries { reader: Reader::Peer(to), from, max_bytes });
+                }
+                ProtocolEffect::ReadReady(read, index) if read.origin == self.me => {
+                    self.requests.read_ready(read.request, index);
+                }
+                ProtocolEffect::ReadReady(read, index) => {
+                    let ready = Forward::ReadReady { request: read.request, index };
+                    self.post(read.origin, PeerMessage::Forward(ready));
+                }
+                ProtocolEffect::ReadLost(read) => {
+                    // A read of another node is asked for again by that node.
+                    if read.origin == self.me {
+                        self.requests.read_lost(read.request);
+                    }
+                }
+                ProtocolEffect::FetchSnapshot { from, snapshot } => {
+                    self.fetch_snapshot(from, snapshot, out);
+                }
+            }
+        }
+        let _ = now;
+    }
+
+    fn envelope(&self, to: NodeId, message: PeerMessage<P::Message>) -> Envelope<P::Message> {
+        Envelope { from: self.me, to, incarnation: self.incarnation, message }
+    }
+
+    /// Sends at the end of the batch, if nothing has to be saved first.
+    fn post(&mut self, to: NodeId, message: PeerMessage<P::Message>) {
+        let envelope = self.envelope(to, message);
+        self.outbox.push(envelope);
+    }
+
+    fn stop(&mut self, why: Fatal, out: &mut Vec<Effect<P::Message>>) {
+        self.stopped = true;
+        out.push(Effect::Stop(why));
+    }
+
+    /// Turns what changed in this batch into one write, and sends what need not wait for it.
+    ///
+    /// No message leaves before the pledge under which it is said is on disk: while that is on
+    /// its way, messages wait with it, whichever way the protocol posted them.
+    fn write_and_send(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
+        let pledge = self.protocol().map(P::pledge);
+        let may_speak = pledge.is_none_or(|pledge| self.writes.may_speak_under(pledge));
+        if may_speak {
+            out.extend(self.outbox.drain(..).map(Effect::Send));
+        } else {
+            self.after_save.append(&mut self.outbox);
+        }
+        let founding = self.founding.unsaved().filter(|_| self.formed.is_none()).cloned();
+        let snapshot = self.log().and_then(Log::snapshot).cloned();
+        let snapshot_id = snapshot.as_ref().map(SnapshotMeta::id);
+        let promise = pledge.is_some_and(|pledge| self.writes.is_new_promise(pledge));
+        let something_changed = promise
+            || self.log().is_some_and(Log::has_unsaved)
+            || self.writes.is_new_snapshot(snapshot_id)
+            || founding.as_ref().is_some_and(|record| !self.writes.carries(record));
+        if !something_changed && self.after_save.is_empty() {
+            return;
+        }
+        let seq = self.writes.next_seq();
+        let runs = self.formed.as_mut().map(|formed| formed.log.begin_write(seq));
+        self.writes.begin(Pending {
+            seq,
+            begun: now.monotonic,
+            pledge,
+            snapshot: snapshot_id,
+            founding: founding.clone(),
+            then: std::mem::take(&mut self.after_save),
+        });
+        let write = Write {
+            runs: runs.unwrap_or_default(),
+            pledge: pledge.map_or(NO_PLEDGE, |pledge| pledge.to_bytes()),
+            promise,
+            snapshot,
+            founding,
+        };
+        out.push(Effect::Persist { seq, write });
+    }
+
+    fn on_saved(&mut self, now: Now, seq: WriteSeq, out: &mut Vec<Effect<P::Message>>) {
+        if let Some(formed) = &mut self.formed {
+            formed.log.saved(seq);
+        }
+        for write in self.writes.saved(seq) {
+            if let Some(record) = write.founding {
+                self.on_founding_saved(record, out);
+            }
+            if write.snapshot.is_some() {
+                self.on_pointer_saved(write.snapshot);
+            }
+            for envelope in write.then {
+                match envelope.message {
+                    PeerMessage::Protocol(message) if envelope.to == self.me => {
+                        self.drive(now, Input::Message { from: self.me, message }, out);
+                    }
+                    _ => out.push(Effect::Send(envelope)),
+                }
+            }
+        }
+        self.drive(now, Input::Saved, out);
+    }
+
+    fn on_timeout(&mut self, now: Now, timer: Timer, out: &mut Vec<Effect<P::Message>>) {
+        match timer {
+            Timer::Founding => self.ask_peers_about_founding(out),
+            Timer::Requests => self.on_requests_timeout(now, out),
+            Timer::Fetch => self.on_fetch_timeout(now, out),
+            Timer::Deadline => self.deadline_timer = None,
+            Timer::Election | Timer::Heartbeat | Timer::Quorum => {
+                self.drive(now, Input::Timeout(timer), out);
+            }
+        }
+    }
+
+    /// A leader whose disk does not answer for longer than an election takes is no use as one.
+    fn hand_over_if_disk_hangs(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
+        let patience = self.settings.election.end;
+        let hangs = |since: Duration| now.monotonic.saturating_sub(since) > patience;
+        let stalled = self.writes.waiting_since().is_some_and(hangs);
+        let asked = self.hand_over_since.is_some_and(|since| !hangs(since));
+        if stalled && !asked && self.standing().serving {
+            self.hand_over_since = Some(now.monotonic);
+            self.drive(now, Input::HandOver, out);
+        }
+    }
+
+    fn on_room(&mut self, room: bool) {
+        self.has_room = room;
+        if let Some(formed) = &mut self.formed {
+            formed.log.set_room(room);
+        }
+    }
+
+    fn fail(&mut self, request: RequestId, failure: Failure, out: &mut Vec<Effect<P::Message>>) {
+        self.requests.end(request);
+        out.push(Effect::Failed { request, failure });
+    }
+}

@@ -1,0 +1,137 @@
+//! A snapshot on its way from a peer to this disk, chunk after chunk.
+
+use crate::event::{Effect, FetchNext};
+use crate::snapshot::{SnapshotId, SnapshotMessage, SnapshotMeta};
+use crate::types::{Digest, NodeId};
+
+/// One snapshot that is being pulled. At most one chunk is on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Fetching {
+    snapshot: SnapshotMeta,
+    from: NodeId,
+    /// The chunk that was asked for; `None` while the disk is at work.
+    awaited: Option<u64>,
+}
+
+/// What came of an input.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Progress<M> {
+    /// Nothing to do.
+    None,
+    /// Ask the source for this.
+    Ask(NodeId, SnapshotMessage),
+    /// Have the shell do this.
+    Do(Effect<M>),
+    /// The snapshot is on this disk, complete.
+    Complete(NodeId, SnapshotMeta),
+    /// Give up; the protocol asks again if it still needs one.
+    GiveUp,
+}
+
+impl Fetching {
+    pub(super) fn new(from: NodeId, snapshot: SnapshotMeta) -> Fetching {
+        Fetching { snapshot, from, awaited: None }
+    }
+
+    pub(super) fn id(&self) -> SnapshotId {
+        self.snapshot.id()
+    }
+
+    /// The same bytes can be had from `from`.
+    pub(super) fn set_source(&mut self, from: NodeId) {
+        self.from = from;
+    }
+
+    pub(super) fn on_progress<M>(&mut self, snapshot: SnapshotId, next: FetchNext) -> Progress<M> {
+        if snapshot != self.id() {
+            return Progress::None;
+        }
+        match next {
+            FetchNext::Chunk(chunk) => {
+                self.awaited = Some(chunk);
+                self.ask(chunk)
+            }
+            FetchNext::Complete => Progress::Complete(self.from, self.snapshot.clone()),
+            FetchNext::Failed => Progress::GiveUp,
+        }
+    }
+
+    pub(super) fn on_message<M>(&mut self, message: SnapshotMessage) -> Progress<M> {
+        match message {
+            SnapshotMessage::Chunk { snapshot, chunk, checksum, bytes } => {
+                let expected = snapshot == self.id() && self.awaited == Some(chunk);
+                let whole = bytes.len() as u64 == self.snapshot.chunk_bytes(chunk);
+                if !expected || !whole || Digest::of(&bytes) != checksum {
+                    return Progress::None;
+                }
+                self.awaited = None;
+                Progress::Do(Effect::WriteChunk { snapshot, chunk, bytes })
+            }
+            SnapshotMessage::Gone { snapshot } if snapshot == self.id() => Progress::GiveUp,
+            SnapshotMessage::Gone { .. } | SnapshotMessage::Fetch { .. } => Progress::None,
+        }
+    }
+
+    /// The chunk that was asked for seems lost.
+    pub(super) fn on_timeout<M>(&self) -> Progress<M> {
+        self.awaited.map_or(Progress::None, |chunk| self.ask(chunk))
+    }
+
+    fn ask<M>(&self, chunk: u64) -> Progress<M> {
+        Progress::Ask(self.from, SnapshotMessage::Fetch { snapshot: self.id(), chunk })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::membership::Membership;
+    use crate::types::{Ballot, Index, LogId, LogTime};
+
+    fn meta() -> SnapshotMeta {
+        SnapshotMeta {
+            last: LogId::new(Index(9), Ballot(2)),
+            digest: Digest::ZERO,
+            membership: Membership::default(),
+            time: LogTime(0),
+            size_bytes: SnapshotMeta::CHUNK_BYTES + 3,
+            content: Digest::of(b"content"),
+        }
+    }
+
+    fn chunk(number: u64, bytes: &'static [u8]) -> SnapshotMessage {
+        let bytes = Bytes::from_static(bytes);
+        let checksum = Digest::of(&bytes);
+        SnapshotMessage::Chunk { snapshot: meta().id(), chunk: number, checksum, bytes }
+    }
+
+    #[test]
+    fn a_chunk_is_stored_once_and_only_if_it_is_the_one_asked_for() {
+        let mut fetching = Fetching::new(NodeId(1), meta());
+        let next = fetching.on_progress::<()>(meta().id(), FetchNext::Chunk(1));
+        let ask = SnapshotMessage::Fetch { snapshot: meta().id(), chunk: 1 };
+        assert_eq!(next, Progress::Ask(NodeId(1), ask.clone()));
+        assert_eq!(fetching.on_message::<()>(chunk(0, b"abc")), Progress::None);
+        assert_eq!(fetching.on_message::<()>(chunk(1, b"short?")), Progress::None);
+        assert_eq!(fetching.on_timeout::<()>(), Progress::Ask(NodeId(1), ask));
+        assert!(matches!(fetching.on_message::<()>(chunk(1, b"abc")), Progress::Do(_)));
+        assert_eq!(fetching.on_message::<()>(chunk(1, b"abc")), Progress::None);
+        assert_eq!(fetching.on_timeout::<()>(), Progress::None);
+        let complete = fetching.on_progress::<()>(meta().id(), FetchNext::Complete);
+        assert_eq!(complete, Progress::Complete(NodeId(1), meta()));
+    }
+
+    #[test]
+    fn a_damaged_chunk_is_not_stored() {
+        let mut fetching = Fetching::new(NodeId(1), meta());
+        fetching.on_progress::<()>(meta().id(), FetchNext::Chunk(1));
+        let SnapshotMessage::Chunk { snapshot, chunk, checksum, .. } = chunk(1, b"abc") else {
+            unreachable!()
+        };
+        let bytes = Bytes::from_static(b"abd");
+        let damaged = SnapshotMessage::Chunk { snapshot, chunk, checksum, bytes };
+        assert_eq!(fetching.on_message::<()>(damaged), Progress::None);
+    }
+}

@@ -1,0 +1,261 @@
+//! Requests: taken here if this replica leads, otherwise forwarded to the one that does.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Replica;
+use super::log_clock::LogClock;
+use crate::entry::{Entry, EntryKind, Proposal};
+use crate::event::{Effect, Failure};
+use crate::message::{Forward, PeerMessage, Refusal};
+use crate::protocol::{Input, Protocol, ReadId, Standing, Timer};
+use crate::types::{Ballot, LogTime, NodeId, Now, RequestId};
+
+/// Requests of this node's own clients.
+impl<P: Protocol> Replica<P> {
+    pub(super) fn on_propose(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        kind: EntryKind,
+        payload: Bytes,
+        out: &mut Vec<Effect<P::Message>>,
+    ) {
+        assert!(
+            matches!(kind, EntryKind::Command | EntryKind::Register),
+            "clients propose commands and sessions"
+        );
+        if payload.len() > self.settings.max_command_bytes {
+            return self.fail(request, Failure::TooLarge, out);
+        }
+        if self.requests.bytes() + payload.len() > self.settings.uncommitted_bytes {
+            return self.fail(request, Failure::Busy, out);
+        }
+        let deadline = now.monotonic + self.settings.request_timeout;
+        self.requests.admit(request, kind, payload, deadline);
+    }
+
+    /// Gives everything that waits to the leader, if one is known.
+    pub(super) fn serve_requests(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
+        let Standing { ballot, leader, serving, .. } = self.standing();
+        let Some(leader) = leader else { return };
+        if leader == self.me && !serving {
+            return;
+        }
+        while let Some((request, proposed)) = self.requests.next_to_send(ballot) {
+            let (kind, payload) = (proposed.kind, proposed.payload.clone());
+            if leader == self.me
+                && let Some(refusal) = self.too_busy_for(&payload)
+            {
+                self.fail(request, failure_of(refusal), out);
+                continue;
+            }
+            let attempt = self.name_request();
+            self.requests.mark_sent(request, attempt, ballot, now.monotonic);
+            if leader == self.me {
+                self.propose(now, kind, payload, out);
+            } else {
+                self.forward(leader, ballot, attempt, kind, payload);
+            }
+        }
+        for request in self.requests.reads_to_send(ballot, now.monotonic) {
+            if leader == self.me {
+                let read = ReadId { origin: self.me, request };
+                self.drive(now, Input::Read(read), out);
+            } else {
+                self.post(leader, PeerMessage::Forward(Forward::Read { ballot, request }));
+            }
+        }
+    }
+
+    fn forward(
+        &mut self,
+        leader: NodeId,
+        ballot: Ballot,
+        attempt: RequestId,
+        kind: EntryKind,
+        payload: Bytes,
+    ) {
+        let oldest = self.requests.oldest_attempt().unwrap_or(attempt);
+        let propose = Forward::Propose { ballot, attempt, oldest, kind, payload };
+        self.post(leader, PeerMessage::Forward(propose));
+    }
+
+    pub(super) fn resend_interval(&self) -> Range<Duration> {
+        self.settings.heartbeat * 4..self.settings.heartbeat * 5
+    }
+
+    pub(super) fn on_requests_timeout(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
+        self.requests_timer_is_set = false;
+        for (request, failure) in self.requests.expire(now.monotonic) {
+            out.push(Effect::Failed { request, failure });
+        }
+        let before = now.monotonic.saturating_sub(self.resend_interval().start);
+        self.requests.ask_again(before);
+        let Standing { ballot, leader, .. } = self.standing();
+        let Some(leader) = leader.filter(|leader| *leader != self.me) else { return };
+        let again = self.requests.send_again(ballot, before, now.monotonic);
+        for (attempt, kind, payload) in again {
+            self.forward(leader, ballot, attempt, kind, payload);
+        }
+    }
+}
+
+/// Requests that others forwarded, and the answers to one's own.
+impl<P: Protocol> Replica<P> {
+    pub(super) fn on_forward(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        message: Forward,
+        out: &mut Vec<Effect<P::Message>>,
+    ) {
+        match message {
+            Forward::Propose { ballot, attempt, oldest, kind, payload } => {
+                self.on_forwarded_proposal(now, from, ballot, attempt, oldest, kind, payload, out);
+            }
+            Forward::Refused { attempt, reason } => self.on_refused(attempt, reason, out),
+            Forward::Read { ballot, request } => {
+                let standing = self.standing();
+                if standing.serving && standing.ballot == ballot {
+                    let read = ReadId { origin: from, request };
+                    self.drive(now, Input::Read(read), out);
+                }
+            }
+            Forward::ReadReady { request, index } => self.requests.read_ready(request, index),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one message")]
+    fn on_forwarded_proposal(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        ballot: Ballot,
+        attempt: RequestId,
+        oldest: RequestId,
+        kind: EntryKind,
+        payload: Bytes,
+        out: &mut Vec<Effect<P::Message>>,
+    ) {
+        let standing = self.standing();
+        let leads = standing.leader == Some(self.me) && standing.ballot == ballot;
+        let allowed = matches!(kind, EntryKind::Command | EntryKind::Register)
+            && payload.len() <= self.settings.max_command_bytes;
+        // Only who leads in this ballot knows what was taken in it, and may say what was not.
+        if !leads || !allowed || !self.forwarded.is_first(ballot, from, attempt, oldest) {
+            self.ignored.untimely += 1;
+            return;
+        }
+        let refusal =
+            if standing.serving { self.too_busy_for(&payload) } else { Some(Refusal::HandingOver) };
+        match refusal {
+            None => self.propose(now, kind, payload, out),
+            Some(reason) => {
+                let refused = Forward::Refused { attempt, reason };
+                self.post(from, PeerMessage::Forward(refused));
+            }
+        }
+    }
+
+    fn on_refused(
+        &mut self,
+        attempt: RequestId,
+        reason: Refusal,
+        out: &mut Vec<Effect<P::Message>>,
+    ) {
+        match reason {
+            Refusal::HandingOver => self.requests.pause(attempt),
+            Refusal::Busy | Refusal::DiskFull => {
+                if let Some(request) = self.requests.attempted(attempt) {
+                    self.fail(request, failure_of(reason), out);
+                }
+            }
+        }
+    }
+}
+
+/// A leader's side.
+impl<P: Protocol> Replica<P> {
+    fn too_busy_for(&self, payload: &Bytes) -> Option<Refusal> {
+        let uncommitted = self.log().map_or(0, crate::log::Log::uncommitted_bytes);
+        if !self.has_room {
+            Some(Refusal::DiskFull)
+        } else if uncommitted + Entry::OVERHEAD + payload.len() > self.settings.uncommitted_bytes
+            && uncommitted > 0
+        {
+            Some(Refusal::Busy)
+        } else {
+            None
+        }
+    }
+
+    fn propose(
+        &mut self,
+        now: Now,
+        kind: EntryKind,
+        payload: Bytes,
+        out: &mut Vec<Effect<P::Message>>,
+    ) {
+        let time = self.read_log_clock(now);
+        let Some(formed) = &self.formed else { return };
+        let last = formed.log.last();
+        self.drive(now, Input::Propose(Proposal::new(kind, time, payload)), out);
+        let Some(formed) = &self.formed else { return };
+        assert!(formed.log.last().index == last.index.next(), "who serves takes proposals");
+    }
+
+    /// Log time at a leader. Its clock starts anew with its ballot.
+    fn read_log_clock(&mut self, now: Now) -> LogTime {
+        let ballot = self.standing().ballot;
+        let Some(formed) = &self.formed else { return LogTime(0) };
+        let log = &formed.log;
+        // A deadline may also be set by what is not applied yet.
+        let pending = self.applying.deadline().is_some() || log.applied() < log.last().index;
+        let since = self.clock.as_ref().map(|(since, _)| *since);
+        if since != Some(ballot) {
+            self.clock = Some((ballot, LogClock::starting_at(log.last_time(), now)));
+        }
+        let (_, clock) = self.clock.as_mut().expect("just made sure of it");
+        clock.read(now, pending).max(log.last_time())
+    }
+
+    /// A leader's: appends a time entry when the state machine's deadline is due, and has itself
+    /// woken at the next one.
+    pub(super) fn keep_log_time(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
+        if !self.standing().serving || !self.has_room {
+            return;
+        }
+        let Some(deadline) = self.applying.deadline() else { return };
+        if self.deadline_timer == Some(deadline) {
+            return;
+        }
+        let on_its_way = |formed: &super::Formed<P>| {
+            self.time_entry
+                .is_some_and(|id| formed.log.holds(id) && formed.log.applied() < id.index)
+        };
+        if self.formed.as_ref().is_some_and(on_its_way) {
+            return;
+        }
+        let time = self.read_log_clock(now);
+        if time >= deadline {
+            self.propose(now, EntryKind::Time, Bytes::new(), out);
+            self.time_entry = self.log().map(crate::log::Log::last);
+        } else {
+            self.deadline_timer = Some(deadline);
+            let wait = deadline.since(time);
+            let range = wait..wait + Duration::from_millis(1);
+            out.push(Effect::SetTimer(Timer::Deadline, range));
+        }
+    }
+}
+
+fn failure_of(refusal: Refusal) -> Failure {
+    match refusal {
+        Refusal::HandingOver => Failure::NoLeader,
+        Refusal::Busy => Failure::Busy,
+        Refusal::DiskFull => Failure::DiskFull,
+    }
+}

@@ -1,0 +1,103 @@
+//! Writes on their way to the disk, and what may be said once they are there.
+
+use std::collections::VecDeque;
+
+use crate::founding::FoundingRecord;
+use crate::message::Envelope;
+use crate::protocol::Pledge;
+use crate::snapshot::SnapshotId;
+use crate::types::WriteSeq;
+
+/// What a write promised to make true.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Pending<M, G> {
+    pub(super) seq: WriteSeq,
+    pub(super) begun: std::time::Duration,
+    pub(super) pledge: Option<G>,
+    pub(super) snapshot: Option<SnapshotId>,
+    pub(super) founding: Option<FoundingRecord>,
+    pub(super) then: Vec<Envelope<M>>,
+}
+
+/// Writes complete in order. What was sworn last and what is saved of it decides whether the
+/// replica may speak under its pledge yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Writes<M, G> {
+    next: WriteSeq,
+    pending: VecDeque<Pending<M, G>>,
+    /// The pledge and snapshot of the last write begun, and of the last one saved.
+    begun_pledge: Option<G>,
+    begun_snapshot: Option<SnapshotId>,
+    saved_pledge: Option<G>,
+}
+
+impl<M, G: Pledge> Writes<M, G> {
+    pub(super) fn new() -> Writes<M, G> {
+        Writes {
+            next: WriteSeq(1),
+            pending: VecDeque::new(),
+            begun_pledge: None,
+            begun_snapshot: None,
+            saved_pledge: None,
+        }
+    }
+
+    /// What the disk holds at the start.
+    pub(super) fn set_saved(&mut self, pledge: Option<G>, snapshot: Option<SnapshotId>) {
+        self.begun_pledge = pledge;
+        self.saved_pledge = pledge;
+        self.begun_snapshot = snapshot;
+    }
+
+    /// True if `pledge` promises something which no write has carried yet.
+    pub(super) fn is_new_promise(&self, pledge: G) -> bool {
+        self.begun_pledge.is_none_or(|begun| begun.promise() != pledge.promise())
+    }
+
+    pub(super) fn is_new_snapshot(&self, snapshot: Option<SnapshotId>) -> bool {
+        self.begun_snapshot != snapshot
+    }
+
+    /// True if everything that `pledge` promises is on disk, so that messages may leave which
+    /// are said under it.
+    pub(super) fn may_speak_under(&self, pledge: G) -> bool {
+        self.saved_pledge.is_some_and(|saved| saved.promise() == pledge.promise())
+    }
+
+    /// True if a write which is on its way carries this record.
+    pub(super) fn carries(&self, record: &FoundingRecord) -> bool {
+        self.pending.iter().any(|write| write.founding.as_ref() == Some(record))
+    }
+
+    pub(super) fn next_seq(&self) -> WriteSeq {
+        self.next
+    }
+
+    /// A write begins. `seq` must be [`next_seq`](Writes::next_seq).
+    pub(super) fn begin(&mut self, write: Pending<M, G>) {
+        assert_eq!(write.seq, self.next, "writes are numbered without gaps");
+        self.next = self.next.next();
+        if write.pledge.is_some() {
+            self.begun_pledge = write.pledge;
+            self.begun_snapshot = write.snapshot;
+        }
+        self.pending.push_back(write);
+    }
+
+    /// Everything up to `seq` is on disk: what was promised with it, in order.
+    pub(super) fn saved(&mut self, seq: WriteSeq) -> Vec<Pending<M, G>> {
+        let done = self.pending.iter().take_while(|write| write.seq <= seq).count();
+        let done: Vec<_> = self.pending.drain(..done).collect();
+        for write in &done {
+            if write.pledge.is_some() {
+                self.saved_pledge = write.pledge;
+            }
+        }
+        done
+    }
+
+    /// When the oldest write began that is not on disk yet.
+    pub(super) fn waiting_since(&self) -> Option<std::time::Duration> {
+        self.pending.front().map(|write| write.begun)
+    }
+}
