@@ -50,7 +50,7 @@ mod sync;
 mod wakers;
 mod watermark;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod testing;
 
 pub use queue::{Closed, Consumer, PopError, Producer, PushError, queue};

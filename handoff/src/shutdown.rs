@@ -58,8 +58,9 @@ impl Shutdown {
     pub fn new() -> Self {
         Self {
             shared: Arc::new(Shared {
-                triggered: AtomicBool::new(false),
+                mirror: AtomicBool::new(false),
                 state: Mutex::new(State {
+                    triggered: false,
                     running: Vec::new(),
                     wakers: Wakers::default(),
                     next_key: 0,
@@ -76,7 +77,7 @@ impl Shutdown {
 
     /// Whether the signal was given. Takes no lock, so that it can be asked in a loop.
     pub fn is_triggered(&self) -> bool {
-        self.shared.triggered.load(Ordering::Acquire)
+        self.shared.mirror.load(Ordering::Acquire)
     }
 
     /// Registers a worker, named in errors about those which do not end.
@@ -84,7 +85,7 @@ impl Shutdown {
     /// `None` once the signal was given: then it must not start, and nobody would wait for it.
     pub fn worker(&self, name: &'static str) -> Option<Worker> {
         let mut state = lock(&self.shared.state);
-        if self.is_triggered() {
+        if state.triggered {
             return None;
         }
         state.running.push(name);
@@ -104,7 +105,7 @@ impl Shutdown {
     /// Sleeps until the signal is given. Not for a thread that runs async tasks.
     pub fn wait_triggered(&self) {
         let mut state = lock(&self.shared.state);
-        while !self.shared.is(Until::Triggered, &state) {
+        while !state.is(Until::Triggered) {
             state = wait(&self.shared.changed, state);
         }
     }
@@ -119,7 +120,7 @@ impl Shutdown {
         let deadline = Deadline::after(timeout);
         let mut expired = false;
         let mut state = lock(&self.shared.state);
-        while !self.shared.is(Until::Stopped, &state) {
+        while !state.is(Until::Stopped) {
             if expired {
                 return Err(StillRunning { running: state.running.clone() });
             }
@@ -146,7 +147,7 @@ impl Future for ShutdownWait {
         let replaced;
         {
             let mut state = lock(&this.shared.state);
-            if this.shared.is(this.until, &state) {
+            if state.is(this.until) {
                 return Poll::Ready(());
             }
             let key = *this.key.get_or_insert_with(|| {
@@ -207,13 +208,14 @@ impl fmt::Debug for ShutdownWait {
 }
 
 struct Shared {
-    /// Written under the lock only, read without it too.
-    triggered: AtomicBool,
+    /// `State::triggered`, for those who only look. Written under the lock, read without it.
+    mirror: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 struct State {
+    triggered: bool,
     running: Vec<&'static str>,
     /// Of both kinds of waits. All look again at each event; there are but two in a life.
     wakers: Wakers,
@@ -230,22 +232,25 @@ impl Shared {
     fn trigger(&self) -> bool {
         let wakers = {
             let mut state = lock(&self.state);
-            if self.triggered.swap(true, Ordering::AcqRel) {
+            if state.triggered {
                 return false;
             }
+            state.triggered = true;
+            self.mirror.store(true, Ordering::Release);
             state.wakers.take()
         };
         self.changed.notify_all();
         wakers.wake();
         true
     }
+}
 
-    fn is(&self, until: Until, state: &State) -> bool {
-        self.triggered.load(Ordering::Acquire)
-            && match until {
-                Until::Triggered => true,
-                Until::Stopped => state.running.is_empty(),
-            }
+impl State {
+    fn is(&self, until: Until) -> bool {
+        match until {
+            Until::Triggered => self.triggered,
+            Until::Stopped => self.triggered && self.running.is_empty(),
+        }
     }
 }
 
@@ -352,6 +357,7 @@ mod models {
     use loom::thread;
 
     use super::*;
+    use crate::testing::Seen;
 
     /// The signal reaches a thread and a task which may be just about to sleep.
     #[test]
@@ -405,10 +411,70 @@ mod models {
         });
     }
 
+    /// The same for a thread asleep.
+    #[test]
+    fn a_sleeping_thread_sees_the_last_worker_end() {
+        loom::model(|| {
+            let shutdown = Shutdown::new();
+            let worker = shutdown.worker("storage").unwrap();
+            let thread = thread::spawn(move || drop(worker));
+            let signaller = shutdown.clone();
+            let signaller = thread::spawn(move || signaller.trigger());
+            assert_eq!(shutdown.wait_stopped(Duration::MAX), Ok(()));
+            thread.join().unwrap();
+            signaller.join().unwrap();
+        });
+    }
+
+    /// A wait that times out while the last worker ends tells no lie about it.
+    #[test]
+    fn a_timeout_names_the_workers_that_run() {
+        let seen = Seen::new();
+        let log = seen.clone();
+        loom::model(move || {
+            let shutdown = Shutdown::new();
+            let worker = shutdown.worker("storage").unwrap();
+            shutdown.trigger();
+            let thread = thread::spawn(move || drop(worker));
+            let outcome = shutdown.wait_stopped(Duration::from_secs(5));
+            let running = vec!["storage"];
+            assert!(outcome == Ok(()) || outcome == Err(StillRunning { running }));
+            log.note(outcome.is_ok());
+            thread.join().unwrap();
+        });
+        seen.assert_both();
+    }
+
+    /// What was done before the signal can be read by whoever saw it, without a lock.
+    #[test]
+    fn the_signal_publishes_what_came_before_it() {
+        let seen = Seen::new();
+        let log = seen.clone();
+        loom::model(move || {
+            let shutdown = Shutdown::new();
+            let reason = Arc::new(loom::cell::UnsafeCell::new(()));
+            let (signaller, written) = (shutdown.clone(), Arc::clone(&reason));
+            let signaller = thread::spawn(move || {
+                written.with_mut(|_| ());
+                signaller.trigger();
+            });
+            let triggered = shutdown.is_triggered();
+            if triggered {
+                // loom's cell reports an access that is not ordered after the signaller's.
+                reason.with(|_| ());
+            }
+            log.note(triggered);
+            signaller.join().unwrap();
+        });
+        seen.assert_both();
+    }
+
     /// A worker that registers while the signal is given is either refused or waited for.
     #[test]
     fn a_worker_that_comes_late_is_refused_or_waited_for() {
-        loom::model(|| {
+        let seen = Seen::new();
+        let log = seen.clone();
+        loom::model(move || {
             let shutdown = Shutdown::new();
             let (starter, signaller) = (shutdown.clone(), shutdown.clone());
             let starter = thread::spawn(move || starter.worker("late").is_some());
@@ -416,8 +482,9 @@ mod models {
             block_on(shutdown.stopped());
             assert_eq!(shutdown.running(), [""; 0]);
             assert!(shutdown.worker("later").is_none());
-            starter.join().unwrap();
+            log.note(starter.join().unwrap());
             signaller.join().unwrap();
         });
+        seen.assert_both();
     }
 }

@@ -274,6 +274,7 @@ mod models {
     use loom::thread;
 
     use super::*;
+    use crate::testing::Seen;
 
     /// A sleeping waiter always gets the answer: it is never stored without a wake-up.
     #[test]
@@ -335,7 +336,9 @@ mod models {
     /// with the slot (loom fails the model if the slot itself leaks).
     #[test]
     fn an_answer_racing_with_a_dropped_waiter_is_not_lost() {
-        loom::model(|| {
+        let seen = Seen::new();
+        let log = seen.clone();
+        loom::model(move || {
             let (completion, mut waiter) = slot();
             let answer = Arc::new(());
             let given = Arc::clone(&answer);
@@ -345,6 +348,8 @@ mod models {
             let came_back = giver.join().unwrap();
             assert!(!(taken && came_back));
             assert_eq!(Arc::strong_count(&answer), 1);
+            log.note(came_back);
         });
+        seen.assert_both();
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Deadline {
     /// `None`: so far off that no clock can name it.
     #[cfg(not(loom))]
     at: Option<std::time::Instant>,
+    #[cfg(loom)]
+    never: bool,
 }
 
 #[cfg(not(loom))]
@@ -63,19 +65,23 @@ impl Deadline {
 }
 
 /// loom has no clock, and its `wait_timeout` never times out. Here every timed wait does, at
-/// once: what remains is the race between the timeout and everything that others do meanwhile.
+/// once, unless it is for `Duration::MAX`: what remains is the race between the timeout and
+/// everything that others do meanwhile.
 #[cfg(loom)]
 impl Deadline {
-    pub(crate) fn after(_timeout: Duration) -> Self {
-        Self {}
+    pub(crate) fn after(timeout: Duration) -> Self {
+        Self { never: timeout == Duration::MAX }
     }
 
     pub(crate) fn wait<'a, T>(
         &self,
-        _condvar: &Condvar,
+        condvar: &Condvar,
         mutex: &'a Mutex<T>,
         guard: MutexGuard<'a, T>,
     ) -> (MutexGuard<'a, T>, bool) {
+        if self.never {
+            return (wait(condvar, guard), false);
+        }
         drop(guard);
         loom::thread::yield_now();
         (lock(mutex), true)

@@ -20,8 +20,9 @@ use crate::wakers::Key;
 /// Makes a watermark that stands at `start`.
 pub fn watermark(start: u64) -> (Advancer, Watermark) {
     let shared = Arc::new(Shared {
-        current: AtomicU64::new(start),
+        mirror: AtomicU64::new(start),
         state: Mutex::new(State {
+            current: start,
             halted: false,
             sleepers: 0,
             tasks: BTreeMap::new(),
@@ -72,10 +73,11 @@ impl Advancer {
         let mut reached = Vec::new();
         let sleepers = {
             let mut state = lock(&self.shared.state);
-            if to <= self.shared.current.load(Ordering::Relaxed) {
+            if to <= state.current {
                 return;
             }
-            self.shared.current.store(to, Ordering::Release);
+            state.current = to;
+            self.shared.mirror.store(to, Ordering::Release);
             while let Some(task) = state.tasks.first_entry()
                 && task.key().0 <= to
             {
@@ -121,7 +123,7 @@ impl Watermark {
         }
         let mut state = lock(&self.shared.state);
         loop {
-            if let Some(outcome) = self.shared.outcome(&state, target) {
+            if let Some(outcome) = state.outcome(target) {
                 return outcome;
             }
             state.sleepers += 1;
@@ -142,7 +144,7 @@ impl Future for Reached {
         let replaced;
         {
             let mut state = lock(&this.shared.state);
-            if let Some(outcome) = this.shared.outcome(&state, this.target) {
+            if let Some(outcome) = state.outcome(this.target) {
                 return Poll::Ready(outcome);
             }
             let key = *this.key.get_or_insert_with(|| {
@@ -197,13 +199,14 @@ impl fmt::Debug for Reached {
 }
 
 struct Shared {
-    /// Written under the lock only, read without it too.
-    current: AtomicU64,
+    /// `State::current`, for those who only look. Written under the lock, read without it.
+    mirror: AtomicU64,
     state: Mutex<State>,
     risen: Condvar,
 }
 
 struct State {
+    current: u64,
     /// The advancer was dropped.
     halted: bool,
     /// Threads inside a wait on `risen`.
@@ -215,15 +218,17 @@ struct State {
 
 impl Shared {
     fn current(&self) -> u64 {
-        self.current.load(Ordering::Acquire)
+        self.mirror.load(Ordering::Acquire)
     }
+}
 
-    /// What a wait for `target` comes to, if that is decided. The lock is held, so that it stays
-    /// undecided until the caller sleeps or is registered.
-    fn outcome(&self, state: &State, target: u64) -> Option<Result<(), Halted>> {
-        match self.current() {
+impl State {
+    /// What a wait for `target` comes to, if that is decided. If not, it stays so until the caller,
+    /// who holds the lock, is asleep or registered.
+    fn outcome(&self, target: u64) -> Option<Result<(), Halted>> {
+        match self.current {
             at if at >= target => Some(Ok(())),
-            at if state.halted => Some(Err(Halted { at })),
+            at if self.halted => Some(Err(Halted { at })),
             _ => None,
         }
     }
@@ -270,15 +275,37 @@ mod tests {
     #[test]
     fn only_tasks_that_are_reached_are_woken() {
         let (advancer, watermark) = watermark(0);
-        let wakers = [1, 2, 3].map(|target| (CountedWaker::new(), watermark.reached(target)));
-        let mut wakers = wakers;
-        for (waker, reached) in &mut wakers {
+        let mut waits = [1, 2, 3].map(|target| (CountedWaker::new(), watermark.reached(target)));
+        for (waker, reached) in &mut waits {
             assert!(pin!(reached).poll(&mut waker.context()).is_pending());
         }
         advancer.advance(2);
-        assert_eq!(wakers.each_ref().map(|(waker, _)| waker.wakes()), [1, 1, 0]);
+        assert_eq!(waits.each_ref().map(|(waker, _)| waker.wakes()), [1, 1, 0]);
         advancer.advance(3);
-        assert_eq!(wakers.each_ref().map(|(waker, _)| waker.wakes()), [1, 1, 1]);
+        assert_eq!(waits.each_ref().map(|(waker, _)| waker.wakes()), [1, 1, 1]);
+    }
+
+    #[test]
+    fn tasks_with_one_target_are_all_woken() {
+        let (advancer, watermark) = watermark(0);
+        let mut waits = [1, 1].map(|target| (CountedWaker::new(), watermark.reached(target)));
+        for (waker, reached) in &mut waits {
+            assert!(pin!(reached).poll(&mut waker.context()).is_pending());
+        }
+        advancer.advance(1);
+        assert_eq!(waits.each_ref().map(|(waker, _)| waker.wakes()), [1, 1]);
+    }
+
+    #[test]
+    fn a_wait_that_moves_to_another_task_is_woken_there() {
+        let (advancer, watermark) = watermark(0);
+        let (first, second) = (CountedWaker::new(), CountedWaker::new());
+        let mut reached = pin!(watermark.reached(1));
+        assert!(reached.as_mut().poll(&mut first.context()).is_pending());
+        assert!(reached.as_mut().poll(&mut second.context()).is_pending());
+        assert_eq!(first.held(), 0);
+        advancer.advance(1);
+        assert_eq!((first.wakes(), second.wakes()), (0, 1));
     }
 
     #[test]
@@ -313,6 +340,7 @@ mod models {
     use loom::thread;
 
     use super::*;
+    use crate::testing::Seen;
 
     /// A sleeping thread is woken by the step which reaches it, whatever steps come before.
     #[test]
@@ -373,7 +401,9 @@ mod models {
     /// state that a read may use once the applied index is reached.
     #[test]
     fn a_step_publishes_what_came_before_it() {
-        loom::model(|| {
+        let seen = Seen::new();
+        let log = seen.clone();
+        loom::model(move || {
             let (advancer, watermark) = watermark(0);
             let applied = Arc::new(UnsafeCell::new(0));
             let state = Arc::clone(&applied);
@@ -383,11 +413,14 @@ mod models {
                 advancer.advance(1);
                 advancer
             });
-            if watermark.current() == 1 {
+            let risen = watermark.current() == 1;
+            if risen {
                 applied.with(|_| ());
             }
+            log.note(risen);
             raiser.join().unwrap();
         });
+        seen.assert_both();
     }
 
     /// A wait that is given up races with the step that reaches it; nobody else's is disturbed.

@@ -7,6 +7,7 @@ use loom::thread;
 
 use super::*;
 use crate::slot::{Completion, Dropped, slot};
+use crate::testing::Seen;
 use crate::watermark::watermark;
 
 /// Takes batches until the queue is closed and drained.
@@ -58,15 +59,20 @@ fn a_draining_task_loses_nothing() {
 /// A push that succeeds is taken, one that the close refused is not, and the consumer ends.
 #[test]
 fn a_push_racing_with_the_close_is_refused_or_taken() {
-    loom::model(|| {
+    let seen = Seen::new();
+    let log = seen.clone();
+    loom::model(move || {
         let (producer, consumer) = queue(1000);
         let other = producer.clone();
         let pusher = thread::spawn(move || other.push(1, 1).is_ok());
         let closer = thread::spawn(move || producer.close());
         let taken = drain_to_the_end(&consumer);
         closer.join().unwrap();
-        assert_eq!(taken.len(), usize::from(pusher.join().unwrap()));
+        let accepted = pusher.join().unwrap();
+        assert_eq!(taken.len(), usize::from(accepted));
+        log.note(accepted);
     });
+    seen.assert_both();
 }
 
 /// The close reaches a task, too.
@@ -83,17 +89,22 @@ fn the_close_wakes_a_task() {
 /// What is pushed while a wait times out is taken by that wait or by the next.
 #[test]
 fn a_push_racing_with_a_timeout_is_not_lost() {
-    loom::model(|| {
+    let seen = Seen::new();
+    let log = seen.clone();
+    loom::model(move || {
         let (producer, consumer) = queue(1000);
         let pusher = thread::spawn(move || producer.push(1, 1).unwrap());
         let mut batch = VecDeque::new();
-        if consumer.pop_all_timeout(&mut batch, Duration::from_millis(10)).is_err() {
+        let in_time = consumer.pop_all_timeout(&mut batch, Duration::from_millis(10)).is_ok();
+        if !in_time {
             assert!(batch.is_empty());
-            assert_eq!(consumer.pop_all(&mut batch), Ok(()));
+            assert_eq!(consumer.pop_all_timeout(&mut batch, Duration::MAX), Ok(()));
         }
         assert_eq!(batch, [1]);
+        log.note(in_time);
         pusher.join().unwrap();
     });
+    seen.assert_both();
 }
 
 /// Two helpers asleep and two jobs that come together: although only the first push wakes
@@ -172,7 +183,9 @@ fn a_queued_write_becomes_durable() {
 /// its wait ends in every case, also while the producer lives on.
 #[test]
 fn no_proposal_is_left_waiting_by_a_shutdown() {
-    loom::model(|| {
+    let seen = [Seen::new(), Seen::new()];
+    let log = seen.clone();
+    loom::model(move || {
         let (proposals, queued) = queue::<Completion<u8>>(1000);
         let node = thread::spawn(move || {
             let mut batch = VecDeque::new();
@@ -189,11 +202,11 @@ fn no_proposal_is_left_waiting_by_a_shutdown() {
                 false
             }
         };
-        match waiter.wait() {
-            Ok(answer) => assert!(pushed && answer == 7),
-            Err(Dropped) => {}
-        }
+        let outcome = waiter.wait();
+        assert!(outcome == Err(Dropped) || (pushed && outcome == Ok(7)));
+        log[usize::from(pushed)].note(outcome.is_ok());
         node.join().unwrap();
         drop(proposals);
     });
+    seen[1].assert_both();
 }
