@@ -1,0 +1,154 @@
+//! A server that follows a leader, or waits for one.
+
+use std::time::Duration;
+
+use quorate_core::{Ballot, Index, Log, LogId, NodeId, Rejected, SnapshotMeta};
+
+use crate::fault::PeerFault;
+use crate::message::{AppendEntries, AppendEntriesReply, Appended, Message};
+use crate::server::{Context, Server};
+
+/// A server that follows a leader, or waits for one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Follower {
+    /// Who leads in this term, if known.
+    pub(crate) leader: Option<NodeId>,
+    /// When the leader was last heard.
+    contact: Option<Duration>,
+    /// The leader's latest probe that was answered.
+    answered: u64,
+}
+
+impl Follower {
+    /// True if a leader other than `candidate` is known to have been alive less than `minimum`
+    /// ago: then nobody is voted for (Ongaro 2014, section 4.2.3). A leader that asks for votes
+    /// is none any more.
+    pub(crate) fn sticks_to_leader(
+        &self,
+        candidate: NodeId,
+        now: Duration,
+        minimum: Duration,
+    ) -> bool {
+        let recent = self.contact.is_some_and(|then| now.saturating_sub(then) < minimum);
+        recent && self.leader != Some(candidate)
+    }
+
+    /// Entries, or a heartbeat, from the leader of this term.
+    pub(crate) fn on_append_entries(
+        &mut self,
+        server: &Server,
+        cx: &mut Context<'_>,
+        from: NodeId,
+        message: AppendEntries,
+    ) -> Result<(), PeerFault> {
+        let AppendEntries { term, probe, previous, commit, entries } = message;
+        if previous.ballot > term || entries.iter().any(|entry| entry.ballot() > term) {
+            return Err(PeerFault::FromTheFuture);
+        }
+        self.hear(server, cx, from)?;
+
+        let asks_back = probe > self.answered;
+        let carries_entries = !entries.is_empty();
+        self.answered = self.answered.max(probe);
+        let reply =
+            |outcome| Message::AppendEntriesReply(AppendEntriesReply { term, probe, outcome });
+        let agreed = match cx.log.splice(previous, entries) {
+            Ok(agreed) => agreed,
+            Err(Rejected::PreviousMissing) => {
+                let hint = last_that_may_agree(cx.log, previous);
+                let conflict = Appended::Conflict { previous: previous.index, hint };
+                cx.out.send(from, reply(conflict));
+                return Ok(());
+            }
+            Err(Rejected::NoRoom) => {
+                cx.out.send(from, reply(Appended::NoRoom { previous: previous.index }));
+                return Ok(());
+            }
+            Err(rejected) => return Err(rejected.into()),
+        };
+        // What stands behind `agreed` may be another leader's.
+        cx.log.commit(commit.min(agreed));
+        if !asks_back && !carries_entries {
+            return Ok(()); // Mere news of a commit needs no answer.
+        }
+        if cx.log.durable() >= agreed {
+            cx.out.send(from, reply(Appended::Durable(agreed)));
+        } else {
+            if asks_back {
+                cx.out.send(from, reply(Appended::Held(agreed)));
+            }
+            cx.out.after_save(from, reply(Appended::Durable(agreed)));
+        }
+        Ok(())
+    }
+
+    /// The leader of this term offers a snapshot.
+    pub(crate) fn on_install_snapshot(
+        &mut self,
+        server: &Server,
+        cx: &mut Context<'_>,
+        from: NodeId,
+        probe: u64,
+        snapshot: SnapshotMeta,
+    ) -> Result<(), PeerFault> {
+        if snapshot.last.ballot > server.term() {
+            return Err(PeerFault::FromTheFuture);
+        }
+        let covered = cx.log.holds(snapshot.last);
+        let contradicts = !covered && snapshot.last.index <= cx.log.committed();
+        if contradicts || snapshot.membership.is_empty() {
+            return Err(PeerFault::ImpossibleSnapshot);
+        }
+        self.hear(server, cx, from)?;
+
+        self.answered = self.answered.max(probe);
+        let reply = |durable| Message::InstallSnapshotReply { term: server.term(), probe, durable };
+        if !covered {
+            cx.out.send(from, reply(None));
+            cx.out.fetch_snapshot(from, snapshot);
+            return Ok(());
+        }
+        let agreed = snapshot.last.index;
+        cx.log.commit(agreed);
+        if cx.log.durable() >= agreed {
+            cx.out.send(from, reply(Some(agreed)));
+        } else {
+            cx.out.send(from, reply(None));
+            cx.out.after_save(from, reply(Some(agreed)));
+        }
+        Ok(())
+    }
+
+    /// The log agrees with every leader's up to `index`, once it is saved. Tells the leader.
+    pub(crate) fn on_installed(&self, server: &Server, cx: &mut Context<'_>, index: Index) {
+        if let Some(leader) = self.leader {
+            let (term, probe) = (server.term(), self.answered);
+            let reply = Message::InstallSnapshotReply { term, probe, durable: Some(index) };
+            cx.out.after_save(leader, reply);
+        }
+    }
+
+    /// The leader of this term is alive.
+    fn hear(
+        &mut self,
+        server: &Server,
+        cx: &mut Context<'_>,
+        from: NodeId,
+    ) -> Result<(), PeerFault> {
+        if self.leader.is_some_and(|leader| leader != from) {
+            return Err(PeerFault::SecondLeader);
+        }
+        self.leader = Some(from);
+        self.contact = Some(cx.now);
+        cx.set_election_timer(server);
+        Ok(())
+    }
+}
+
+/// The last entry of `log` which may be in a log that holds `missing`: not behind it, and, since
+/// terms never decrease along a log, not of a later term.
+fn last_that_may_agree(log: &Log, missing: LogId) -> LogId {
+    let not_later = log.first_with_ballot_from(missing.ballot.next()).previous();
+    let index = not_later.min(missing.index).min(log.last().index).max(log.base().index);
+    LogId::new(index, log.ballot_at(index).unwrap_or(Ballot(0)))
+}

@@ -1,0 +1,164 @@
+//! What servers say to each other.
+
+use quorate_core::{Ballot, Entry, Index, LogId, SnapshotMeta};
+use serde::{Deserialize, Serialize};
+
+/// The messages of Raft, under the names of Ongaro's dissertation (2014).
+///
+/// `term` is the sender's current term, except in [`PreVote`](Message::PreVote). A receiver in an
+/// earlier term moves on to it; a receiver in a later one answers a request with its own term and
+/// ignores a reply.
+///
+/// The encoding is golden: variants are only ever appended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Message {
+    /// Would you vote for me? Asked before a server raises its term, so that one which cannot
+    /// win disturbs nobody (section 9.6).
+    PreVote {
+        /// The term in which the sender would campaign: one more than its own.
+        term: Ballot,
+        /// The last entry of the sender's log.
+        last: LogId,
+    },
+    /// The answer. It promises nothing.
+    PreVoteReply {
+        /// The voter's own term: a candidate that lags behind catches up with it.
+        term: Ballot,
+        /// The term in which the candidate would campaign.
+        asked: Ballot,
+        /// Whether the voter would vote for it.
+        granted: bool,
+    },
+    /// Vote for me (section 3.4).
+    RequestVote {
+        /// The candidate's term.
+        term: Ballot,
+        /// The last entry of the candidate's log.
+        last: LogId,
+        /// True if the leader itself asked for the election: then it is no reason to refuse that
+        /// the leader is alive (section 4.2.3).
+        transfer: bool,
+    },
+    /// The answer. A granted vote is on the voter's disk.
+    RequestVoteReply {
+        /// The voter's term.
+        term: Ballot,
+        /// Whether the candidate has its vote in this term.
+        granted: bool,
+    },
+    /// A leader's entries and its heartbeat (section 3.5).
+    AppendEntries(AppendEntries),
+    /// The answer.
+    AppendEntriesReply(AppendEntriesReply),
+    /// What the follower needs is compacted: here is a snapshot which it may fetch. Repeated
+    /// until the follower has it (chapter 5; the chunks travel outside of the protocol).
+    InstallSnapshot {
+        /// The leader's term.
+        term: Ballot,
+        /// See [`AppendEntries::probe`].
+        probe: u64,
+        /// The snapshot.
+        snapshot: SnapshotMeta,
+    },
+    /// The answer: at once that the offer was heard, and later that the snapshot is in place.
+    InstallSnapshotReply {
+        /// The follower's term.
+        term: Ballot,
+        /// The probe being answered.
+        probe: u64,
+        /// The follower's log agrees with the leader's up to here, on its disk. `None` as long
+        /// as the snapshot is being fetched or saved.
+        durable: Option<Index>,
+    },
+    /// Campaign at once: the leader hands over (section 3.10).
+    TimeoutNow {
+        /// The leader's term.
+        term: Ballot,
+    },
+}
+
+/// A leader's entries, possibly none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AppendEntries {
+    /// The leader's term.
+    pub term: Ballot,
+    /// Numbers the leader's rounds of asking "do you still follow me?". Echoed in the answer, so
+    /// that the leader knows after which moment that was said.
+    pub probe: u64,
+    /// The entry before the first of `entries`.
+    pub previous: LogId,
+    /// How far the leader has committed.
+    pub commit: Index,
+    /// What follows `previous`.
+    pub entries: Vec<Entry>,
+}
+
+/// What became of an [`AppendEntries`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AppendEntriesReply {
+    /// The follower's term.
+    pub term: Ballot,
+    /// The probe being answered.
+    pub probe: u64,
+    /// What became of the entries.
+    pub outcome: Appended,
+}
+
+/// What became of an [`AppendEntries`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Appended {
+    /// The follower's log agrees with the leader's up to and including this index, on its disk.
+    /// The only answer that counts towards commitment.
+    Durable(Index),
+    /// The same, but not on disk yet: a slow disk does not look like a lost message.
+    Held(Index),
+    /// The follower does not hold `previous`.
+    Conflict {
+        /// The index of the `previous` that is missing.
+        previous: Index,
+        /// The last entry of the follower's log which may be in the leader's: not behind
+        /// `previous`, and not of a later term. So each exchange skips a whole term at least
+        /// (section 3.5, "the follower can include the term of the conflicting entry").
+        hint: LogId,
+    },
+    /// The message was of an earlier term: `term` is all that the answer tells.
+    Refused,
+    /// The follower holds `previous`, but its disk has no room for the entries.
+    NoRoom {
+        /// The index of that `previous`.
+        previous: Index,
+    },
+}
+
+impl Message {
+    /// The term which the sender is in; `None` of a PreVote, whose sender is only asking.
+    pub(crate) fn term(&self) -> Option<Ballot> {
+        match self {
+            Message::PreVote { .. } => None,
+            Message::PreVoteReply { term, .. }
+            | Message::RequestVote { term, .. }
+            | Message::RequestVoteReply { term, .. }
+            | Message::AppendEntries(AppendEntries { term, .. })
+            | Message::AppendEntriesReply(AppendEntriesReply { term, .. })
+            | Message::InstallSnapshot { term, .. }
+            | Message::InstallSnapshotReply { term, .. }
+            | Message::TimeoutNow { term } => Some(*term),
+        }
+    }
+
+    /// True of every reply: a vote, an acknowledgement, or a "yes, I follow you", on which a
+    /// linearizable read rests.
+    pub(crate) fn is_reply(&self) -> bool {
+        match self {
+            Message::PreVoteReply { .. }
+            | Message::RequestVoteReply { .. }
+            | Message::AppendEntriesReply(_)
+            | Message::InstallSnapshotReply { .. } => true,
+            Message::PreVote { .. }
+            | Message::RequestVote { .. }
+            | Message::AppendEntries(_)
+            | Message::InstallSnapshot { .. }
+            | Message::TimeoutNow { .. } => false,
+        }
+    }
+}

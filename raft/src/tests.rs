@@ -1,0 +1,14 @@
+//! Scenarios, each named for what it shows, over a cluster whose every message, write and timer
+//! is under the test's control.
+
+mod chaos;
+mod checks;
+mod cluster;
+mod commitment;
+mod disk;
+mod elections;
+mod hand_over;
+mod node;
+mod reading;
+mod replication;
+mod snapshots;
