@@ -6,16 +6,30 @@
 #![allow(missing_docs)]
 
 mod blob;
+mod cluster;
+mod command;
+mod connection;
 mod glob;
+mod info;
+mod limits;
+mod local;
+mod loopback;
 mod machine;
 mod op;
+mod pipeline;
 pub mod resp;
+mod server;
 mod snapshot;
 mod store;
 
 pub use blob::Blob;
+pub use cluster::{Cluster, Level, ReadError, Status, WriteError};
+pub use command::CommandError;
+pub use limits::MAX_REQUEST_BYTES;
+pub use loopback::Loopback;
 pub use machine::{MAX_ANSWER_BYTES, MAX_RESPONSE_BYTES, MAX_VALUE_BYTES, Machine, parse_integer};
 pub use op::{
     Command, Condition, Deadline, ExpireCondition, ExpireOrder, Expiry, Failure, KeyType, Op,
     Query, Read, Reply, SetAnswer, Write,
 };
+pub use server::{ServerOptions, serve};

@@ -1,0 +1,259 @@
+//! One client's conversation: what a request means after those before it.
+
+use crate::command::{self, CommandError, Local, Run, Spec};
+use crate::info::Surroundings;
+use crate::limits::MAX_REQUEST_BYTES;
+use crate::local;
+use crate::op::{Op, Reply};
+use crate::resp::{Encoder, OwnedRequest, Request, Version};
+
+/// The state of a conversation. Does no I/O and waits for nothing: a request comes in, a reply or
+/// a [`Step`] for the cluster comes out.
+#[derive(Debug)]
+pub struct Connection {
+    /// Names the connection, for CLIENT ID.
+    pub id: u64,
+    /// Which version of the protocol the client has asked for.
+    pub version: Version,
+    /// True after READONLY: reads need not be linearizable.
+    pub readonly: bool,
+    /// What CLIENT SETNAME said.
+    pub name: Vec<u8>,
+    multi: Option<Multi>,
+}
+
+/// What is to be done about a request.
+#[derive(Debug)]
+pub enum Step {
+    /// Nothing: it has been replied to.
+    Replied,
+    /// This is to be executed, and its reply sent.
+    Op(Op),
+    /// This is to be executed, and its replies sent as one array.
+    Transaction(Transaction),
+    /// It has been replied to, and the connection ends with that.
+    Close,
+}
+
+/// What stood between MULTI and EXEC.
+#[derive(Debug)]
+pub struct Transaction {
+    /// What the replicated machine executes.
+    pub ops: Vec<Op>,
+    /// One for each queued command.
+    pub parts: Vec<Part>,
+}
+
+/// Where the reply to one queued command comes from.
+#[derive(Debug)]
+pub enum Part {
+    /// The next one of [`Transaction::ops`].
+    Op,
+    /// Here it is, encoded.
+    Ready(Vec<u8>),
+}
+
+#[derive(Debug, Default)]
+struct Multi {
+    queue: Vec<Queued>,
+    bytes: usize,
+    broken: bool,
+}
+
+#[derive(Debug)]
+enum Queued {
+    Op(Op),
+    Failed(CommandError),
+    Local(Local, OwnedRequest),
+}
+
+impl Multi {
+    /// What a queued command costs in memory beyond its bytes, about.
+    const QUEUED_BYTES: usize = 64;
+}
+
+impl Connection {
+    /// A client which has said nothing yet.
+    #[must_use]
+    pub fn new(id: u64) -> Connection {
+        Connection { id, version: Version::V2, readonly: false, name: Vec::new(), multi: None }
+    }
+
+    /// Takes the next request. What can be answered at once is answered into `out`.
+    pub fn on_request(
+        &mut self,
+        request: &Request<'_>,
+        around: &dyn Fn() -> Surroundings,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        let step = match command::resolve(request) {
+            Err(error) => Err(error),
+            Ok(spec) if self.multi.is_some() && is_queued(spec) => self.queue(spec, request, out),
+            Ok(Spec { run: Run::Op(parse), .. }) => return self.parsed(parse(request), out),
+            Ok(Spec { run: Run::Local(local), .. }) => self.on_local(*local, request, around, out),
+        };
+        step.unwrap_or_else(|error| {
+            if let Some(multi) = &mut self.multi
+                && breaks_transaction(&error)
+            {
+                multi.broken = true;
+            }
+            self.fail(&error, out)
+        })
+    }
+
+    fn parsed(&self, op: Result<Op, CommandError>, out: &mut Vec<u8>) -> Step {
+        op.map_or_else(|error| self.fail(&error, out), Step::Op)
+    }
+
+    fn fail(&self, error: &CommandError, out: &mut Vec<u8>) -> Step {
+        Encoder::new(self.version, out).error(&error.to_string());
+        Step::Replied
+    }
+
+    fn simple(&self, text: &str, out: &mut Vec<u8>) -> Result<Step, CommandError> {
+        Encoder::new(self.version, out).simple(text);
+        Ok(Step::Replied)
+    }
+
+    fn on_local(
+        &mut self,
+        local: Local,
+        request: &Request<'_>,
+        around: &dyn Fn() -> Surroundings,
+        out: &mut Vec<u8>,
+    ) -> Result<Step, CommandError> {
+        match local {
+            Local::Multi if self.multi.is_some() => Err(CommandError::NestedMulti),
+            Local::Multi => {
+                self.multi = Some(Multi::default());
+                self.simple("OK", out)
+            }
+            Local::Exec => self.exec(around, out),
+            Local::Discard => {
+                self.multi.take().ok_or(CommandError::DiscardWithoutMulti)?;
+                self.simple("OK", out)
+            }
+            Local::Watch => Err(CommandError::Watch),
+            Local::Quit => {
+                self.simple("OK", out)?;
+                Ok(Step::Close)
+            }
+            Local::Reset => {
+                *self = Connection::new(self.id);
+                self.simple("RESET", out)
+            }
+            other => {
+                local::execute(self, other, request, around, out)?;
+                Ok(Step::Replied)
+            }
+        }
+    }
+
+    fn queue(
+        &mut self,
+        spec: &Spec,
+        request: &Request<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Step, CommandError> {
+        let queued = match spec.run {
+            Run::Local(Local::Hello | Local::Auth | Local::ReadOnly | Local::ReadWrite) => {
+                return Err(CommandError::NotInTransaction);
+            }
+            Run::Local(local) => Queued::Local(local, request.to_owned()),
+            Run::Op(parse) => parse(request).map_or_else(Queued::Failed, Queued::Op),
+        };
+        let Some(multi) = &mut self.multi else { return Err(CommandError::ExecWithoutMulti) };
+        multi.bytes += request.consumed() + Multi::QUEUED_BYTES;
+        if multi.bytes > MAX_REQUEST_BYTES {
+            multi.queue = Vec::new();
+            return Err(CommandError::TransactionTooLarge);
+        }
+        multi.queue.push(queued);
+        self.simple("QUEUED", out)
+    }
+
+    fn exec(
+        &mut self,
+        around: &dyn Fn() -> Surroundings,
+        out: &mut Vec<u8>,
+    ) -> Result<Step, CommandError> {
+        let multi = self.multi.take().ok_or(CommandError::ExecWithoutMulti)?;
+        if multi.broken {
+            return Err(CommandError::ExecAbort);
+        }
+        let mut transaction = Transaction { ops: Vec::new(), parts: Vec::new() };
+        for queued in multi.queue {
+            let mut reply = Vec::new();
+            let failed = match queued {
+                Queued::Op(op) => {
+                    transaction.ops.push(op);
+                    transaction.parts.push(Part::Op);
+                    continue;
+                }
+                Queued::Failed(error) => Err(error),
+                Queued::Local(local, request) => {
+                    local::execute(self, local, &request.as_request(), around, &mut reply)
+                }
+            };
+            if let Err(error) = failed {
+                reply.clear();
+                self.fail(&error, &mut reply);
+            }
+            transaction.parts.push(Part::Ready(reply));
+        }
+        if transaction.ops.is_empty() {
+            transaction.encode(Vec::new(), self.version, out);
+            return Ok(Step::Replied);
+        }
+        Ok(Step::Transaction(transaction))
+    }
+}
+
+impl Transaction {
+    /// Appends the replies to the transaction as one array.
+    pub fn encode(&self, replies: Vec<Reply>, version: Version, out: &mut Vec<u8>) {
+        Encoder::new(version, out).array(self.parts.len());
+        let mut replies = replies.into_iter();
+        for part in &self.parts {
+            match part {
+                Part::Ready(reply) => out.extend_from_slice(reply),
+                Part::Op => encode_reply(&replies.next().unwrap_or(Reply::Null), version, out),
+            }
+        }
+    }
+}
+
+/// Appends what the replicated machine answered.
+pub fn encode_reply(reply: &Reply, version: Version, out: &mut Vec<u8>) {
+    use crate::op::KeyType;
+    let mut encoder = Encoder::new(version, out);
+    match reply {
+        Reply::Ok => encoder.simple("OK"),
+        Reply::Null => encoder.null(),
+        Reply::Integer(number) => encoder.integer(*number),
+        Reply::Bulk(value) => encoder.bulk(value),
+        Reply::Type(KeyType::None) => encoder.simple("none"),
+        Reply::Type(KeyType::String) => encoder.simple("string"),
+        Reply::Failed(failure) => encoder.error(&failure.to_string()),
+        Reply::Array(replies) => {
+            encoder.array(replies.len());
+            replies.iter().for_each(|reply| encode_reply(reply, version, out));
+        }
+    }
+}
+
+/// True of commands that wait for EXEC between MULTI and EXEC; the others act at once.
+fn is_queued(spec: &Spec) -> bool {
+    !matches!(
+        spec.run,
+        Run::Local(
+            Local::Multi | Local::Exec | Local::Discard | Local::Watch | Local::Quit | Local::Reset
+        )
+    )
+}
+
+/// MULTI within MULTI and WATCH within MULTI are refused without harm to the transaction.
+fn breaks_transaction(error: &CommandError) -> bool {
+    !matches!(error, CommandError::NestedMulti | CommandError::Watch)
+}

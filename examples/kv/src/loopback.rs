@@ -1,0 +1,133 @@
+//! A cluster of one which keeps nothing: for tests, and to measure the server by itself.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use quorate_core::{At, Index, LogTime, Role, StateMachine};
+
+use crate::cluster::{Cluster, Level, ReadError, Status, WriteError};
+use crate::machine::Machine;
+use crate::op::{Command, Query, Reply};
+
+/// Applies commands in the order in which they come, within the process. No log, no disk.
+#[derive(Clone, Debug, Default)]
+pub struct Loopback {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    machine: Machine,
+    index: u64,
+    delay: Duration,
+    write_error: Option<WriteError>,
+    read_error: Option<ReadError>,
+    commands: Vec<usize>,
+    in_flight: usize,
+    max_in_flight: usize,
+}
+
+impl Loopback {
+    /// Lets outcomes arrive only after `delay`.
+    pub fn set_delay(&self, delay: Duration) {
+        self.state().delay = delay;
+    }
+
+    /// Lets writes fail, without being applied.
+    pub fn set_write_error(&self, error: Option<WriteError>) {
+        self.state().write_error = error;
+    }
+
+    /// Lets linearizable reads fail.
+    pub fn set_read_error(&self, error: Option<ReadError>) {
+        self.state().read_error = error;
+    }
+
+    /// The number of operations in each command so far.
+    #[must_use]
+    pub fn commands(&self) -> Vec<usize> {
+        self.state().commands.clone()
+    }
+
+    /// How many commands were on their way at once at most.
+    #[must_use]
+    pub fn max_in_flight(&self) -> usize {
+        self.state().max_in_flight
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn at(&self) -> At {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let time = LogTime::default().plus(now);
+        At { index: Index(self.index), time, seed: self.index }
+    }
+}
+
+impl Cluster for Loopback {
+    fn write(
+        &self,
+        command: Command,
+    ) -> impl Future<Output = Result<Vec<Reply>, WriteError>> + Send + 'static {
+        let mut state = self.state();
+        let Command::Run(ops) = &command;
+        let ops = ops.len();
+        state.commands.push(ops);
+        let outcome = match state.write_error.clone() {
+            Some(error) => Err(error),
+            None => {
+                state.index += 1;
+                let at = state.at();
+                Ok(state.machine.apply(&at, command))
+            }
+        };
+        state.in_flight += 1;
+        state.max_in_flight = state.max_in_flight.max(state.in_flight);
+        let delay = state.delay;
+        drop(state);
+        let this = self.clone();
+        async move {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            this.state().in_flight -= 1;
+            outcome
+        }
+    }
+
+    fn read(
+        &self,
+        query: Query,
+        level: Level,
+    ) -> impl Future<Output = Result<Vec<Reply>, ReadError>> + Send + 'static {
+        let this = self.clone();
+        async move {
+            let state = this.state();
+            match state.read_error.clone() {
+                Some(error) if level == Level::Linearizable => Err(error),
+                _ => Ok(state.machine.query(&state.at(), query)),
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        let index = self.state().index;
+        Status {
+            node: 1,
+            cluster: "loopback".to_owned(),
+            protocol: "none",
+            role: Role::Leader,
+            leader: Some(1),
+            term: 1,
+            members: 1,
+            last_index: index,
+            durable_index: 0,
+            committed_index: index,
+            applied_index: index,
+        }
+    }
+}

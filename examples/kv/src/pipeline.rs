@@ -1,0 +1,423 @@
+//! One client's socket: requests in, replies out, in the same order, several at work at once.
+//!
+//! A client may send many requests without waiting for replies. Neighbouring operations among
+//! those that have arrived become one *group*: one entry of the log, or one query. Groups of
+//! writes are handed to the cluster without waiting for each other, up to a window. Where reads
+//! and writes follow each other, a group waits for those of the other kind before it, so that a
+//! read sees the writes before it and none behind it; unless the reads are few and short, then
+//! they take their place among the writes, in the log.
+//!
+//! Nothing is read from a client that does not take its replies, so it costs what it has been
+//! allowed up to then: an incomplete request, the window, and an output buffer.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use crate::cluster::{Cluster, Level};
+use crate::connection::{Connection, Step, Transaction, encode_reply};
+use crate::info::Surroundings;
+use crate::limits::MAX_REQUEST_BYTES;
+use crate::machine::{MAX_RESPONSE_BYTES, MAX_VALUE_BYTES};
+use crate::op::{Command, Op, Query, Read, Reply, SetAnswer, Write};
+use crate::resp::{Decoder, Encoder, Version};
+
+/// How many groups of writes may be on their way at once.
+const WINDOW: usize = 8;
+/// A group which has reached one of these is full.
+const GROUP_OPS: usize = 1024;
+const GROUP_BYTES: usize = 256 << 10;
+/// How many values an entry of the log may be asked to return, so that they always fit into one
+/// response.
+const GROUP_VALUES: usize = 3;
+const _: () = assert!(GROUP_VALUES * MAX_VALUE_BYTES + GROUP_OPS * 64 < MAX_RESPONSE_BYTES);
+/// Nothing more is decoded while so many bytes, or so many groups and replies, wait to be sent.
+const OUTPUT_BYTES: usize = 256 << 10;
+const QUEUE: usize = 64;
+/// What is read at once, and kept of buffers while a client is idle.
+const IDLE_BYTES: usize = 4 << 10;
+
+/// Serves one client until it leaves, breaks the protocol, or `stop` becomes true; requests that
+/// have arrived by then are answered first.
+///
+/// # Errors
+/// Those of the socket.
+pub async fn serve<C: Cluster>(
+    mut stream: TcpStream,
+    cluster: C,
+    connection: Connection,
+    around: &(dyn Fn() -> Surroundings + Sync),
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let mut pipeline = Pipeline::new(cluster, connection);
+    loop {
+        poll_fn(|cx| pipeline.poll_advance(around, cx)).await;
+        if !pipeline.output.is_empty() {
+            stream.write_all(&pipeline.output).await?;
+            pipeline.sent();
+            continue;
+        }
+        if pipeline.is_done() {
+            return stream.shutdown().await;
+        }
+        tokio::select! {
+            biased;
+            () = poll_fn(|cx| pipeline.poll_front(cx)) => {}
+            readable = stream.readable(), if pipeline.wants_input() => {
+                readable?;
+                pipeline.read_from(&stream)?;
+            }
+            _ = stop.wait_for(|stop| *stop), if !pipeline.ended => pipeline.ended = true,
+        }
+    }
+}
+
+struct Pipeline<C> {
+    cluster: C,
+    connection: Connection,
+    decoder: Decoder,
+    input: BytesMut,
+    output: Vec<u8>,
+    /// Being filled; not handed to the cluster yet.
+    group: Option<Group>,
+    /// What has to wait until `group` is on its way.
+    held: Option<Item>,
+    /// Replies in the order of their requests, there or awaited.
+    queue: VecDeque<Queued>,
+    ready_bytes: usize,
+    /// No more requests are taken.
+    ended: bool,
+}
+
+/// A request, as far as its kind matters here.
+enum Item {
+    Reply(Vec<u8>),
+    Op(Op, usize),
+    Transaction(Transaction),
+}
+
+struct Group {
+    kind: Kind,
+    ops: Vec<Op>,
+    bytes: usize,
+    /// How many of `ops` return values.
+    values: usize,
+    level: Level,
+    version: Version,
+    transaction: Option<Transaction>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Read,
+    Write,
+}
+
+enum Queued {
+    Ready(Vec<u8>),
+    Awaited { kind: Kind, shape: Shape, outcome: Outcome },
+}
+
+/// How replies are written.
+struct Shape {
+    ops: usize,
+    version: Version,
+    transaction: Option<Transaction>,
+}
+
+/// The replies, or the error for each of them.
+type Outcome = Pin<Box<dyn Future<Output = Result<Vec<Reply>, String>> + Send>>;
+
+impl<C: Cluster> Pipeline<C> {
+    fn new(cluster: C, connection: Connection) -> Pipeline<C> {
+        Pipeline {
+            cluster,
+            connection,
+            decoder: Decoder::new(MAX_REQUEST_BYTES),
+            input: BytesMut::new(),
+            output: Vec::new(),
+            group: None,
+            held: None,
+            queue: VecDeque::new(),
+            ready_bytes: 0,
+            ended: false,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.ended && self.queue.is_empty() && self.group.is_none() && self.held.is_none()
+    }
+
+    fn has_room(&self) -> bool {
+        self.output.len() + self.ready_bytes < OUTPUT_BYTES && self.queue.len() < QUEUE
+    }
+
+    fn wants_input(&self) -> bool {
+        !self.ended && self.held.is_none() && self.has_room()
+    }
+
+    fn read_from(&mut self, stream: &TcpStream) -> io::Result<()> {
+        self.input.reserve(IDLE_BYTES.max(self.input.len()));
+        match stream.try_read_buf(&mut self.input) {
+            Ok(0) => self.ended = true,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// The output has been sent.
+    fn sent(&mut self) {
+        self.output.clear();
+        if self.output.capacity() > IDLE_BYTES {
+            self.output = Vec::new();
+        }
+        if self.input.is_empty() && self.input.capacity() > IDLE_BYTES {
+            self.input = BytesMut::new();
+        }
+    }
+
+    /// Takes as many requests as may be taken and collects the replies that are there.
+    fn poll_advance(
+        &mut self,
+        around: &dyn Fn() -> Surroundings,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        loop {
+            self.take_requests(around);
+            if self.poll_front(cx).is_pending() || !self.has_room() {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    fn take_requests(&mut self, around: &dyn Fn() -> Surroundings) {
+        while self.has_room() {
+            let Some(item) = self.held.take().or_else(|| self.next_item(around)) else { break };
+            if let Err(item) = self.admit(item) {
+                self.held = Some(item);
+                return;
+            }
+        }
+        self.start_group();
+    }
+
+    /// The next request that is left to do. Those which the connection can answer by itself are
+    /// answered straight into the output if nothing is before them.
+    fn next_item(&mut self, around: &dyn Fn() -> Surroundings) -> Option<Item> {
+        while !self.ended && self.has_room() {
+            let direct = self.group.is_none() && self.queue.is_empty();
+            let mut aside = Vec::new();
+            let out = if direct { &mut self.output } else { &mut aside };
+            let (step, consumed) = match self.decoder.decode(&self.input) {
+                Ok(None) => return None,
+                Ok(Some(request)) if request.is_empty() => (Step::Replied, request.consumed()),
+                Ok(Some(request)) => {
+                    (self.connection.on_request(&request, around, out), request.consumed())
+                }
+                Err(error) => {
+                    let error = format!("ERR {error}");
+                    Encoder::new(self.connection.version, out).error(&error);
+                    (Step::Close, self.input.len())
+                }
+            };
+            self.input.advance(consumed);
+            match step {
+                Step::Op(op) => return Some(Item::Op(op, consumed)),
+                Step::Transaction(transaction) => return Some(Item::Transaction(transaction)),
+                Step::Close => self.ended = true,
+                Step::Replied => {}
+            }
+            if !aside.is_empty() {
+                return Some(Item::Reply(aside));
+            }
+        }
+        None
+    }
+
+    /// Puts an item in its place, or gives it back if it must wait for the group before it.
+    fn admit(&mut self, item: Item) -> Result<(), Item> {
+        if let (Some(group), Item::Op(op, bytes)) = (&mut self.group, &item)
+            && group.accepts(op, *bytes)
+        {
+            let Item::Op(op, bytes) = item else { unreachable!("it is an operation") };
+            group.push(op, bytes);
+            return Ok(());
+        }
+        if !self.start_group() {
+            return Err(item);
+        }
+        match item {
+            Item::Op(op, bytes) => {
+                let mut group = Group::new(Kind::of(&op), &self.connection);
+                group.push(op, bytes);
+                self.group = Some(group);
+            }
+            Item::Transaction(transaction) => {
+                self.group = Some(Group::of_transaction(transaction, &self.connection));
+            }
+            Item::Reply(bytes) => {
+                self.ready_bytes += bytes.len();
+                match self.queue.back_mut() {
+                    Some(Queued::Ready(before)) => before.extend_from_slice(&bytes),
+                    _ => self.queue.push_back(Queued::Ready(bytes)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the group, if there is one, to the cluster; false if it has to wait.
+    fn start_group(&mut self) -> bool {
+        let Some(group) = &self.group else { return true };
+        let under_way = |of: Kind| {
+            let is =
+                |queued: &&Queued| matches!(queued, Queued::Awaited { kind, .. } if *kind == of);
+            self.queue.iter().filter(is).count()
+        };
+        let (reads, writes) = (under_way(Kind::Read), under_way(Kind::Write));
+        let may_start = match group.kind {
+            Kind::Read => reads == 0 && writes == 0,
+            Kind::Write => reads == 0 && writes < WINDOW,
+        };
+        if !may_start {
+            return false;
+        }
+        let Some(group) = self.group.take() else { return true };
+        let (kind, level) = (group.kind, group.level);
+        let shape =
+            Shape { ops: group.ops.len(), version: group.version, transaction: group.transaction };
+        let outcome: Outcome = match kind {
+            Kind::Read => {
+                let read = |op| match op {
+                    Op::Read(read) => read,
+                    Op::Write(_) => unreachable!("a group with writes is of the other kind"),
+                };
+                let query = Query::Run(group.ops.into_iter().map(read).collect());
+                let answer = self.cluster.read(query, level);
+                Box::pin(async { answer.await.map_err(|error| error.to_string()) })
+            }
+            Kind::Write => {
+                let response = self.cluster.write(Command::Run(group.ops));
+                Box::pin(async { response.await.map_err(|error| error.to_string()) })
+            }
+        };
+        self.queue.push_back(Queued::Awaited { kind, shape, outcome });
+        true
+    }
+
+    /// Moves replies from the front of the queue to the output; ready if there were any.
+    fn poll_front(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut progress = Poll::Pending;
+        while self.output.len() < OUTPUT_BYTES {
+            match self.queue.front_mut() {
+                None => break,
+                Some(Queued::Ready(bytes)) => {
+                    self.ready_bytes -= bytes.len();
+                    self.output.append(bytes);
+                }
+                Some(Queued::Awaited { shape, outcome, .. }) => match outcome.as_mut().poll(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(outcome) => shape.encode(outcome, &mut self.output),
+                },
+            }
+            self.queue.pop_front();
+            progress = Poll::Ready(());
+        }
+        progress
+    }
+}
+
+impl Kind {
+    fn of(op: &Op) -> Kind {
+        match op {
+            Op::Read(_) => Kind::Read,
+            Op::Write(_) => Kind::Write,
+        }
+    }
+}
+
+impl Group {
+    fn new(kind: Kind, connection: &Connection) -> Group {
+        let level = if connection.readonly { Level::Local } else { Level::Linearizable };
+        let version = connection.version;
+        Group { kind, ops: Vec::new(), bytes: 0, values: 0, level, version, transaction: None }
+    }
+
+    /// A transaction is a group of its own, which accepts nothing else. One that only reads needs
+    /// no place in the log: its reads are answered from one and the same state anyhow.
+    fn of_transaction(mut transaction: Transaction, connection: &Connection) -> Group {
+        let ops = std::mem::take(&mut transaction.ops);
+        let writes = ops.iter().any(|op| Kind::of(op) == Kind::Write);
+        let kind = if writes { Kind::Write } else { Kind::Read };
+        Group { ops, transaction: Some(transaction), ..Group::new(kind, connection) }
+    }
+
+    fn accepts(&self, op: &Op, bytes: usize) -> bool {
+        let is_full = self.ops.len() >= GROUP_OPS || self.bytes + bytes > GROUP_BYTES;
+        if is_full || self.transaction.is_some() {
+            return false;
+        }
+        let values = self.values + returns_value(op) as usize;
+        let mixed_is_fine = self.level == Level::Linearizable && values <= GROUP_VALUES;
+        match (self.kind, op) {
+            (Kind::Read, Op::Read(_)) => true,
+            (Kind::Read, Op::Write(_)) => mixed_is_fine && self.ops.iter().all(is_short),
+            (Kind::Write, Op::Read(_)) => mixed_is_fine && is_short(op),
+            (Kind::Write, Op::Write(_)) => values <= GROUP_VALUES,
+        }
+    }
+
+    fn push(&mut self, op: Op, bytes: usize) {
+        if Kind::of(&op) == Kind::Write {
+            self.kind = Kind::Write;
+        }
+        self.bytes += bytes;
+        self.values += returns_value(&op) as usize;
+        self.ops.push(op);
+    }
+}
+
+/// True of operations whose reply is as long as a value.
+fn returns_value(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Read(Read::Get(_))
+            | Op::Write(Write::GetDel(_) | Write::Set { answer: SetAnswer::Old, .. })
+    )
+}
+
+/// True of reads that are done in no time and return one value at most.
+fn is_short(op: &Op) -> bool {
+    match op {
+        Op::Read(Read::Get(_) | Read::StrLen(_) | Read::Ttl(_) | Read::PTtl(_) | Read::Type(_)) => {
+            true
+        }
+        Op::Read(Read::Exists(keys)) => keys.len() <= 16,
+        _ => false,
+    }
+}
+
+impl Shape {
+    fn encode(&mut self, outcome: Result<Vec<Reply>, String>, out: &mut Vec<u8>) {
+        match (outcome, self.transaction.take()) {
+            (Ok(replies), Some(transaction)) => transaction.encode(replies, self.version, out),
+            (Err(error), Some(_)) => Encoder::new(self.version, out).error(&error),
+            (Ok(replies), None) => {
+                assert_eq!(replies.len(), self.ops, "each operation has a reply");
+                replies.iter().for_each(|reply| encode_reply(reply, self.version, out));
+            }
+            (Err(error), None) => {
+                (0..self.ops).for_each(|_| Encoder::new(self.version, out).error(&error));
+            }
+        }
+    }
+}

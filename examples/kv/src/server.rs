@@ -1,0 +1,144 @@
+//! Listens for clients and serves each in a task of its own.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::cluster::Cluster;
+use crate::connection::Connection;
+use crate::info::Surroundings;
+use crate::pipeline;
+
+/// How a server treats its clients.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// How many clients may be connected at once; one more is sent away with an error.
+    /// Default: 10,000.
+    pub max_clients: usize,
+    /// How long clients have, once the server is told to stop, to take the replies to what they
+    /// had asked by then. Default: 1 s.
+    pub drain: Duration,
+}
+
+impl Default for ServerOptions {
+    fn default() -> ServerOptions {
+        ServerOptions { max_clients: 10_000, drain: Duration::from_secs(1) }
+    }
+}
+
+/// Serves the clients of `listener` until `stop` completes. Requests which have arrived by then are
+/// still answered.
+pub async fn serve<C: Cluster>(
+    listener: TcpListener,
+    cluster: C,
+    options: ServerOptions,
+    stop: impl Future<Output = ()>,
+) {
+    let (stop_clients, stopping) = watch::channel(false);
+    let shared = Arc::new(Shared {
+        started: Instant::now(),
+        max_clients: options.max_clients,
+        clients: AtomicUsize::new(0),
+        last_id: AtomicU64::new(0),
+    });
+    let mut tasks = JoinSet::new();
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut stop => break,
+            Some(_) = tasks.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let Some(slot) = Slot::take(&shared) else {
+                        refuse(&stream);
+                        continue;
+                    };
+                    let client = serve_one(stream, cluster.clone(), slot, stopping.clone());
+                    tasks.spawn(client);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept clients");
+                    // Out of file descriptors, most likely: accepting again at once would spin.
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    stop_clients.send_replace(true);
+    let drained = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(options.drain, drained).await.is_err() {
+        tracing::info!("clients that do not take their replies are cut off");
+    }
+    tasks.shutdown().await;
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[derive(Debug)]
+struct Shared {
+    started: Instant,
+    max_clients: usize,
+    clients: AtomicUsize,
+    last_id: AtomicU64,
+}
+
+/// The right to be one of the clients.
+struct Slot(Arc<Shared>);
+
+impl Slot {
+    fn take(shared: &Arc<Shared>) -> Option<Slot> {
+        let slot = Slot(shared.clone());
+        let before = shared.clients.fetch_add(1, Ordering::Relaxed);
+        (before < shared.max_clients).then_some(slot)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The error fits into an empty socket buffer; a client that it does not reach is cut off anyhow.
+fn refuse(stream: &TcpStream) {
+    let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
+}
+
+async fn serve_one<C: Cluster>(
+    stream: TcpStream,
+    cluster: C,
+    slot: Slot,
+    stopping: watch::Receiver<bool>,
+) {
+    let shared = &*slot.0;
+    let around = || Surroundings {
+        status: cluster.status(),
+        uptime: shared.started.elapsed(),
+        clients: shared.clients.load(Ordering::Relaxed),
+        max_clients: shared.max_clients,
+    };
+    let connection = Connection::new(shared.last_id.fetch_add(1, Ordering::Relaxed) + 1);
+    let id = connection.id;
+    let served = match prepare(&stream) {
+        Ok(()) => pipeline::serve(stream, cluster.clone(), connection, &around, stopping).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = served {
+        tracing::debug!(client = id, %error, "connection lost");
+    }
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    // Clients may stay idle for ever, but those that are gone must not keep their places.
+    rustix::net::sockopt::set_socket_keepalive(stream, true)?;
+    Ok(())
+}
