@@ -1,6 +1,7 @@
 use std::io::{Read, Write};
 
 use super::*;
+use crate::machine::Snapshottable;
 
 #[test]
 fn a_view_can_be_sent_elsewhere_and_does_not_see_what_happens_later() {
@@ -238,18 +239,63 @@ fn what_failed_once_is_not_written_on() {
     assert_eq!(out.0.len(), 1);
 }
 
+/// A state machine which writes its snapshots by hand.
+struct ByHand;
+
+impl Snapshottable for ByHand {
+    type View = ();
+
+    fn view(&self) {}
+
+    fn write((): &(), out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(b"state")
+    }
+
+    fn restore(input: &mut dyn Read) -> io::Result<ByHand> {
+        let mut state = [0; 5];
+        input.read_exact(&mut state)?;
+        if &state == b"state" { Ok(ByHand) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
+}
+
+impl StateMachine for ByHand {
+    type Command = ();
+    type Response = ();
+    type Query = ();
+    type Answer = ();
+    fn apply(&mut self, _: &At, (): ()) {}
+    fn query(&self, _: &At, (): ()) {}
+}
+
+#[test]
+fn a_state_machine_that_stops_reading_early_is_held_to_the_announced_length() {
+    let mut applier = Applier::new(ME, ByHand);
+    let (mut meta, mut content) = snapshot(&applier);
+    applier.restore(NOW, &meta, &mut &content[..]).unwrap();
+    content.push(b'!');
+    meta.size_bytes += 1;
+    let error = applier.restore(NOW, &meta, &mut &content[..]).unwrap_err();
+    assert!(matches!(error, RestoreError::Trailing), "{error:?}");
+    let error = applier.restore(NOW, &meta, &mut &content[..content.len() - 1]).unwrap_err();
+    assert!(matches!(error, RestoreError::Truncated { .. }), "{error:?}");
+}
+
 #[test]
 fn a_snapshot_is_written_only_if_the_last_flush_says_so() {
-    struct Unflushable;
+    /// Can be flushed before the last bytes, but not after them.
+    struct Unflushable(Vec<u8>);
     impl Write for Unflushable {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.extend_from_slice(bytes);
             Ok(bytes.len())
         }
         fn flush(&mut self) -> io::Result<()> {
-            Err(io::ErrorKind::StorageFull.into())
+            let complete = self.0.ends_with(b"state");
+            if complete { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
         }
     }
-    let error = eventful().0.view().write(&mut Unflushable).unwrap_err();
+    let view = Applier::new(ME, ByHand).view();
+    let error = view.write(&mut Unflushable(Vec::new())).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
 }
 
