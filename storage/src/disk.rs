@@ -12,7 +12,7 @@ mod memory;
 use std::io;
 
 pub use file::FileDisk;
-pub use memory::MemDisk;
+pub use memory::{Keep, MemDisk, Operation};
 
 /// What a name in the directory stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
