@@ -55,7 +55,8 @@ pub trait StateMachine: Snapshottable {
     /// What a question is answered.
     type Answer: Serialize + DeserializeOwned + Send + 'static;
 
-    /// Executes one command. Called exactly once for each committed entry, in log order. A panic
+    /// Executes one command. Called once for each command in the log, in log order; for one that a
+    /// client sent several times under its session, only the first time. A panic
     /// stops the replica with an error that names the index, and every other replica with it:
     /// answer errors as responses instead.
     fn apply(&mut self, at: &At, command: Self::Command) -> Self::Response;
@@ -64,8 +65,8 @@ pub trait StateMachine: Snapshottable {
     fn query(&self, at: &At, query: Self::Query) -> Self::Answer;
 
     /// The earliest moment of log time at which this machine wants [`expire`] to be called though
-    /// nobody sends a command; `None` if there is none. Asked after every batch of entries, so
-    /// it should be cheap.
+    /// nobody sends a command; `None` if there is none. Asked before every entry, so it should
+    /// be cheap.
     ///
     /// [`expire`]: StateMachine::expire
     fn deadline(&self) -> Option<LogTime> {
@@ -73,7 +74,7 @@ pub trait StateMachine: Snapshottable {
     }
 
     /// Log time has reached [`deadline`](StateMachine::deadline): drop what has expired at
-    /// `at.time`. A machine which sets deadlines should do the same at the start of `apply`.
+    /// `at.time`. Called before the entry is applied that brings this time.
     fn expire(&mut self, at: &At) {
         let _ = at;
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Replica;
 use super::log_clock::LogClock;
+use crate::command::{Command, Register};
 use crate::entry::{Entry, EntryKind, Proposal};
 use crate::event::{Effect, Failure};
 use crate::message::{Forward, PeerMessage, Refusal};
@@ -142,8 +143,13 @@ impl<P: Protocol> Replica<P> {
     ) {
         let standing = self.standing();
         let leads = standing.leader == Some(self.me) && standing.ballot == ballot;
-        let allowed = matches!(kind, EntryKind::Command | EntryKind::Register)
-            && payload.len() <= self.settings.max_command_bytes;
+        // A malformed payload would stop every replica, so it must not get into the log.
+        let well_formed = match kind {
+            EntryKind::Command => Command::decode(&payload).is_some(),
+            EntryKind::Register => Register::decode(&payload).is_some(),
+            EntryKind::Noop | EntryKind::Membership | EntryKind::Time => false,
+        };
+        let allowed = well_formed && payload.len() <= self.settings.max_command_bytes;
         // Only who leads in this ballot knows what was taken in it, and may say what was not.
         if !leads || !allowed || !self.forwarded.is_first(ballot, from, attempt, oldest) {
             self.ignored.untimely += 1;
