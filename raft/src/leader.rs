@@ -260,7 +260,7 @@ fn replicate(
         send_entries(server, cx, probe, to, progress, previous, entries);
         silent = false;
     }
-    let news = progress.told < cx.log.committed();
+    let news = progress.told < cx.log.committed().min(progress.next.previous());
     match &progress.state {
         State::Replicate(_) if !silent || !(due || news) => {}
         State::Probe { .. } | State::Full { .. } if !silent || !due => {}
@@ -287,7 +287,8 @@ fn send_entries(
 ) {
     progress.on_sent(&entries);
     let commit = cx.log.committed();
-    progress.told = progress.told.max(commit);
+    // A follower takes a commit index no further than its log agrees.
+    progress.told = progress.told.max(commit.min(progress.next.previous()));
     let message = AppendEntries { term: server.term(), probe, previous, commit, entries };
     cx.out.send(to, Message::AppendEntries(message));
 }

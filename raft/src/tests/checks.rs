@@ -42,6 +42,7 @@ impl Checks {
         if !node.up {
             return;
         }
+        assert_eq!(node.raft.peer_faults(), (0, None), "nobody here is broken");
         self.terms_never_go_back(node);
         self.one_leader_in_a_term_and_it_holds_what_is_committed(node);
         self.committed_entries_never_change_and_a_quorum_has_them(nodes, node);

@@ -172,7 +172,7 @@ impl Cluster {
 
     /// Delivers and saves until nothing moves.
     pub(super) fn settle(&mut self) {
-        for _ in 0..10_000 {
+        for _ in 0..200_000 {
             let writing = self
                 .nodes
                 .values()
@@ -206,8 +206,13 @@ impl Cluster {
     }
 
     pub(super) fn restart(&mut self, id: u64) {
+        self.restart_with(id, usize::MAX);
+    }
+
+    /// Starts `id` again, with the last `tail` entries in memory.
+    pub(super) fn restart_with(&mut self, id: u64, tail: usize) {
         let node = self.nodes.get_mut(&n(id)).unwrap();
-        node.restart(&self.founders, &self.settings, usize::MAX);
+        node.restart(self.now, &self.founders, &self.settings, tail);
         self.checks.on_restart(&self.nodes[&n(id)]);
     }
 

@@ -1,7 +1,6 @@
 //! One node: a protocol, its log and its disk, joined as a replica would join them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Range;
 use std::time::Duration;
 
 use quorate_core::{
@@ -22,7 +21,10 @@ pub(super) struct Node {
     writes: VecDeque<Write>,
     next_seq: WriteSeq,
     begun: Option<Pledge>,
-    pub(super) timers: BTreeMap<Timer, Range<Duration>>,
+    /// When each timer runs out.
+    pub(super) timers: BTreeMap<Timer, Duration>,
+    /// Where in its range the next timer is set, in thousandths.
+    pub(super) draw: u32,
     pub(super) ready: BTreeMap<ReadId, Index>,
     pub(super) lost: BTreeSet<ReadId>,
     pub(super) wanted: BTreeMap<NodeId, (Index, usize)>,
@@ -53,24 +55,31 @@ impl Node {
             next_seq: WriteSeq(1),
             begun: None,
             timers: BTreeMap::new(),
+            draw: 500,
             ready: BTreeMap::new(),
             lost: BTreeSet::new(),
             wanted: BTreeMap::new(),
             fetching: None,
         };
-        node.absorb(&mut out);
+        node.absorb(Duration::ZERO, &mut out);
         node
     }
 
     /// The process starts again with what is on disk, the last `tail` entries in memory.
-    pub(super) fn restart(&mut self, founders: &Membership, settings: &Settings, tail: usize) {
+    pub(super) fn restart(
+        &mut self,
+        now: Duration,
+        founders: &Membership,
+        settings: &Settings,
+        tail: usize,
+    ) {
         self.up = true;
         self.log = self.disk.recover(founders, tail);
         let mut out = Effects::default();
         let pledge = self.disk.pledge;
         self.raft = Raft::recover(self.me, settings, pledge, &mut self.log, &mut out);
         self.begun = pledge;
-        self.absorb(&mut out);
+        self.absorb(now, &mut out);
     }
 
     /// The process dies; `saved` of the writes on their way make it to the disk.
@@ -91,13 +100,13 @@ impl Node {
         inputs: impl IntoIterator<Item = Input<Message>>,
     ) -> Vec<(NodeId, Message)> {
         assert!(self.up);
-        let now = Now { monotonic: now, wall: now };
+        let at = Now { monotonic: now, wall: now };
         let mut out = Effects::default();
         for input in inputs {
-            self.raft.step(now, input, &mut self.log, &mut out);
+            self.raft.step(at, input, &mut self.log, &mut out);
         }
-        self.raft.flush(now, &mut self.log, &mut out);
-        let (mut send, mut then) = self.absorb(&mut out);
+        self.raft.flush(at, &mut self.log, &mut out);
+        let (mut send, mut then) = self.absorb(now, &mut out);
         let pledge = self.raft.pledge();
         // Nothing is said under an unsaved pledge.
         if self.disk.pledge != Some(pledge) {
@@ -117,6 +126,7 @@ impl Node {
 
     fn absorb(
         &mut self,
+        now: Duration,
         out: &mut Effects<Message>,
     ) -> (Vec<(NodeId, Message)>, Vec<(NodeId, Message)>) {
         let (mut send, mut then) = (Vec::new(), Vec::new());
@@ -126,7 +136,8 @@ impl Node {
                 ProtocolEffect::AfterSave { to, message } => then.push((to, message)),
                 ProtocolEffect::SetTimer(timer, range) => {
                     assert!(!range.is_empty());
-                    self.timers.insert(timer, range);
+                    let spread = (range.end - range.start) * self.draw / 1000;
+                    self.timers.insert(timer, now + range.start + spread);
                 }
                 ProtocolEffect::ReadEntries { to, from, max_bytes } => {
                     self.wanted.insert(to, (from, max_bytes));
