@@ -1,0 +1,111 @@
+use super::*;
+use quorate_core::{Incarnation, Membership, NodeId, Proposal};
+
+fn snapshot() -> SnapshotMeta {
+    SnapshotMeta {
+        last: LogId::new(Index(4), Ballot(1)),
+        digest: Digest([5; 16]),
+        membership: Membership::new([(NodeId(1), Incarnation(77))]),
+        time: LogTime(6),
+        size_bytes: 7,
+        content: Digest([8; 16]),
+    }
+}
+
+fn group() -> (Header, Vec<Bytes>) {
+    let payloads = vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(b"three")];
+    let entry = |(i, payload): (usize, &Bytes)| EntryHeader {
+        ballot: Ballot(2 + i as u64 / 2),
+        kind: EntryKind::Command,
+        time: LogTime(1000 + i as u64),
+        len: payload.len() as u32,
+        checksum: Digest::of(payload),
+    };
+    let run = RunHeader {
+        previous: LogId::new(Index(4), Ballot(1)),
+        previous_digest: Digest([5; 16]),
+        starts_anew: true,
+        entries: payloads.iter().enumerate().map(entry).collect(),
+    };
+    let cut = RunHeader {
+        previous: LogId::new(Index(5), Ballot(2)),
+        previous_digest: Digest([6; 16]),
+        starts_anew: false,
+        entries: Vec::new(),
+    };
+    let header = Header {
+        place: Place { store: Digest([1; 16]), segment: 2, offset: 4096 },
+        sequence: 9,
+        durable_through: 8,
+        previous: Digest([3; 16]),
+        pledge: [4; 64],
+        snapshot: Some(snapshot()),
+        older: None,
+        runs: vec![run, cut],
+    };
+    (header, payloads)
+}
+
+#[test]
+fn a_group_decodes_to_what_was_encoded() {
+    let (header, payloads) = group();
+    let encoded = header.encode(payloads.iter());
+    let claim = Claim::read(&encoded.bytes).unwrap();
+    assert_eq!((claim.place, claim.header_len), (header.place, encoded.header_len));
+    assert_eq!(claim.payload_len, 8);
+    assert_eq!(claim.len(), encoded.bytes.len() as u64);
+    let bytes = &encoded.bytes[..encoded.header_len as usize];
+    assert_eq!(Header::decode(bytes), Ok(header));
+    assert_eq!(encoded.digest, Digest::of(bytes));
+}
+
+#[test]
+fn a_group_has_the_same_bytes_forever() {
+    let (header, payloads) = group();
+    let encoded = header.encode(payloads.iter());
+    let used = encoded.header_len as usize + 8;
+    assert_eq!(used, 438);
+    assert!(encoded.bytes[used..].iter().all(|byte| *byte == 0));
+    let golden: u128 = 57_101_655_049_975_562_067_337_414_704_992_193_419;
+    assert_eq!(u128::from_le_bytes(Digest::of(&encoded.bytes[..used]).0), golden);
+    let start = b"QRM-GRP\0";
+    assert_eq!(&encoded.bytes[..8], start);
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_the_header_is_found() {
+    let (header, payloads) = group();
+    let encoded = header.encode(payloads.iter());
+    let bytes = &encoded.bytes[..encoded.header_len as usize];
+    for place in 0..bytes.len() {
+        let mut flipped = bytes.to_vec();
+        flipped[place] ^= 1 << (place % 8);
+        assert_eq!(Header::decode(&flipped), Err(Undecodable::Damaged), "byte {place}");
+    }
+}
+
+#[test]
+fn lengths_and_counts_that_lie_under_a_right_checksum_are_refused_before_allocating() {
+    let (header, payloads) = group();
+    let encoded = header.encode(payloads.iter());
+    let bytes = &encoded.bytes[..encoded.header_len as usize];
+    let runs_at = FIXED_LEN + encode_snapshot(header.snapshot.as_ref()).len();
+    for place in [16, 20, 152, 156, 160, 164, runs_at + 48, runs_at + 52, runs_at + 64] {
+        let mut lying = bytes.to_vec();
+        lying[place..place + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+        let crc = crc32fast::hash(&lying[CRC_FROM..]);
+        lying[8..12].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Header::decode(&lying), Err(Undecodable::Damaged), "at {place}");
+    }
+}
+
+#[test]
+fn a_newer_format_is_told_from_damage() {
+    let (header, payloads) = group();
+    let encoded = header.encode(payloads.iter());
+    let mut newer = encoded.bytes[..encoded.header_len as usize].to_vec();
+    newer[12] = 2;
+    let crc = crc32fast::hash(&newer[CRC_FROM..]);
+    newer[8..12].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(Header::decode(&newer), Err(Undecodable::Newer(2)));
+}
