@@ -1,1 +1,38 @@
-//! quorate-sim
+//! A simulated cluster: the real [`Replica`](quorate_core::Replica), the real
+//! [`Applier`](quorate_core::Applier) and a real protocol, in a world where only the clock, the
+//! network, the disk and the life of processes are made up, and one seed decides all of them.
+//!
+//! A run has two phases. First messages are lost, duplicated, reordered and cut off, processes
+//! crash and stand still, disks lose what was not synced, and whatever works beside the loop
+//! reports late. Meanwhile clients write and read through any node, and oracles, one property a
+//! file, watch everything. Then the faults stop, and all requests must end and all replicas come
+//! to the same state within a bound of virtual time.
+//!
+//! The same seed gives the same run, event by event. A failed run names the property and the
+//! paper which states it, and the command that replays it:
+//!
+//! ```text
+//! cargo run --release -p quorate-sim -- run --protocol raft --seeds 600
+//! cargo run --release -p quorate-sim -- replay --protocol raft --seed 17 --trace
+//! ```
+
+mod campaign;
+mod checks;
+mod clock;
+mod cluster;
+mod faults;
+mod machine;
+mod network;
+mod process;
+mod report;
+mod rng;
+mod simulation;
+mod store;
+mod trace;
+mod workload;
+
+pub use campaign::{Campaign, Summary};
+pub use checks::Violation;
+pub use clock::Time;
+pub use report::{Failed, Marks, Report};
+pub use simulation::{Canary, Simulation};

@@ -1,0 +1,140 @@
+//! Committed entries never change and are on a quorum: an entry is committed once it is stored on
+//! a majority (Ongaro 2014, sections 3.5 and 3.6.2), on disk (section 3.8), and stays there.
+
+use quorate_core::quorum::majority;
+use quorate_core::{Ballot, Digest, Index, LogId};
+
+use super::logs::Logs;
+use super::{Mirror, Property, Verdict, Violation};
+
+const NEVER_CHANGES: Property = Property {
+    name: "committed entries never change",
+    stated_in: "Ongaro 2014, figure 3.2 and section 3.6.3",
+};
+const ON_A_QUORUM: Property = Property {
+    name: "committed entries are durable on a quorum",
+    stated_in: "Ongaro 2014, sections 3.6.2 and 3.8",
+};
+
+/// What is committed, as the first replica that knew said.
+#[derive(Default)]
+pub(crate) struct Commit {
+    /// From index 1 on.
+    entries: Vec<(Ballot, Digest)>,
+    /// For each ballot in which something was committed, the last index which was: ascending in
+    /// both, since later commits cover earlier ones.
+    ballots: Vec<(Ballot, Index)>,
+}
+
+impl Commit {
+    /// The last index which is committed.
+    pub(super) fn committed(&self) -> Index {
+        Index(self.entries.len() as u64)
+    }
+
+    fn at(&self, index: Index) -> Option<(Ballot, Digest)> {
+        self.entries.get(usize::try_from(index.0.checked_sub(1)?).ok()?).copied()
+    }
+
+    /// The last entry which was committed in a ballot before `ballot`.
+    pub(super) fn last_before(&self, ballot: Ballot) -> Option<(Index, (Ballot, Digest))> {
+        let earlier = self.ballots.iter().filter(|(b, _)| *b < ballot);
+        let index = earlier.map(|(_, index)| *index).max()?;
+        Some((index, self.at(index)?))
+    }
+
+    /// `node`, which is in `ballot`, is the first to say that everything up to `committed` is.
+    /// Gives the names of what is news.
+    pub(super) fn extend(
+        &mut self,
+        node: usize,
+        ballot: Ballot,
+        committed: Index,
+        logs: &Logs,
+    ) -> Result<Vec<LogId>, Violation> {
+        let mut fresh = Vec::new();
+        for index in (self.committed().0 + 1..=committed.0).map(Index) {
+            let Some(entry) = logs.held[node].at(index) else {
+                let details =
+                    format!("replica {} calls {index:?} committed and lacks it", node + 1);
+                return Err(NEVER_CHANGES.violation(details));
+            };
+            fresh.push(LogId::new(index, entry.0));
+            self.entries.push(entry);
+        }
+        match self.ballots.last_mut() {
+            Some((last, index)) if *last == ballot => *index = committed,
+            _ => self.ballots.push((ballot, committed)),
+        }
+        Ok(fresh)
+    }
+
+    /// `node` says that everything up to `committed` is, and holds this log.
+    pub(super) fn agrees(&self, node: usize, committed: Index, held: &Mirror) -> Verdict {
+        if committed == Index::ZERO || committed < held.base() {
+            return Ok(());
+        }
+        // Digests chain: one comparison stands for everything before it.
+        let (here, known) = (held.at(committed), self.at(committed));
+        NEVER_CHANGES.require(here == known, || {
+            format!("{committed:?} is {known:?}; replica {} has {here:?} there", node + 1)
+        })
+    }
+
+    /// `node` has executed entries up to `index`.
+    pub(super) fn covers(&self, node: usize, index: Index) -> Verdict {
+        NEVER_CHANGES.require(index <= self.committed(), || {
+            let committed = self.committed();
+            format!("replica {} executed {index:?}; committed is {committed:?}", node + 1)
+        })
+    }
+
+    /// Demands that a majority of the disks holds everything that is committed.
+    pub(super) fn on_a_quorum(&self, logs: &Logs) -> Verdict {
+        let index = self.committed();
+        let Some(entry) = self.at(index) else { return Ok(()) };
+        let holds = |log: &Mirror| index < log.base() || log.at(index) == Some(entry);
+        let disks = logs.disks.iter().filter(|disk| holds(&disk.log)).count();
+        ON_A_QUORUM.require(disks >= majority(logs.nodes()), || {
+            format!("{index:?} is committed and on {disks} of {} disks", logs.nodes())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{committed_on, logs, mirror};
+    use super::*;
+
+    #[test]
+    fn an_entry_on_a_minority_is_found() {
+        let logs = logs(&[&[1, 1], &[1], &[1]]);
+        let mut check = Commit::default();
+        check.extend(0, Ballot(1), Index(1), &logs).unwrap();
+        check.on_a_quorum(&logs).unwrap();
+        check.extend(0, Ballot(1), Index(2), &logs).unwrap();
+        assert_eq!(check.on_a_quorum(&logs).unwrap_err().property, ON_A_QUORUM.name);
+    }
+
+    #[test]
+    fn a_committed_entry_that_changes_is_found() {
+        let (check, _) = committed_on(&[&[1, 1], &[1, 1], &[1, 1]], Ballot(1));
+        check.agrees(1, Index(2), &mirror(&[1, 1])).unwrap();
+        let changed = check.agrees(2, Index(2), &mirror(&[1, 2]));
+        assert_eq!(changed.unwrap_err().property, NEVER_CHANGES.name);
+    }
+
+    #[test]
+    fn execution_of_what_nobody_committed_is_found() {
+        let (check, _) = committed_on(&[&[1], &[1], &[]], Ballot(1));
+        check.covers(0, Index(1)).unwrap();
+        assert_eq!(check.covers(0, Index(2)).unwrap_err().property, NEVER_CHANGES.name);
+    }
+
+    #[test]
+    fn what_a_replica_calls_committed_it_must_have() {
+        let logs = logs(&[&[1], &[1], &[1]]);
+        let lacking = Commit::default().extend(0, Ballot(1), Index(2), &logs);
+        assert_eq!(lacking.unwrap_err().property, NEVER_CHANGES.name);
+    }
+}

@@ -1,0 +1,68 @@
+//! Log Matching: if two logs contain an entry with the same index and term, then the logs are
+//! identical in all entries up through the given index (Ongaro 2014, figure 3.2; section 3.5).
+//!
+//! Entries name the digest of the one before them, so it is enough that two entries with the same
+//! index and ballot are the same entry.
+
+use std::collections::BTreeMap;
+
+use quorate_core::{Command, Digest, Entry, EntryKind, LogId, Origin, Register};
+
+use super::{Property, Verdict};
+
+const PROPERTY: Property =
+    Property { name: "log matching", stated_in: "Ongaro 2014, figure 3.2 and section 3.5" };
+
+/// Every entry that any replica ever held.
+#[derive(Default)]
+pub(super) struct LogMatching {
+    entries: BTreeMap<LogId, Known>,
+}
+
+struct Known {
+    digest: Digest,
+    origin: Option<Origin>,
+    node: usize,
+}
+
+impl LogMatching {
+    /// `node` holds this entry.
+    pub(super) fn holds(&mut self, node: usize, entry: &Entry) -> Verdict {
+        let digest = entry.digest();
+        let new = || Known { digest, origin: origin(entry), node };
+        let known = self.entries.entry(entry.id).or_insert_with(new);
+        PROPERTY.require(known.digest == digest, || {
+            let (a, b) = (known.node + 1, node + 1);
+            format!("{} is {} on replica {a} and {digest} on replica {b}", entry.id, known.digest)
+        })
+    }
+
+    /// Which request is behind this entry, if one is.
+    pub(super) fn origin(&self, id: LogId) -> Option<Origin> {
+        self.entries.get(&id)?.origin
+    }
+}
+
+fn origin(entry: &Entry) -> Option<Origin> {
+    match entry.kind {
+        EntryKind::Command => Command::decode(&entry.payload).map(|command| command.origin),
+        EntryKind::Register => Register::decode(&entry.payload).map(|register| register.origin),
+        EntryKind::Noop | EntryKind::Membership | EntryKind::Time => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::entry;
+    use super::*;
+
+    #[test]
+    fn two_entries_under_one_name_are_found() {
+        let mut check = LogMatching::default();
+        let honest = entry(1, 1);
+        check.holds(0, &honest).unwrap();
+        check.holds(1, &honest).unwrap();
+        let other_past = Entry { parent: Digest([9; 16]), ..honest };
+        assert_eq!(check.holds(2, &other_past).unwrap_err().property, PROPERTY.name);
+    }
+}

@@ -1,0 +1,227 @@
+//! The oracles: one property a file, each under the name and section of the paper it comes from.
+//!
+//! They watch every replica through what it writes, what its log says of itself and what its
+//! disk really holds, and the clients through their answers. Bookkeeping is incremental: nothing
+//! here looks at a whole log in each step.
+
+mod acknowledged;
+mod append_only;
+mod commit;
+mod convergence;
+mod durability;
+mod election_safety;
+mod exactly_once;
+mod leader_completeness;
+mod linearizability;
+mod log_matching;
+mod logs;
+mod monotonic;
+mod recovery;
+mod refused;
+mod state_machine_safety;
+#[cfg(test)]
+mod testing;
+
+use std::fmt;
+
+use quorate_core::{Index, Log, Origin, Recovered, Role, Standing, Write, WriteSeq};
+
+use crate::machine::{Change, Done, Key, OpId, Seen};
+use acknowledged::Acknowledged;
+use append_only::AppendOnly;
+use commit::Commit;
+pub(crate) use convergence::{Converging, Unconverged, converged};
+use election_safety::ElectionSafety;
+use exactly_once::ExactlyOnce;
+use leader_completeness::LeaderCompleteness;
+use linearizability::Linearizability;
+use log_matching::LogMatching;
+use logs::{Logs, Mirror};
+use monotonic::Monotonic;
+use refused::Refused;
+use state_machine_safety::StateMachineSafety;
+
+/// A property that does not hold: the run has found a bug.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The property's name.
+    pub property: &'static str,
+    /// Where it is stated.
+    pub stated_in: &'static str,
+    /// How it was violated.
+    pub details: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.property, self.stated_in, self.details)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// What a check has to say.
+pub(crate) type Verdict = Result<(), Violation>;
+
+/// A property, as its file names it.
+#[derive(Clone, Copy, Debug)]
+struct Property {
+    name: &'static str,
+    stated_in: &'static str,
+}
+
+impl Property {
+    /// Demands that `holds`; `details` says what is wrong if it does not.
+    fn require(self, holds: bool, details: impl FnOnce() -> String) -> Verdict {
+        if holds { Ok(()) } else { Err(self.violation(details())) }
+    }
+
+    fn violation(self, details: String) -> Violation {
+        Violation { property: self.name, stated_in: self.stated_in, details }
+    }
+}
+
+/// All of them. Replicas are named by their position, from 0.
+pub(crate) struct Checks {
+    logs: Logs,
+    election_safety: ElectionSafety,
+    append_only: AppendOnly,
+    log_matching: LogMatching,
+    leader_completeness: LeaderCompleteness,
+    commit: Commit,
+    monotonic: Monotonic,
+    state_machine_safety: StateMachineSafety,
+    exactly_once: ExactlyOnce,
+    acknowledged: Acknowledged,
+    refused: Refused,
+    linearizability: Linearizability,
+}
+
+impl Checks {
+    pub(crate) fn new(nodes: usize) -> Checks {
+        Checks {
+            logs: Logs::new(nodes),
+            election_safety: ElectionSafety::default(),
+            append_only: AppendOnly::new(nodes),
+            log_matching: LogMatching::default(),
+            leader_completeness: LeaderCompleteness,
+            commit: Commit::default(),
+            monotonic: Monotonic::new(nodes),
+            state_machine_safety: StateMachineSafety::new(nodes),
+            exactly_once: ExactlyOnce::default(),
+            acknowledged: Acknowledged,
+            refused: Refused::default(),
+            linearizability: Linearizability::default(),
+        }
+    }
+
+    /// A replica asked for this to be saved: so it changed its log.
+    pub(crate) fn writes(&mut self, node: usize, seq: WriteSeq, write: &Write) -> Verdict {
+        for run in &write.runs {
+            self.append_only.changed(node, &self.logs.held[node], run);
+            for entry in &run.entries {
+                self.log_matching.holds(node, entry)?;
+            }
+        }
+        self.logs.write(node, seq, write);
+        Ok(())
+    }
+
+    /// A replica has taken inputs and said what it wants: this is how it stands.
+    pub(crate) fn stepped(&mut self, node: usize, standing: Standing, log: &Log) -> Verdict {
+        self.monotonic.stepped(node, log)?;
+        durability::claims(node, log, &self.logs)?;
+        let committed = log.committed();
+        if committed > self.commit.committed() {
+            let fresh = self.commit.extend(node, standing.ballot, committed, &self.logs)?;
+            self.commit.on_a_quorum(&self.logs)?;
+            for id in fresh {
+                self.refused.committed(self.log_matching.origin(id))?;
+            }
+        }
+        self.commit.agrees(node, committed, &self.logs.held[node])?;
+        let leads = standing.role == Role::Leader;
+        if leads && self.election_safety.leads(node, standing.ballot)? {
+            let held = &self.logs.held[node];
+            self.leader_completeness.elected(node, standing.ballot, held, &self.commit)?;
+        }
+        self.append_only.stepped(node, leads.then_some(standing.ballot))
+    }
+
+    /// This write of a replica, and every earlier one, has really reached its disk.
+    pub(crate) fn synced(&mut self, node: usize, seq: WriteSeq) -> Verdict {
+        self.logs.synced(node, seq);
+        self.commit.on_a_quorum(&self.logs)
+    }
+
+    /// A replica's process has died.
+    pub(crate) fn crashed(&mut self, node: usize) {
+        self.append_only.forget(node);
+        self.monotonic.forget(node);
+        self.state_machine_safety.forget(node);
+    }
+
+    /// A replica's process has read its disk.
+    pub(crate) fn recovered(&mut self, node: usize, found: &Recovered) -> Verdict {
+        recovery::recovered(node, found, &mut self.logs)?;
+        self.commit.on_a_quorum(&self.logs)
+    }
+
+    /// A replica's machine has done this.
+    pub(crate) fn changed(&mut self, node: usize, change: &Change) -> Verdict {
+        if self.state_machine_safety.changed(node, change)? {
+            self.commit.covers(node, change.index)?;
+            self.exactly_once.changed(change)?;
+            self.linearizability.changed(change);
+        }
+        Ok(())
+    }
+
+    /// A replica's machine was replaced by a snapshot, and stands where `seen` says.
+    pub(crate) fn restored(&mut self, node: usize, seen: &Seen) -> Verdict {
+        self.commit.covers(node, seen.index)?;
+        self.state_machine_safety.restored(node, seen.count)
+    }
+
+    /// A replica named a request of a client.
+    pub(crate) fn named(&mut self, origin: Origin) -> Verdict {
+        self.refused.named(origin)
+    }
+
+    /// A client was told that this was surely not proposed.
+    pub(crate) fn surely_not_proposed(&mut self, origin: Origin) -> Verdict {
+        self.refused.refused(origin)
+    }
+
+    /// What every answer must take into account that is asked for from here on.
+    pub(crate) fn witnessed(&self) -> u64 {
+        self.linearizability.witnessed()
+    }
+
+    /// A client was told that its write was done; `since` is what had been witnessed when it
+    /// first asked for it.
+    pub(crate) fn acknowledged(&mut self, op: OpId, key: Key, done: &Done, since: u64) -> Verdict {
+        self.acknowledged.acknowledged(op, done, &self.state_machine_safety)?;
+        self.linearizability.wrote(op, key, done, since)
+    }
+
+    /// A client was told what is in a register; `since` as with writes.
+    pub(crate) fn answered(&mut self, op: OpId, key: Key, seen: &Seen, since: u64) -> Verdict {
+        self.linearizability.read(op, key, seen, since)
+    }
+
+    /// How many entries are known to be committed.
+    pub(crate) fn committed(&self) -> Index {
+        self.commit.committed()
+    }
+
+    /// How many effects commands have had.
+    pub(crate) fn effects(&self) -> u64 {
+        self.state_machine_safety.effects()
+    }
+
+    /// How many leaders there have been.
+    pub(crate) fn leaders(&self) -> u64 {
+        self.election_safety.leaders()
+    }
+}

@@ -1,0 +1,59 @@
+//! What is committed and what is applied never goes back while a process lives, and applied ≤
+//! committed ≤ last (Ongaro 2014, figure 3.1 and section 3.8).
+
+use quorate_core::{Index, Log};
+
+use super::{Property, Verdict};
+
+const PROPERTY: Property = Property {
+    name: "committed and applied only move forward",
+    stated_in: "Ongaro 2014, figure 3.1 and section 3.8",
+};
+
+/// How far each replica said it had come.
+pub(super) struct Monotonic {
+    before: Vec<(Index, Index)>,
+}
+
+impl Monotonic {
+    pub(super) fn new(nodes: usize) -> Monotonic {
+        Monotonic { before: vec![(Index::ZERO, Index::ZERO); nodes] }
+    }
+
+    pub(super) fn forget(&mut self, node: usize) {
+        self.before[node] = (Index::ZERO, Index::ZERO);
+    }
+
+    pub(super) fn stepped(&mut self, node: usize, log: &Log) -> Verdict {
+        self.moved(node, log.applied(), log.committed(), log.last().index)
+    }
+
+    fn moved(&mut self, node: usize, applied: Index, committed: Index, last: Index) -> Verdict {
+        let before = std::mem::replace(&mut self.before[node], (applied, committed));
+        let forward = before.0 <= applied && before.1 <= committed;
+        PROPERTY.require(forward && applied <= committed && committed <= last, || {
+            let (was_applied, was_committed) = before;
+            format!(
+                "replica {}: applied {was_applied} then {applied}, committed {was_committed} then \
+                 {committed}, last {last}",
+                node + 1
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn going_back_is_found_unless_the_process_died() {
+        let mut check = Monotonic::new(1);
+        check.moved(0, Index(1), Index(2), Index(3)).unwrap();
+        assert!(check.moved(0, Index(1), Index(1), Index(3)).is_err());
+        check.forget(0);
+        check.moved(0, Index(0), Index(1), Index(3)).unwrap();
+        assert!(check.moved(0, Index(2), Index(1), Index(3)).is_err());
+        assert!(check.moved(0, Index(2), Index(4), Index(3)).is_err());
+    }
+}

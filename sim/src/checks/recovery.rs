@@ -1,0 +1,135 @@
+//! After a crash, a disk says what was synced, followed by whole writes of those that were on
+//! their way, in order, and nothing else (Ongaro 2014, section 3.8: currentTerm, votedFor and
+//! log[] survive; here in one atomic write).
+
+use quorate_core::{LogId, Recovered};
+
+use super::logs::{Disk, Logs};
+use super::{Mirror, Property, Verdict};
+
+const PROPERTY: Property = Property {
+    name: "recovery finds what was synced, and whole writes only",
+    stated_in: "Ongaro 2014, section 3.8",
+};
+
+/// `node` has found this on its disk.
+pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verdict {
+    let synced = describe(&logs.disks[node]);
+    let is_a_state_of_the_disk = logs.settle(node, |disk| is_found(disk, found));
+    PROPERTY.require(is_a_state_of_the_disk, || {
+        let Recovered { pledge, snapshot, log, .. } = found;
+        let snapshot = snapshot.as_ref().map(|meta| meta.last);
+        format!(
+            "replica {} found a log of {:?} to {:?}, snapshot {snapshot:?}, pledge {:?}; synced \
+             was {synced}",
+            node + 1,
+            log.base,
+            log.last,
+            pledge.map(|bytes| bytes[..24].to_vec())
+        )
+    })
+}
+
+fn describe(disk: &Disk) -> String {
+    let Disk { log, pledge, snapshot, .. } = disk;
+    format!(
+        "a log of {:?} to {:?}, snapshot {snapshot:?}, pledge {:?}",
+        log.base(),
+        log.at(log.last()).map(|(ballot, _)| LogId::new(log.last(), ballot)),
+        pledge.map(|bytes| bytes[..24].to_vec())
+    )
+}
+
+fn is_found(disk: &Disk, found: &Recovered) -> bool {
+    let pledge = found.pledge.unwrap_or([0; 64]);
+    pledge == disk.pledge.unwrap_or([0; 64])
+        && found.snapshot.as_ref().map(|meta| meta.id()) == disk.snapshot
+        && found.founding == disk.founding
+        && log_is_found(&disk.log, found)
+}
+
+fn log_is_found(log: &Mirror, found: &Recovered) -> bool {
+    let found = &found.log;
+    if found.last == LogId::ZERO {
+        return log.last() == found.last.index;
+    }
+    // Digests chain, so the last one stands for all; what was read back into memory is compared
+    // one by one, and of the rest the ballots.
+    let last = Some((found.last.ballot, found.last_digest));
+    let tail = found
+        .tail
+        .iter()
+        .all(|entry| log.at(entry.index()) == Some((entry.ballot(), entry.digest())));
+    let ballots = found.ballots.iter().all(|(index, ballot)| {
+        let before = log.at(index.previous()).map(|(b, _)| b);
+        log.at(*index).is_some_and(|(b, _)| b == *ballot)
+            && (index.previous() < log.base()
+                || before.is_none_or(|b| b < *ballot)
+                || index.previous() == found.base.index)
+    });
+    log.last() == found.last.index && log.at(found.last.index) == last && tail && ballots
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_core::{
+        FoundingRecord, Identity, Incarnation, Index, NodeId, RecoveredLog, WriteSeq,
+    };
+
+    use super::super::testing::{digest, entry, run, write};
+    use super::*;
+
+    fn found(last: u64) -> Recovered {
+        let tail: Vec<_> = (1..=last).map(|index| entry(index, 1)).collect();
+        Recovered {
+            identity: Identity {
+                node: NodeId(1),
+                cluster: String::new(),
+                protocol: String::new(),
+                incarnation: Incarnation(1),
+            },
+            start: 2,
+            founding: FoundingRecord::default(),
+            pledge: None,
+            snapshot: None,
+            log: RecoveredLog {
+                last: tail.last().map_or(LogId::ZERO, |entry| entry.id),
+                last_digest: digest(last, 1),
+                ballots: vec![(Index(1), quorate_core::Ballot(1))],
+                tail,
+                ..RecoveredLog::default()
+            },
+        }
+    }
+
+    /// A disk to which three writes of an entry each went, of which the first was synced.
+    fn after_three_writes() -> Logs {
+        let mut logs = Logs::new(1);
+        for index in 1..=3 {
+            let previous = index - 1;
+            let ballot = u64::from(previous > 0);
+            let run = run(previous, ballot, digest(previous, 1), &[1]);
+            logs.write(0, WriteSeq(index), &write(vec![run]));
+        }
+        logs.synced(0, WriteSeq(1));
+        logs
+    }
+
+    #[test]
+    fn any_number_of_unsynced_writes_may_be_there_in_order() {
+        for last in 1..=3 {
+            recovered(0, &found(last), &mut after_three_writes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_loss_of_what_was_synced_is_found() {
+        let nothing = Recovered { log: RecoveredLog::default(), ..found(1) };
+        assert!(recovered(0, &nothing, &mut after_three_writes()).is_err());
+    }
+
+    #[test]
+    fn an_entry_that_nobody_wrote_is_found() {
+        assert!(recovered(0, &found(4), &mut after_three_writes()).is_err());
+    }
+}

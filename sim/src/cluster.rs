@@ -1,0 +1,371 @@
+//! The cluster: all that a run consists of, and the loop that lets one thing happen after the
+//! other.
+
+mod carry_out;
+mod clients;
+mod life;
+mod mishaps;
+mod threads;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use quorate_core::{Event, Identity, Incarnation, NodeId, Now, Protocol, Role, Standing};
+
+use crate::checks::{Checks, Converging, Unconverged, Verdict, Violation, converged};
+use crate::clock::{Agenda, Time};
+use crate::faults::Plan;
+use crate::machine::Look;
+use crate::network::Network;
+use crate::process::{Local, Node};
+use crate::report::{Marks, Report};
+use crate::rng::Rng;
+use crate::simulation::Canary;
+use crate::store::Store;
+use crate::trace::Trace;
+use crate::workload::{ClientEvent, Workload};
+
+/// What the wall clocks say when a run begins.
+const EPOCH: Duration = Duration::from_secs(1_700_000_000);
+
+/// After the last fault: how long clients go on with new requests, and how long after that
+/// everything may take to come to rest.
+const AFTERWARDS: Duration = Duration::from_millis(500);
+pub(crate) const BOUND: Duration = Duration::from_secs(20);
+
+/// By how much the storm lasts longer while too little has happened, and how often at most.
+const EXTENSION: Duration = Duration::from_secs(1);
+const EXTENSIONS: u32 = 20;
+
+/// A run, from the first event to the last.
+pub(crate) struct Cluster<P: Protocol> {
+    pub(crate) plan: Plan,
+    canary: Option<Canary>,
+    agenda: Agenda<Happening<P>>,
+    network: Network,
+    nodes: Vec<Node<P>>,
+    workload: Workload,
+    checks: Checks,
+    pub(crate) trace: Trace,
+    marks: Marks,
+    phase: Phase,
+    extensions: u32,
+    crashes: u64,
+    mishaps: u64,
+    calm_since: Time,
+    /// Generators of the components that have no state of their own.
+    timer_rng: Rng,
+    disk_rng: Rng,
+    thread_rng: Rng,
+    mishap_rng: Rng,
+}
+
+/// Safety under faults, then liveness without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Faults happen.
+    Storm,
+    /// They do not happen any more; clients go on.
+    Calm,
+    /// Clients only finish what they began.
+    Closing,
+    /// Everything is at rest.
+    Rest,
+}
+
+/// Things that happen.
+enum Happening<P: Protocol> {
+    /// Something inside the process of a node, in one of its lives.
+    Local { node: usize, life: u64, what: Local<P::Message> },
+    /// A message arrives.
+    Arrive(Box<quorate_core::Envelope<P::Message>>),
+    /// Something concerning a client.
+    Client(usize, ClientEvent),
+    /// Mishap number so many of the plan strikes.
+    Mishap(usize),
+    /// The partition ends.
+    Heal,
+    /// A node's machine starts the process again.
+    Restart(usize),
+    /// A node's process goes on.
+    Resume(usize),
+    /// A node's disk is as fast as before.
+    FastDisk(usize),
+    /// The faults are to stop.
+    EndStorm,
+    /// The clients are to stop.
+    Close,
+    /// Time to see whether everything is at rest.
+    Look,
+}
+
+impl<P: Protocol> Cluster<P> {
+    pub(crate) fn new(seed: u64, plan: Plan, canary: Option<Canary>, trace: Trace) -> Cluster<P> {
+        let mut birth_rng = Rng::new(seed, "birth");
+        let nodes = (0..plan.nodes).map(|node| Node::new(node, &mut birth_rng)).collect();
+        let network = Network::new(Rng::new(seed, "network"), plan.nodes, plan.link);
+        let workload = Workload::new(Rng::new(seed, "workload"), &plan);
+        let mut cluster = Cluster {
+            canary,
+            agenda: Agenda::new(),
+            network,
+            nodes,
+            workload,
+            checks: Checks::new(plan.nodes),
+            trace,
+            marks: Marks::default(),
+            phase: Phase::Storm,
+            extensions: 0,
+            crashes: 0,
+            mishaps: 0,
+            calm_since: Time::ZERO,
+            timer_rng: Rng::new(seed, "timers"),
+            disk_rng: Rng::new(seed, "disk"),
+            thread_rng: Rng::new(seed, "threads"),
+            mishap_rng: Rng::new(seed, "mishaps"),
+            plan,
+        };
+        cluster.plan_start();
+        cluster
+    }
+
+    fn plan_start(&mut self) {
+        for node in 0..self.nodes.len() {
+            let delay = self.mishap_rng.duration(Duration::ZERO, Duration::from_millis(20));
+            self.agenda.after(delay, Happening::Restart(node));
+        }
+        for client in 0..self.plan.load.clients {
+            self.agenda.after(Duration::ZERO, Happening::Client(client, ClientEvent::Think));
+        }
+        for number in 0..self.plan.mishaps.len() {
+            let delay = self.plan.calm + self.next_mishap(number);
+            self.agenda.after(delay, Happening::Mishap(number));
+        }
+        self.agenda.after(self.plan.calm + self.plan.stormy, Happening::EndStorm);
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.agenda.now()
+    }
+
+    /// Lets things happen until everything is at rest.
+    ///
+    /// # Errors
+    /// The first property that is violated.
+    pub(crate) fn run(&mut self) -> Verdict {
+        while self.phase != Phase::Rest {
+            let next = self.agenda.next().expect("something is always planned");
+            self.happen(next)?;
+        }
+        Ok(())
+    }
+
+    /// What happened.
+    pub(crate) fn report(&self, seed: u64) -> Report {
+        Report {
+            seed,
+            nodes: self.nodes.len(),
+            hash: self.trace.hash(),
+            events: self.trace.events(),
+            lasted: self.now().elapsed(),
+            settled_after: Duration::from_micros(self.now().0 - self.calm_since.0),
+            commits: self.checks.committed().0,
+            effects: self.checks.effects(),
+            crashes: self.crashes,
+            leader_changes: self.checks.leaders().saturating_sub(1),
+            faults: self.mishaps,
+            requests: self.workload.ended(),
+            marks: self.marks.clone(),
+        }
+    }
+
+    fn happen(&mut self, what: Happening<P>) -> Verdict {
+        match what {
+            Happening::Local { node, life, what } => self.on_local(node, life, what)?,
+            Happening::Arrive(envelope) => {
+                let node = position(envelope.to);
+                let life = self.nodes[node].life;
+                self.on_local(node, life, Local::Event(Event::Message(*envelope)))?;
+            }
+            Happening::Client(client, event) => self.on_client(client, event)?,
+            Happening::Mishap(number) => self.on_mishap(number)?,
+            Happening::Heal => self.network.heal(),
+            Happening::Restart(node) => self.start(node)?,
+            Happening::Resume(node) => self.resume(node)?,
+            Happening::FastDisk(node) => self.nodes[node].slowness = 1,
+            Happening::EndStorm => self.end_storm()?,
+            Happening::Close => self.close(),
+            Happening::Look => self.look()?,
+        }
+        Ok(())
+    }
+
+    /// Something inside a process, unless that has died since or stands still.
+    fn on_local(&mut self, node: usize, life: u64, what: Local<P::Message>) -> Verdict {
+        let it = &mut self.nodes[node];
+        if it.life != life || it.process.is_none() {
+            if let Local::Ask(ask) = what {
+                self.refuse_connection(&ask);
+            }
+            return Ok(());
+        }
+        if let Some(deferred) = &mut it.paused {
+            deferred.push(what);
+            return Ok(());
+        }
+        match what {
+            Local::Wake => self.wake(node),
+            Local::Event(event) => {
+                self.post(node, event);
+                Ok(())
+            }
+            Local::Alarm(timer) => {
+                self.on_alarm(node, timer);
+                Ok(())
+            }
+            Local::Synced => self.on_synced(node),
+            Local::Applied => self.on_applied(node),
+            Local::Helped(job) => {
+                self.on_helped(node, job);
+                Ok(())
+            }
+            Local::Ask(ask) => self.on_ask(node, ask),
+        }
+    }
+
+    /// Plans something inside the process of a node, as it lives now.
+    fn plan_local(&mut self, node: usize, delay: Duration, what: Local<P::Message>) {
+        let life = self.nodes[node].life;
+        self.agenda.after(delay, Happening::Local { node, life, what });
+    }
+
+    /// What the clocks of a node say.
+    fn clock(&self, node: usize) -> Now {
+        let monotonic = self.now().elapsed();
+        let wall = (EPOCH + monotonic).as_micros() as i64 + self.nodes[node].wall_skew;
+        Now { monotonic, wall: Duration::from_micros(wall as u64) }
+    }
+
+    fn standing(&self, node: usize) -> Option<Standing> {
+        let process = self.nodes[node].process.as_ref()?;
+        process.replica.protocol().map(P::standing)
+    }
+
+    /// The node that leads, or the one of those that do which leads in the latest ballot.
+    fn leader(&self) -> Option<usize> {
+        let leads = |node: &usize| self.standing(*node).is_some_and(|s| s.role == Role::Leader);
+        let nodes = (0..self.nodes.len()).filter(leads);
+        nodes.max_by_key(|node| self.standing(*node).map(|standing| standing.ballot))
+    }
+
+    /// Whether enough has happened to call it a full run.
+    fn is_eventful(&self) -> bool {
+        self.checks.committed().0 >= 330 && self.crashes > 0 && self.checks.leaders() > 1
+    }
+
+    fn end_storm(&mut self) -> Verdict {
+        if !self.is_eventful() && self.extensions < EXTENSIONS {
+            self.extensions += 1;
+            self.agenda.after(EXTENSION, Happening::EndStorm);
+            return Ok(());
+        }
+        self.phase = Phase::Calm;
+        self.calm_since = self.now();
+        self.network.repair();
+        for node in 0..self.nodes.len() {
+            self.nodes[node].slowness = 1;
+            self.resume(node)?;
+            self.start(node)?;
+        }
+        self.agenda.after(AFTERWARDS, Happening::Close);
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        self.phase = Phase::Closing;
+        self.workload.close();
+        self.agenda.after(Duration::from_millis(20), Happening::Look);
+    }
+
+    fn look(&mut self) -> Verdict {
+        match self.at_rest() {
+            Ok(()) => self.phase = Phase::Rest,
+            Err(lacking) if self.now() > self.calm_since + AFTERWARDS + BOUND => {
+                return Err(lacking.after(BOUND));
+            }
+            Err(_) => self.agenda.after(Duration::from_millis(20), Happening::Look),
+        }
+        Ok(())
+    }
+
+    fn at_rest(&self) -> Result<(), Unconverged> {
+        match self.workload.outstanding() {
+            0 => {}
+            count => return Err(Unconverged::Requests(count)),
+        }
+        let levels = (0..self.nodes.len()).map(|node| self.level(node));
+        let mut levels: Vec<Converging> = levels.collect::<Result<_, _>>()?;
+        converged(&levels)?;
+        // Digests of whole states are dear, so they are compared last.
+        for (node, level) in levels.iter_mut().enumerate() {
+            level.digest = self.nodes[node].process.as_ref().map_or(0, |process| {
+                let mut bytes = Vec::new();
+                let written = process.applier.view().write(&mut bytes);
+                written.expect("memory can be written to");
+                quorate_core::Digest::of(&bytes).0[..8]
+                    .iter()
+                    .fold(0, |n, byte| n << 8 | u64::from(*byte))
+            });
+        }
+        converged(&levels)
+    }
+
+    fn level(&self, node: usize) -> Result<Converging, Unconverged> {
+        let down = || Unconverged::Down(node);
+        let process = self.nodes[node].process.as_ref().ok_or_else(down)?;
+        let log = process.replica.log().ok_or_else(down)?;
+        let standing = self.standing(node).ok_or_else(down)?;
+        let seen = process.applier.query(Look { key: 0 });
+        let (last, committed) = (log.last().index, log.committed());
+        Ok(Converging { standing, last, committed, seen, digest: 0 })
+    }
+
+    fn members(&self) -> BTreeSet<NodeId> {
+        self.nodes.iter().map(|node| node.id).collect()
+    }
+}
+
+impl<P: Protocol> Node<P> {
+    fn new(position: usize, rng: &mut Rng) -> Node<P> {
+        let id = NodeId(position as u64 + 1);
+        let identity = Identity {
+            node: id,
+            cluster: "simulated".to_owned(),
+            protocol: P::NAME.to_owned(),
+            incarnation: Incarnation(rng.bits()),
+        };
+        Node {
+            id,
+            store: Store::new(identity),
+            life: 0,
+            process: None,
+            paused: None,
+            wall_skew: rng.between(0, 100_000) as i64,
+            slowness: 1,
+        }
+    }
+}
+
+/// Where a node stands among the nodes.
+fn position(id: NodeId) -> usize {
+    id.0 as usize - 1
+}
+
+/// A violation that is no property of a paper: a replica gave up.
+fn gave_up(node: usize, why: &dyn std::fmt::Display) -> Violation {
+    Violation {
+        property: "no replica gives up",
+        stated_in: "quorate, Effect::Stop",
+        details: format!("replica {}: {why}", node + 1),
+    }
+}

@@ -1,0 +1,149 @@
+//! The loop of a process: it takes what has come, and carries out what the replica wants.
+
+use std::time::Duration;
+
+use quorate_core::{Effect, Envelope, Event, Protocol, Timer};
+
+use super::{Cluster, Happening, gave_up, position};
+use crate::checks::Verdict;
+use crate::process::{Alarm, ApplyJob, HelperJob, Local};
+use crate::simulation::Canary;
+use crate::workload::Reply;
+
+impl<P: Protocol> Cluster<P> {
+    /// Something comes for the loop of a process, which will look at it soon.
+    pub(super) fn post(&mut self, node: usize, event: Event<P::Message>) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        process.inbox.push(event);
+        if !process.wake_is_planned {
+            process.wake_is_planned = true;
+            let (from, to) = self.plan.completions.wake;
+            let delay = self.thread_rng.duration(from, to);
+            self.plan_local(node, delay, Local::Wake);
+        }
+    }
+
+    /// The loop looks at its inbox.
+    pub(super) fn wake(&mut self, node: usize) -> Verdict {
+        let now = self.clock(node);
+        let time = self.now();
+        let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
+        process.wake_is_planned = false;
+        let mut inbox = std::mem::take(&mut process.inbox);
+        for event in inbox.drain(..) {
+            self.trace.note(time, Some(node), &event);
+            process.replica.step(now, event, &mut process.effects);
+        }
+        process.inbox = inbox;
+        process.replica.flush(now, &mut process.effects);
+        self.carry_out_effects(node)?;
+        self.observe(node)
+    }
+
+    /// Shows the checks how a replica stands.
+    pub(super) fn observe(&mut self, node: usize) -> Verdict {
+        let Some(process) = &self.nodes[node].process else { return Ok(()) };
+        let replica = &process.replica;
+        match replica.log().zip(replica.protocol()) {
+            Some((log, protocol)) => self.checks.stepped(node, protocol.standing(), log),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn carry_out_effects(&mut self, node: usize) -> Verdict {
+        let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
+        let mut effects = std::mem::take(&mut process.effects);
+        for effect in effects.drain(..) {
+            self.carry_out(node, effect)?;
+        }
+        if let Some(process) = &mut self.nodes[node].process {
+            process.effects = effects;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, node: usize, effect: Effect<P::Message>) -> Verdict {
+        match effect {
+            Effect::Persist { seq, write } => {
+                self.checks.writes(node, seq, &write)?;
+                if let Some(process) = &mut self.nodes[node].process {
+                    process.waiting.push_back((seq, write));
+                }
+                if self.canary == Some(Canary::AcknowledgeBeforeSync) {
+                    self.report_saved(node, seq);
+                }
+                self.write_next_group(node);
+            }
+            Effect::Send(envelope) => self.send(node, envelope),
+            Effect::SetTimer(timer, range) => {
+                let delay = self.timer_rng.duration(range.start, range.end);
+                self.set_timer(node, timer, delay);
+            }
+            Effect::Apply { generation, entries } => {
+                self.queue_apply(node, ApplyJob::Apply(generation, entries));
+            }
+            Effect::Restore { generation, snapshot } => {
+                self.marks.note("snapshots restored");
+                self.queue_apply(node, ApplyJob::Restore(generation, snapshot));
+            }
+            Effect::TakeSnapshot => self.queue_apply(node, ApplyJob::TakeSnapshot),
+            Effect::ReadReady { request } => self.queue_apply(node, ApplyJob::Answer(request)),
+            effect @ (Effect::ReadEntries { .. }
+            | Effect::ReadChunk { .. }
+            | Effect::BeginFetch { .. }
+            | Effect::WriteChunk { .. }) => {
+                self.help(node, HelperJob::Files(Box::new(effect)));
+            }
+            Effect::Failed { request, failure } => {
+                self.reply(node, request, Reply::Failed(failure))?;
+            }
+            Effect::Stop(why) => return Err(gave_up(node, &why)),
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, node: usize, envelope: Envelope<P::Message>) {
+        let to = position(envelope.to);
+        let arrivals = self.network.send(self.agenda.now(), node, to);
+        match arrivals {
+            [None, _] => self.marks.note("messages lost"),
+            [Some(time), None] => self.agenda.at(time, Happening::Arrive(Box::new(envelope))),
+            [Some(first), Some(second)] => {
+                self.marks.note("messages duplicated");
+                self.agenda.at(first, Happening::Arrive(Box::new(envelope.clone())));
+                self.agenda.at(second, Happening::Arrive(Box::new(envelope)));
+            }
+        }
+    }
+
+    fn set_timer(&mut self, node: usize, timer: Timer, delay: Duration) {
+        let due = self.now() + delay;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        match process.timers.get_mut(&timer) {
+            Some(alarm) if alarm.planned <= due => alarm.due = due,
+            _ => {
+                process.timers.insert(timer, Alarm { due, planned: due });
+                self.plan_local(node, delay, Local::Alarm(timer));
+            }
+        }
+    }
+
+    /// The loop looks at a timer, which may have been set anew since.
+    pub(super) fn on_alarm(&mut self, node: usize, timer: Timer) {
+        let now = self.now();
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let Some(alarm) = process.timers.get_mut(&timer) else { return };
+        // A timer that was set to an earlier moment has planned a look of its own.
+        if alarm.planned > now {
+            return;
+        }
+        if alarm.due <= now {
+            process.timers.remove(&timer);
+            self.post(node, Event::Timeout(timer));
+        } else {
+            alarm.planned = alarm.due;
+            let delay = Duration::from_micros(alarm.due.0 - now.0);
+            self.plan_local(node, delay, Local::Alarm(timer));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Between the clients and the nodes that they ask.
+
+use quorate_core::{Command, EntryKind, Event, Origin, Protocol, Register, RequestId};
+
+use super::{Cluster, Happening};
+use crate::checks::{Verdict, Violation};
+use crate::process::{Ask, Asked, Local, Want};
+use crate::simulation::Canary;
+use crate::workload::{Act, ClientEvent, Reply};
+
+impl<P: Protocol> Cluster<P> {
+    pub(super) fn on_client(&mut self, client: usize, event: ClientEvent) -> Verdict {
+        if !matches!(event, ClientEvent::Think | ClientEvent::Patience { .. }) {
+            self.trace.note(self.agenda.now(), None, &event);
+        }
+        let mut acts = Vec::new();
+        self.workload.step(client, event, self.checks.witnessed(), &mut acts);
+        for act in acts {
+            match act {
+                Act::Later(delay, event) => {
+                    self.agenda.after(delay, Happening::Client(client, event));
+                }
+                Act::Ask(node, ask) => {
+                    let delay = self.workload.latency();
+                    self.plan_local(node, delay, Local::Ask(ask));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A client's request arrives at a node that runs.
+    pub(super) fn on_ask(&mut self, node: usize, ask: Ask) -> Verdict {
+        self.trace.note(self.agenda.now(), Some(node), &ask);
+        let it = &mut self.nodes[node];
+        let Some(process) = &mut it.process else { return Ok(()) };
+        let request = process.replica.name_request();
+        let origin = Origin { node: it.id, request };
+        self.checks.named(origin)?;
+        let Ask { client, op, attempt, what } = ask;
+        let (key, since, event) = match what {
+            Want::Session { max_sessions, window } => {
+                let payload = Register { origin, max_sessions, window }.encode();
+                (0, 0, Event::Propose { request, kind: EntryKind::Register, payload })
+            }
+            Want::Write { key, session, body, since } => {
+                let payload = Command { origin, session, body }.encode();
+                (key, since, Event::Propose { request, kind: EntryKind::Command, payload })
+            }
+            Want::Read { key } => (key, self.checks.witnessed(), Event::Read { request }),
+        };
+        process.asked.insert(request, Asked { client, op, attempt, key, since });
+        if self.canary == Some(Canary::ReadLocally) && matches!(event, Event::Read { .. }) {
+            let seen = process.applier.query(crate::machine::Look { key });
+            return self.reply(node, request, Reply::Seen(seen));
+        }
+        self.post(node, event);
+        Ok(())
+    }
+
+    /// A node answers a client. From here on, everybody may know.
+    pub(super) fn reply(&mut self, node: usize, request: RequestId, reply: Reply) -> Verdict {
+        let it = &mut self.nodes[node];
+        let Some(process) = &mut it.process else { return Ok(()) };
+        // What was answered before, if only as unknown, is not answered again.
+        let Some(asked) = process.asked.remove(&request) else { return Ok(()) };
+        let Asked { client, op, attempt, key, since } = asked;
+        match &reply {
+            Reply::Done(done) => self.checks.acknowledged(op, key, done, since)?,
+            Reply::Seen(seen) => self.checks.answered(op, key, seen, since)?,
+            Reply::Failed(failure) if failure.surely_not_proposed() => {
+                self.marks.note("requests surely not proposed");
+                self.checks.surely_not_proposed(Origin { node: it.id, request })?;
+            }
+            Reply::Failed(_) => self.marks.note("requests unknown"),
+            Reply::NoSession => self.marks.note("sessions evicted"),
+            Reply::WindowExceeded => self.marks.note("session windows exceeded"),
+            Reply::Acknowledged if self.workload.awaits(client, op) => {
+                return Err(Violation {
+                    property: "exactly once",
+                    stated_in: "Ongaro 2014, section 6.3",
+                    details: format!("{op:?} has no answer yet and is called acknowledged"),
+                });
+            }
+            Reply::Acknowledged
+            | Reply::Registered(_)
+            | Reply::ConnectionRefused
+            | Reply::ConnectionLost => {}
+        }
+        self.tell(client, ClientEvent::Answer { op, attempt, reply });
+        Ok(())
+    }
+
+    /// A client finds nobody at a node.
+    pub(super) fn refuse_connection(&mut self, ask: &Ask) {
+        let reply = Reply::ConnectionRefused;
+        self.tell(ask.client, ClientEvent::Answer { op: ask.op, attempt: ask.attempt, reply });
+    }
+
+    pub(super) fn tell(&mut self, client: usize, event: ClientEvent) {
+        let delay = self.workload.latency();
+        self.agenda.after(delay, Happening::Client(client, event));
+    }
+}

@@ -1,0 +1,182 @@
+//! The network between the replicas: it delays, loses, duplicates, reorders and partitions.
+
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::faults::LinkFaults;
+use crate::rng::Rng;
+
+/// Decides what becomes of each message. Replicas are named by their position, from 0.
+pub(crate) struct Network {
+    rng: Rng,
+    nodes: usize,
+    faults: LinkFaults,
+    /// `cut[from * nodes + to]`: nothing gets through in this direction.
+    cut: Vec<bool>,
+    /// When the last message of a link which keeps its order will arrive.
+    last_arrival: Vec<Time>,
+}
+
+/// When the copies of a message arrive: none if it is lost, two if it is duplicated.
+pub(crate) type Arrivals = [Option<Time>; 2];
+
+/// The shapes of partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Partition {
+    /// Two groups that do not hear each other.
+    Split,
+    /// One replica neither hears nor is heard.
+    Isolate,
+    /// One replica hears the others but is not heard by them.
+    Mute,
+    /// One replica is heard by the others but does not hear them.
+    Deaf,
+    /// Two groups that hear each other through one common member only.
+    Bridge,
+    /// Each direction of each link on its own, at random.
+    Random,
+}
+
+impl Partition {
+    pub(crate) const ALL: [Partition; 6] = [
+        Partition::Split,
+        Partition::Isolate,
+        Partition::Mute,
+        Partition::Deaf,
+        Partition::Bridge,
+        Partition::Random,
+    ];
+}
+
+impl Network {
+    pub(crate) fn new(rng: Rng, nodes: usize, faults: LinkFaults) -> Network {
+        let links = nodes * nodes;
+        Network {
+            rng,
+            nodes,
+            faults,
+            cut: vec![false; links],
+            last_arrival: vec![Time::ZERO; links],
+        }
+    }
+
+    /// Decides on a message that is sent now.
+    pub(crate) fn send(&mut self, now: Time, from: usize, to: usize) -> Arrivals {
+        let link = from * self.nodes + to;
+        if self.cut[link] || self.rng.chance(self.faults.loss_ppm) {
+            return [None, None];
+        }
+        let first = self.arrival(now, link);
+        let copy = self.rng.chance(self.faults.duplicate_ppm);
+        let second = copy.then(|| now + self.latency() + self.detour());
+        [Some(first), second]
+    }
+
+    fn arrival(&mut self, now: Time, link: usize) -> Time {
+        let time = now + self.latency();
+        if self.rng.chance(self.faults.reorder_ppm) {
+            return time + self.detour();
+        }
+        let in_order = time.max(self.last_arrival[link]);
+        self.last_arrival[link] = in_order;
+        in_order
+    }
+
+    fn latency(&mut self) -> Duration {
+        let (from, to) = self.faults.latency;
+        self.rng.duration(from, to)
+    }
+
+    fn detour(&mut self) -> Duration {
+        self.rng.duration(Duration::ZERO, self.faults.detour)
+    }
+
+    /// Puts a partition of this shape in place of the one there is.
+    pub(crate) fn partition(&mut self, shape: Partition) {
+        let n = self.nodes;
+        let one = self.rng.position(n);
+        let side: Vec<bool> = (0..n).map(|_| self.rng.one_in(2)).collect();
+        for from in 0..n {
+            for to in 0..n {
+                self.cut[from * n + to] = from != to
+                    && match shape {
+                        Partition::Split => side[from] != side[to],
+                        Partition::Isolate => from == one || to == one,
+                        Partition::Mute => from == one,
+                        Partition::Deaf => to == one,
+                        Partition::Bridge => from != one && to != one && side[from] != side[to],
+                        Partition::Random => self.rng.one_in(3),
+                    };
+            }
+        }
+    }
+
+    /// Takes the partition away.
+    pub(crate) fn heal(&mut self) {
+        self.cut.fill(false);
+    }
+
+    /// From here on, the network does what is right.
+    pub(crate) fn repair(&mut self) {
+        self.heal();
+        self.faults.loss_ppm = 0;
+        self.faults.duplicate_ppm = 0;
+        self.faults.reorder_ppm = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults() -> LinkFaults {
+        LinkFaults {
+            latency: (Duration::from_micros(100), Duration::from_micros(900)),
+            detour: Duration::from_millis(5),
+            loss_ppm: 0,
+            duplicate_ppm: 0,
+            reorder_ppm: 0,
+        }
+    }
+
+    #[test]
+    fn without_faults_each_message_arrives_once_and_in_order() {
+        let mut network = Network::new(Rng::new(1, "network"), 2, faults());
+        let mut before = Time::ZERO;
+        for sent in 0..1000 {
+            let [first, second] = network.send(Time(sent), 0, 1);
+            assert!(first.unwrap() >= before && second.is_none());
+            before = first.unwrap();
+        }
+    }
+
+    #[test]
+    fn faults_lose_duplicate_and_reorder() {
+        let some = 200_000;
+        let faults =
+            LinkFaults { loss_ppm: some, duplicate_ppm: some, reorder_ppm: some, ..faults() };
+        let mut network = Network::new(Rng::new(1, "network"), 2, faults);
+        let sent: Vec<Arrivals> = (0..100).map(|at| network.send(Time(at), 0, 1)).collect();
+        assert!(sent.iter().any(|arrivals| arrivals[0].is_none()));
+        assert!(sent.iter().any(|arrivals| arrivals[1].is_some()));
+        let arrived: Vec<Time> = sent.iter().filter_map(|arrivals| arrivals[0]).collect();
+        assert!(!arrived.is_sorted());
+        network.repair();
+        assert!((0..100).all(|at| matches!(network.send(Time(at), 0, 1), [Some(_), None])));
+    }
+
+    #[test]
+    fn partitions_cut_what_their_name_says() {
+        let mut network = Network::new(Rng::new(3, "network"), 5, faults());
+        let cuts =
+            |network: &Network, from: usize| (0..5).filter(|to| network.cut[from * 5 + to]).count();
+        network.partition(Partition::Mute);
+        let mute: Vec<usize> = (0..5).filter(|from| cuts(&network, *from) == 4).collect();
+        assert_eq!(mute.len(), 1);
+        assert_eq!((0..5).map(|from| cuts(&network, from)).sum::<usize>(), 4);
+        network.partition(Partition::Isolate);
+        assert_eq!((0..5).map(|from| cuts(&network, from)).sum::<usize>(), 8);
+        network.heal();
+        assert_eq!((0..5).map(|from| cuts(&network, from)).sum::<usize>(), 0);
+    }
+}

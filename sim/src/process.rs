@@ -1,0 +1,151 @@
+//! One life of one replica's process: the machines that decide, and what stands for the threads
+//! around them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use quorate_core::{
+    Applier, Effect, Entry, Event, Generation, InSession, NodeId, Protocol, Replica, RequestId,
+    SnapshotMeta, SnapshotView, Timer, Write, WriteSeq,
+};
+
+use crate::clock::Time;
+use crate::machine::{Key, OpId, Registers};
+use crate::store::Store;
+
+/// A replica's machine: its disk, which outlives crashes, and the process if it runs.
+pub(crate) struct Node<P: Protocol> {
+    pub(crate) id: NodeId,
+    pub(crate) store: Store,
+    /// Counts the lives of the process; what belongs to an earlier one is dropped.
+    pub(crate) life: u64,
+    pub(crate) process: Option<Process<P>>,
+    /// While the process stands still: what has come for it.
+    pub(crate) paused: Option<Vec<Local<P::Message>>>,
+    /// By how much the wall clock is wrong, in microseconds.
+    pub(crate) wall_skew: i64,
+    /// While the disk is slow: how often what it usually takes.
+    pub(crate) slowness: u32,
+}
+
+/// What lives and dies with the process.
+pub(crate) struct Process<P: Protocol> {
+    pub(crate) replica: Replica<P>,
+    pub(crate) applier: Applier<Registers>,
+    /// What has arrived since the loop last looked.
+    pub(crate) inbox: Vec<Event<P::Message>>,
+    pub(crate) wake_is_planned: bool,
+    pub(crate) timers: BTreeMap<Timer, Alarm>,
+    /// The storage thread: writes that wait, and the group that is being written.
+    pub(crate) waiting: VecDeque<(WriteSeq, Write)>,
+    pub(crate) group: Vec<(WriteSeq, Write)>,
+    /// The apply thread.
+    pub(crate) apply_queue: VecDeque<ApplyJob>,
+    pub(crate) applying: bool,
+    /// When the last report of each of these threads will arrive: their reports keep their order.
+    pub(crate) last_saved: Time,
+    pub(crate) last_applied: Time,
+    /// What clients of this node wait for.
+    pub(crate) asked: BTreeMap<RequestId, Asked>,
+    pub(crate) effects: Vec<Effect<P::Message>>,
+}
+
+/// A timer: when it runs out, and when the loop looks at it next. The latter may be too early,
+/// since timers are set anew much more often than they run out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alarm {
+    pub(crate) due: Time,
+    pub(crate) planned: Time,
+}
+
+/// Work for the apply thread, in order.
+pub(crate) enum ApplyJob {
+    Apply(Generation, Vec<Entry>),
+    Restore(Generation, SnapshotMeta),
+    TakeSnapshot,
+    Answer(RequestId),
+}
+
+/// Work for the helper threads, in any order.
+pub(crate) enum HelperJob<M> {
+    WriteSnapshot(SnapshotView<Registers>),
+    /// An effect which only reads or writes files.
+    Files(Box<Effect<M>>),
+}
+
+/// Things that happen inside one process.
+pub(crate) enum Local<M> {
+    /// The loop looks at its inbox.
+    Wake,
+    /// Something comes for the loop.
+    Event(Event<M>),
+    /// The loop looks at a timer.
+    Alarm(Timer),
+    /// The storage thread is done with its group.
+    Synced,
+    /// The apply thread is done with its job.
+    Applied,
+    /// A helper is done.
+    Helped(HelperJob<M>),
+    /// A client asks for something.
+    Ask(Ask),
+}
+
+/// One attempt of a client's request.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Ask {
+    pub(crate) client: usize,
+    pub(crate) op: OpId,
+    pub(crate) attempt: u64,
+    pub(crate) what: Want,
+}
+
+/// What a client wants.
+#[derive(Clone, Debug, Hash)]
+pub(crate) enum Want {
+    Session {
+        max_sessions: u32,
+        window: u32,
+    },
+    /// With what had been witnessed when it was first tried.
+    Write {
+        key: Key,
+        session: Option<InSession>,
+        body: Bytes,
+        since: u64,
+    },
+    Read {
+        key: Key,
+    },
+}
+
+/// What a node remembers of an attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) client: usize,
+    pub(crate) op: OpId,
+    pub(crate) attempt: u64,
+    pub(crate) key: Key,
+    /// What had been witnessed when a read arrived, or a write was first tried.
+    pub(crate) since: u64,
+}
+
+impl<P: Protocol> Process<P> {
+    pub(crate) fn new(replica: Replica<P>, applier: Applier<Registers>) -> Process<P> {
+        Process {
+            replica,
+            applier,
+            inbox: Vec::new(),
+            wake_is_planned: false,
+            timers: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            group: Vec::new(),
+            apply_queue: VecDeque::new(),
+            applying: false,
+            last_saved: Time::ZERO,
+            last_applied: Time::ZERO,
+            asked: BTreeMap::new(),
+            effects: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What a run was like.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::checks::Violation;
+use crate::clock::Time;
+use crate::workload::Ended;
+
+/// A run in which every property held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What decided everything.
+    pub seed: u64,
+    /// How many replicas there were.
+    pub nodes: usize,
+    /// Stands for all that happened: the same seed gives the same.
+    pub hash: u64,
+    /// How much happened.
+    pub events: u64,
+    /// How long the run lasted, in virtual time.
+    pub lasted: Duration,
+    /// How long after the last fault everything had come to rest, in virtual time; clients went
+    /// on with new requests for half a second of it.
+    pub settled_after: Duration,
+    /// How many entries were committed.
+    pub commits: u64,
+    /// How many effects commands had.
+    pub effects: u64,
+    /// How many processes died.
+    pub crashes: u64,
+    /// How often another leader, or the same in another ballot, took over.
+    pub leader_changes: u64,
+    /// How many mishaps happened to processes, disks, clocks and the network as a whole; what
+    /// became of single messages is not counted.
+    pub faults: u64,
+    /// How the clients' requests ended.
+    pub(crate) requests: Ended,
+    /// States worth reaching, and how often they were.
+    pub marks: Marks,
+}
+
+impl Report {
+    /// Fewer commits do not count as a run.
+    pub const MIN_COMMITS: u64 = 300;
+
+    /// True if enough happened for the run to count: 300 commits, a crash, a change of leader.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.commits >= Self::MIN_COMMITS && self.crashes > 0 && self.leader_changes > 0
+    }
+
+    /// How many requests were acknowledged, and how many ended with an unknown outcome.
+    #[must_use]
+    pub fn requests(&self) -> (u64, u64) {
+        (self.requests.acknowledged + self.requests.read, self.requests.unknown)
+    }
+}
+
+/// States worth reaching, and how often they were. What a campaign never reaches is a blind spot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks(BTreeMap<&'static str, u64>);
+
+impl Marks {
+    /// This state was reached.
+    pub(crate) fn note(&mut self, mark: &'static str) {
+        *self.0.entry(mark).or_default() += 1;
+    }
+
+    /// Adds what another run reached.
+    pub fn add(&mut self, other: &Marks) {
+        for (mark, count) in &other.0 {
+            *self.0.entry(mark).or_default() += count;
+        }
+    }
+
+    /// What was reached, and how often.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.0.iter().map(|(mark, count)| (*mark, *count))
+    }
+}
+
+/// A run which found a bug.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// What decided everything.
+    pub seed: u64,
+    /// When it was found, in virtual time.
+    pub time: Time,
+    /// Which property does not hold.
+    pub violation: Violation,
+    /// What happened last, in order.
+    pub last_events: Vec<String>,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "last events:")?;
+        for line in &self.last_events {
+            writeln!(f, "{line}")?;
+        }
+        writeln!(f, "\nseed {} violates, at {}:", self.seed, self.time)?;
+        write!(f, "  {}", self.violation)
+    }
+}
+
+impl std::error::Error for Failed {}

@@ -1,0 +1,122 @@
+//! The way in: a seed, a protocol, and what came of it.
+
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use quorate_core::Protocol;
+
+use crate::checks::Violation;
+use crate::cluster::Cluster;
+use crate::faults::Plan;
+use crate::report::{Failed, Report};
+use crate::trace::{Keep, Trace};
+
+/// One run of a simulated cluster: a seed decides everything about it.
+///
+/// ```
+/// use quorate_raft::Raft;
+/// use quorate_sim::Simulation;
+///
+/// let report = Simulation::new(1).protocol::<Raft>().replicas(3).run()?;
+/// assert!(report.commits > 0);
+/// # Ok::<(), Box<quorate_sim::Failed>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Simulation<P = ()> {
+    seed: u64,
+    replicas: Option<usize>,
+    canary: Option<Canary>,
+    protocol: PhantomData<fn() -> P>,
+}
+
+/// A shell broken on purpose. A simulator that does not catch it would not catch the real thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Canary {
+    /// Writes are called saved before they are on disk.
+    AcknowledgeBeforeSync,
+    /// What the protocol swore is not there after a restart.
+    ForgetPledge,
+    /// Reads are answered from the state at hand, whoever leads.
+    ReadLocally,
+}
+
+impl Simulation {
+    /// The run of this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Simulation {
+        Simulation { seed, replicas: None, canary: None, protocol: PhantomData }
+    }
+}
+
+impl<P> Simulation<P> {
+    /// Under this protocol.
+    #[must_use]
+    pub fn protocol<Q: Protocol>(self) -> Simulation<Q> {
+        let Simulation { seed, replicas, canary, .. } = self;
+        Simulation { seed, replicas, canary, protocol: PhantomData }
+    }
+
+    /// With so many replicas, from 1 on; otherwise the seed decides.
+    #[must_use]
+    pub fn replicas(self, replicas: usize) -> Simulation<P> {
+        Simulation { replicas: Some(replicas.max(1)), ..self }
+    }
+
+    /// With a shell that is broken.
+    #[must_use]
+    pub fn canary(self, canary: Canary) -> Simulation<P> {
+        Simulation { canary: Some(canary), ..self }
+    }
+}
+
+/// How many of the last events a failed run shows.
+const LAST_EVENTS: usize = 60;
+
+impl<P: Protocol> Simulation<P> {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// The first property that does not hold. An assertion that fails inside a replica is one.
+    pub fn run(&self) -> Result<Report, Box<Failed>> {
+        // Text is dear and a failed run can be had again, event by event: so only then.
+        self.run_once(Keep::Nothing).or_else(|_| self.run_once(Keep::Last(LAST_EVENTS)))
+    }
+
+    /// Runs it and prints each event as it happens.
+    ///
+    /// # Errors
+    /// As with [`run`](Simulation::run).
+    pub fn run_aloud(&self) -> Result<Report, Box<Failed>> {
+        self.run_once(Keep::Print)
+    }
+
+    /// What the seed has in store, for people to read.
+    #[must_use]
+    pub fn plan(&self) -> String {
+        format!("{:#?}", Plan::draw(self.seed, self.replicas))
+    }
+
+    fn run_once(&self, keep: Keep) -> Result<Report, Box<Failed>> {
+        let plan = Plan::draw(self.seed, self.replicas);
+        let trace = Trace::new(keep);
+        let mut cluster = Cluster::<P>::new(self.seed, plan, self.canary, trace);
+        let ran = catch_unwind(AssertUnwindSafe(|| cluster.run()));
+        let violation = match ran {
+            Ok(Ok(())) => return Ok(cluster.report(self.seed)),
+            Ok(Err(violation)) => violation,
+            Err(panic) => Violation {
+                property: "assertions hold",
+                stated_in: "the code itself",
+                details: panic
+                    .downcast_ref::<String>()
+                    .cloned()
+                    .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                    .unwrap_or_default(),
+            },
+        };
+        let (seed, time) = (self.seed, cluster.now());
+        let last_events = cluster.trace.into_lines();
+        Err(Box::new(Failed { seed, time, violation, last_events }))
+    }
+}
