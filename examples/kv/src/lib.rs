@@ -3,9 +3,8 @@
 //! Reading order: [`resp`] takes requests apart; a connection turns them into [`Op`]s and groups
 //! these into [`Command`]s; the cluster puts commands into one order; [`Machine`] executes them.
 
-#![allow(missing_docs)]
-
 mod blob;
+mod client;
 mod cluster;
 mod command;
 mod connection;
@@ -18,11 +17,14 @@ mod machine;
 mod op;
 mod pipeline;
 pub mod resp;
+#[cfg(test)]
+mod semantics;
 mod server;
 mod snapshot;
 mod store;
 
 pub use blob::Blob;
+pub use client::{Client, ClientError, encode_request};
 pub use cluster::{Cluster, Level, ReadError, Status, WriteError};
 pub use command::CommandError;
 pub use limits::MAX_REQUEST_BYTES;

@@ -1,5 +1,7 @@
 //! A cluster of one which keeps nothing: for tests, and to measure the server by itself.
 
+use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +11,8 @@ use crate::cluster::{Cluster, Level, ReadError, Status, WriteError};
 use crate::machine::Machine;
 use crate::op::{Command, Query, Reply};
 
-/// Applies commands in the order in which they come, within the process. No log, no disk.
+/// Applies commands in the order in which they come, within the process, at the moment when their
+/// outcome is told. No log, no disk.
 #[derive(Clone, Debug, Default)]
 pub struct Loopback {
     state: Arc<Mutex<State>>,
@@ -23,12 +26,15 @@ struct State {
     write_error: Option<WriteError>,
     read_error: Option<ReadError>,
     commands: Vec<usize>,
-    in_flight: usize,
     max_in_flight: usize,
+    /// Not applied yet.
+    pending: BTreeMap<usize, Command>,
+    /// Applied, and not told yet.
+    outcomes: BTreeMap<usize, Result<Vec<Reply>, WriteError>>,
 }
 
 impl Loopback {
-    /// Lets outcomes arrive only after `delay`.
+    /// Lets commands be applied only `delay` after they came.
     pub fn set_delay(&self, delay: Duration) {
         self.state().delay = delay;
     }
@@ -66,6 +72,31 @@ impl State {
         let time = LogTime::default().plus(now);
         At { index: Index(self.index), time, seed: self.index }
     }
+
+    fn take_in_line(&mut self, command: Command) -> usize {
+        let Command::Run(ops) = &command;
+        self.commands.push(ops.len());
+        let number = self.commands.len();
+        self.pending.insert(number, command);
+        self.max_in_flight = self.max_in_flight.max(self.pending.len());
+        number
+    }
+
+    /// Applies everything up to this command.
+    fn apply_to(&mut self, last: usize) {
+        while let Some(first) = self.pending.first_entry().filter(|first| *first.key() <= last) {
+            let (number, command) = first.remove_entry();
+            let outcome = match self.write_error.clone() {
+                Some(error) => Err(error),
+                None => {
+                    self.index += 1;
+                    let at = self.at();
+                    Ok(self.machine.apply(&at, command))
+                }
+            };
+            self.outcomes.insert(number, outcome);
+        }
+    }
 }
 
 impl Cluster for Loopback {
@@ -74,19 +105,7 @@ impl Cluster for Loopback {
         command: Command,
     ) -> impl Future<Output = Result<Vec<Reply>, WriteError>> + Send + 'static {
         let mut state = self.state();
-        let Command::Run(ops) = &command;
-        let ops = ops.len();
-        state.commands.push(ops);
-        let outcome = match state.write_error.clone() {
-            Some(error) => Err(error),
-            None => {
-                state.index += 1;
-                let at = state.at();
-                Ok(state.machine.apply(&at, command))
-            }
-        };
-        state.in_flight += 1;
-        state.max_in_flight = state.max_in_flight.max(state.in_flight);
+        let number = state.take_in_line(command);
         let delay = state.delay;
         drop(state);
         let this = self.clone();
@@ -94,8 +113,10 @@ impl Cluster for Loopback {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
-            this.state().in_flight -= 1;
-            outcome
+            let mut state = this.state();
+            state.apply_to(number);
+            let lost = || Err(WriteError::Unknown("its outcome was taken before".to_owned()));
+            state.outcomes.remove(&number).unwrap_or_else(lost)
         }
     }
 
@@ -104,14 +125,12 @@ impl Cluster for Loopback {
         query: Query,
         level: Level,
     ) -> impl Future<Output = Result<Vec<Reply>, ReadError>> + Send + 'static {
-        let this = self.clone();
-        async move {
-            let state = this.state();
-            match state.read_error.clone() {
-                Some(error) if level == Level::Linearizable => Err(error),
-                _ => Ok(state.machine.query(&state.at(), query)),
-            }
-        }
+        let state = self.state();
+        let answer = match state.read_error.clone() {
+            Some(error) if level == Level::Linearizable => Err(error),
+            _ => Ok(state.machine.query(&state.at(), query)),
+        };
+        std::future::ready(answer)
     }
 
     fn status(&self) -> Status {

@@ -15,9 +15,10 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -43,6 +44,8 @@ const OUTPUT_BYTES: usize = 256 << 10;
 const QUEUE: usize = 64;
 /// What is read at once, and kept of buffers while a client is idle.
 const IDLE_BYTES: usize = 4 << 10;
+/// How long a client may go on sending after the last reply.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves one client until it leaves, breaks the protocol, or `stop` becomes true; requests that
 /// have arrived by then are answered first.
@@ -65,7 +68,7 @@ pub async fn serve<C: Cluster>(
             continue;
         }
         if pipeline.is_done() {
-            return stream.shutdown().await;
+            return leave(stream, stop).await;
         }
         tokio::select! {
             biased;
@@ -77,6 +80,22 @@ pub async fn serve<C: Cluster>(
             _ = stop.wait_for(|stop| *stop), if !pipeline.ended => pipeline.ended = true,
         }
     }
+}
+
+/// Closes the connection so that the last replies arrive: a socket which is closed while there are
+/// bytes that nobody has read resets the connection, and the reset may overtake the replies.
+async fn leave(mut stream: TcpStream, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+    stream.shutdown().await?;
+    let read_on = async {
+        let mut ignored = vec![0; IDLE_BYTES];
+        while let Ok(1..) = stream.read(&mut ignored).await {}
+    };
+    tokio::select! {
+        () = read_on => {}
+        () = tokio::time::sleep(LINGER) => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    Ok(())
 }
 
 struct Pipeline<C> {

@@ -36,7 +36,6 @@ pub enum Run {
 
 /// Commands which the connection itself executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "they are named after their commands")]
 pub enum Local {
     Auth,
     Client,

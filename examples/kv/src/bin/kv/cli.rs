@@ -1,0 +1,232 @@
+//! The command line.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A replicated key-value server that speaks the Redis protocol.
+///
+/// Every write is on the disks of a majority of the nodes before it is acknowledged, and every
+/// read sees all acknowledged writes, whichever node a client is connected to. redis-cli,
+/// redis-benchmark and Redis client libraries work unchanged.
+#[derive(Debug, Parser)]
+#[command(name = "kv", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run one node.
+    Serve(ServeArgs),
+    /// Run three nodes on this machine, put them under load, kill the leader, and check that
+    /// nothing was lost.
+    Demo(DemoArgs),
+    /// Show what a data directory holds, without changing it. The node must be stopped.
+    Inspect {
+        /// The data directory of a node.
+        dir: PathBuf,
+    },
+    /// Check every byte of a data directory, without changing it. The node must be stopped. Ends
+    /// with status 1 if something is damaged.
+    Verify {
+        /// The data directory of a node.
+        dir: PathBuf,
+    },
+}
+
+/// What `serve` is told.
+#[derive(Args, Debug)]
+#[command(after_long_help = "\
+Three nodes on one machine, each in a terminal of its own:
+
+  PEERS=1=127.0.0.1:7101,2=127.0.0.1:7102,3=127.0.0.1:7103
+  kv serve --id 1 --peers $PEERS --listen 127.0.0.1:6101 --data data/1
+  kv serve --id 2 --peers $PEERS --listen 127.0.0.1:6102 --data data/2
+  kv serve --id 3 --peers $PEERS --listen 127.0.0.1:6103 --data data/3
+
+  redis-cli -p 6102 set greeting hello
+
+The cluster is founded when all of them have met for the first time. From then on any two of them
+are enough. A node that stops (SIGTERM, Ctrl-C) hands its leadership over first.
+
+The log goes to standard error; RUST_LOG=debug says more.")]
+pub struct ServeArgs {
+    /// This node's number among the peers. Belongs to the data directory for good.
+    #[arg(long, value_name = "N")]
+    pub id: u64,
+
+    /// All members of the cluster, this node included: its own address is the one at which it
+    /// listens for the others.
+    #[arg(long, value_name = "ID=HOST:PORT,...", value_delimiter = ',', required = true)]
+    pub peers: Vec<Peer>,
+
+    /// Where to listen for clients.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: SocketAddr,
+
+    /// The directory that holds the node's log and snapshots; created if it does not exist.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+
+    /// The name of the cluster. Nodes of different names do not talk to each other.
+    #[arg(long, value_name = "NAME", default_value = "kv")]
+    pub cluster: String,
+
+    /// The consensus protocol. All members must use the same one.
+    #[arg(long, value_enum, default_value = "raft")]
+    pub protocol: Protocol,
+
+    /// The size of one file of the log, in bytes.
+    #[arg(long, value_name = "N")]
+    pub segment_bytes: Option<u64>,
+
+    /// Found a cluster of this single node if the data directory is empty. Without it an empty
+    /// directory is taken for a lost disk.
+    #[arg(long)]
+    pub bootstrap: bool,
+
+    /// How many clients may be connected at once.
+    #[arg(long, value_name = "N", default_value = "10000")]
+    pub max_clients: usize,
+}
+
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// How many writes to have acknowledged in all.
+    #[arg(long, value_name = "N", default_value = "100000", value_parser = clap::value_parser!(u64).range(10_000..))]
+    pub writes: u64,
+
+    /// How many clients write at once.
+    #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub clients: u16,
+
+    /// Keep the data directories and the nodes' logs.
+    #[arg(long)]
+    pub keep: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    /// Raft.
+    Raft,
+    /// Viewstamped Replication.
+    Vsr,
+}
+
+/// A member of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub id: u64,
+    pub address: String,
+}
+
+/// What is wrong with a member's description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a peer is written ID=HOST:PORT, with a number from 1 on as its ID")]
+pub struct PeerError;
+
+impl FromStr for Peer {
+    type Err = PeerError;
+
+    fn from_str(text: &str) -> Result<Peer, PeerError> {
+        let (id, address) = text.split_once('=').ok_or(PeerError)?;
+        let id = id.parse().ok().filter(|id| *id > 0).ok_or(PeerError)?;
+        let (host, port) = address.rsplit_once(':').ok_or(PeerError)?;
+        if host.is_empty() || port.parse::<u16>().is_err() {
+            return Err(PeerError);
+        }
+        Ok(Peer { id, address: address.to_owned() })
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.id, self.address)
+    }
+}
+
+/// Arguments which contradict each other.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ArgsError {
+    #[error("--peers lists {0} twice")]
+    Twice(String),
+    #[error("--id {0} is not among --peers")]
+    NotAmongPeers(u64),
+    #[error("--bootstrap founds a cluster of one node, but --peers lists {0}")]
+    BootstrapOfMany(usize),
+    #[error(
+        "--protocol vsr: Viewstamped Replication is not implemented; use raft, which is the default"
+    )]
+    NoVsr,
+}
+
+impl ServeArgs {
+    /// Checks what clap cannot.
+    pub fn validate(&self) -> Result<(), ArgsError> {
+        let mut seen = BTreeSet::new();
+        for Peer { id, address } in &self.peers {
+            if !seen.insert(id.to_string()) {
+                return Err(ArgsError::Twice(format!("node {id}")));
+            }
+            if !seen.insert(address.clone()) {
+                return Err(ArgsError::Twice(address.clone()));
+            }
+        }
+        if !self.peers.iter().any(|peer| peer.id == self.id) {
+            return Err(ArgsError::NotAmongPeers(self.id));
+        }
+        if self.bootstrap && self.peers.len() > 1 {
+            return Err(ArgsError::BootstrapOfMany(self.peers.len()));
+        }
+        if self.protocol == Protocol::Vsr {
+            return Err(ArgsError::NoVsr);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve(args: &str) -> Result<ServeArgs, String> {
+        let words = "kv serve --listen 127.0.0.1:6101 --data d".split(' ').chain(args.split(' '));
+        match Cli::try_parse_from(words).map_err(|error| error.to_string())?.command {
+            Command::Serve(args) => Ok(args),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn peers_are_numbers_and_addresses() {
+        let args = serve("--id 2 --peers 1=127.0.0.1:7101,2=[::1]:7102,3=host:7103").unwrap();
+        let peers: Vec<String> = args.peers.iter().map(Peer::to_string).collect();
+        assert_eq!(peers, ["1=127.0.0.1:7101", "2=[::1]:7102", "3=host:7103"]);
+        assert_eq!(args.validate(), Ok(()));
+        for wrong in ["1", "x=a:1", "0=a:1", "1=a", "1=:1", "1=a:x", "1=a:70000"] {
+            assert!(serve(&format!("--id 1 --peers {wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        let error = |args| serve(args).unwrap().validate().unwrap_err().to_string();
+        assert!(error("--id 3 --peers 1=a:1,2=a:2").contains("not among"));
+        assert!(error("--id 1 --peers 1=a:1,1=a:2").contains("node 1 twice"));
+        assert!(error("--id 1 --peers 1=a:1,2=a:1").contains("a:1 twice"));
+        assert!(error("--id 1 --peers 1=a:1,2=a:2 --bootstrap").contains("--bootstrap"));
+        assert!(error("--id 1 --peers 1=a:1 --protocol vsr").contains("not implemented"));
+    }
+}

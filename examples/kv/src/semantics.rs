@@ -1,0 +1,145 @@
+//! What each command answers: a transcript, played without sockets or a clock.
+
+use std::time::Duration;
+
+use quorate_core::{At, Index, LogTime, Role, StateMachine};
+
+use crate::cluster::Status;
+use crate::connection::{Connection, Step, encode_reply};
+use crate::info::Surroundings;
+use crate::machine::Machine;
+use crate::op::{Command, Op, Query, Reply};
+use crate::resp::Decoder;
+
+struct Player {
+    connection: Connection,
+    machine: Machine,
+    now: LogTime,
+}
+
+impl Player {
+    fn new() -> Player {
+        let now = LogTime(1_700_000_000_000_000);
+        Player { connection: Connection::new(1), machine: Machine::default(), now }
+    }
+
+    fn at(&self) -> At {
+        At { index: Index(1), time: self.now, seed: 0 }
+    }
+
+    fn run(&mut self, ops: Vec<Op>) -> Vec<Reply> {
+        let at = self.at();
+        // Reads are asked as queries, which do not expire anything first.
+        if let [Op::Read(read)] = &ops[..] {
+            return self.machine.query(&at, Query::Run(vec![read.clone()]));
+        }
+        self.machine.apply(&at, Command::Run(ops))
+    }
+
+    fn send(&mut self, line: &str) -> String {
+        let mut decoder = Decoder::new(1 << 20);
+        let input = format!("{line}\r\n");
+        let request = decoder.decode(input.as_bytes()).unwrap().unwrap();
+        let mut out = Vec::new();
+        let version = self.connection.version;
+        match self.connection.on_request(&request, &surroundings, &mut out) {
+            Step::Replied | Step::Close => {}
+            Step::Op(op) => {
+                self.run(vec![op]).iter().for_each(|reply| encode_reply(reply, version, &mut out));
+            }
+            Step::Transaction(mut transaction) => {
+                let replies = self.run(std::mem::take(&mut transaction.ops));
+                transaction.encode(replies, version, &mut out);
+            }
+        }
+        String::from_utf8(out).unwrap().replace("\r\n", " ")
+    }
+}
+
+fn surroundings() -> Surroundings {
+    let status = Status {
+        node: 1,
+        cluster: "test".to_owned(),
+        protocol: "raft",
+        role: Role::Leader,
+        leader: Some(1),
+        term: 3,
+        members: 3,
+        last_index: 9,
+        durable_index: 8,
+        committed_index: 7,
+        applied_index: 6,
+    };
+    Surroundings { status, uptime: Duration::from_secs(90_000), clients: 2, max_clients: 10 }
+}
+
+#[test]
+fn commands_answer_what_redis_answers() {
+    let mut player = Player::new();
+    let mut lines = include_str!("semantics.txt").lines().enumerate().peekable();
+    let mut asked = 0;
+    while let Some((number, line)) = lines.next() {
+        if line.starts_with("==") {
+            player = Player::new();
+        } else if let Some(ms) = line.strip_prefix("! ") {
+            player.now = player.now.plus(Duration::from_millis(ms.parse().unwrap()));
+        } else if let Some(command) = line.strip_prefix("> ") {
+            let (_, expected) = lines.next().unwrap();
+            let expected = expected.replace(['(', ')'], "");
+            let reply = player.send(command).replace(['(', ')'], "");
+            assert_eq!(reply.trim_end(), expected.trim_end(), "line {}: {command}", number + 1);
+            asked += 1;
+        }
+    }
+    assert!(asked > 200, "the transcript was read: {asked}");
+}
+
+#[test]
+fn info_tells_the_part_that_the_node_plays() {
+    let mut player = Player::new();
+    let all = player.send("INFO");
+    for part in ["redis_version:7", "role:master", "leader:1", "term:3", "uptime_in_days:1"] {
+        assert!(all.contains(part), "{part}: {all}");
+    }
+    let one = player.send("INFO Replication");
+    assert!(one.contains("applied_index:6") && !one.contains("redis_version"), "{one}");
+    assert_eq!(player.send("INFO nosuch"), "$0  ");
+}
+
+#[test]
+fn a_key_expires_without_further_writes() {
+    let mut player = Player::new();
+    player.send("SET k v PX 100");
+    let deadline = player.machine.deadline().unwrap();
+    assert!(deadline > player.now.plus(Duration::from_millis(100)));
+    player.now = deadline;
+    let at = player.at();
+    player.machine.expire(&at);
+    assert_eq!(player.machine.deadline(), None);
+    assert_eq!(player.send("DBSIZE"), ":0 ");
+}
+
+#[test]
+fn a_transaction_may_not_queue_more_than_fits_into_an_entry() {
+    let mut player = Player::new();
+    player.send("MULTI");
+    let big = format!("SET k {}", "x".repeat(60_000));
+    let refused = (0..100).map(|_| player.send(&big)).find(|reply| reply != "+QUEUED ");
+    assert_eq!(refused.unwrap(), "-ERR transaction too large ");
+    assert!(player.send("EXEC").starts_with("-EXECABORT"));
+}
+
+#[test]
+fn replies_to_one_entry_are_bounded_and_what_is_refused_has_no_effect() {
+    let mut player = Player::new();
+    let value = "x".repeat(60_000);
+    let append = format!("APPEND big {value}");
+    let last = (0..100).map(|_| player.send(&append)).last().unwrap();
+    assert!(last.starts_with("-ERR string exceeds maximum allowed size"), "{last}");
+    player.send("MULTI");
+    (0..4).for_each(|_| drop(player.send("GET big")));
+    player.send("GETDEL big");
+    let replies = player.send("EXEC");
+    assert!(replies.ends_with("-ERR reply too large: ask for less at a time "));
+    assert_eq!(player.send("EXISTS big"), ":1 ");
+}

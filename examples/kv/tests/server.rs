@@ -1,0 +1,270 @@
+//! The server as clients see it, with a cluster behind it that does as it is told.
+
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use quorate_kv::resp::Value;
+use quorate_kv::{
+    Client, ClientError, Loopback, MAX_REQUEST_BYTES, ReadError, ServerOptions, WriteError, serve,
+};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+struct Server {
+    address: SocketAddr,
+    cluster: Loopback,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    async fn start() -> Server {
+        Server::with(ServerOptions::default()).await
+    }
+
+    async fn with(options: ServerOptions) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let cluster = Loopback::default();
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async { drop(stopped.await) };
+        let task = tokio::spawn(serve(listener, cluster.clone(), options, stopped));
+        Server { address, cluster, stop, task }
+    }
+
+    async fn connect(&self) -> Client {
+        Client::connect(self.address).await.unwrap()
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Simple(text) | Value::Error(text) => text.clone(),
+        Value::Bulk(bytes) => String::from_utf8(bytes.clone()).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn is_closed(client: &mut Client) -> bool {
+    matches!(client.receive().await, Err(ClientError::Closed))
+}
+
+#[tokio::test]
+async fn pipelined_writes_are_grouped_and_do_not_wait_for_each_other() {
+    let server = Server::start().await;
+    server.cluster.set_delay(Duration::from_millis(20));
+    let mut client = server.connect().await;
+    client.send(&b"INCR n\r\n".repeat(10_000)).await.unwrap();
+    for number in 1..=10_000 {
+        assert_eq!(client.receive().await.unwrap(), Value::Integer(number));
+    }
+    let commands = server.cluster.commands();
+    assert_eq!(commands.iter().sum::<usize>(), 10_000);
+    assert!(commands.len() <= 100, "{commands:?}");
+    assert!(server.cluster.max_in_flight() > 1);
+}
+
+#[tokio::test]
+async fn a_read_sees_the_writes_before_it_and_none_behind_it() {
+    let server = Server::start().await;
+    server.cluster.set_delay(Duration::from_millis(2));
+    let mut client = server.connect().await;
+    // GET can take its place among the writes, MGET cannot.
+    let round = |n: usize| {
+        format!("SET k {n}\r\nGET k\r\nMGET k\r\nPING\r\nSET k x\r\nMGET k k\r\nSET k {n}\r\n")
+    };
+    client.send((0..50).map(round).collect::<String>().as_bytes()).await.unwrap();
+    let value = |value: &str| Value::Bulk(value.into());
+    for n in 0..50 {
+        let n = n.to_string();
+        let expected = [
+            Value::Simple("OK".into()),
+            value(&n),
+            Value::Array(vec![value(&n)]),
+            Value::Simple("PONG".into()),
+            Value::Simple("OK".into()),
+            Value::Array(vec![value("x"), value("x")]),
+            Value::Simple("OK".into()),
+        ];
+        for expected in expected {
+            assert_eq!(client.receive().await.unwrap(), expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_is_one_command_even_among_pipelined_writes() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    client
+        .send(b"SET a 1\nMULTI\nINCR a\nGET a\nEXEC\nINCR a\nMULTI\nGET a\nEXEC\n")
+        .await
+        .unwrap();
+    let mut replies = Vec::new();
+    for _ in 0..9 {
+        replies.push(client.receive().await.unwrap());
+    }
+    let two = || Value::Bulk("2".into());
+    assert_eq!(replies[4], Value::Array(vec![Value::Integer(2), two()]));
+    assert_eq!(replies[5], Value::Integer(3));
+    assert_eq!(replies[8], Value::Array(vec![Value::Bulk("3".into())]));
+    // The transaction that only reads is no command at all.
+    assert_eq!(server.cluster.commands(), [1, 2, 1]);
+}
+
+#[tokio::test]
+async fn short_reads_between_writes_do_not_split_the_group() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    client.send(b"GET a\nSET a 1\nTTL a\nINCR a\nGET a\n").await.unwrap();
+    let expected = [
+        Value::Null,
+        Value::Simple("OK".into()),
+        Value::Integer(-1),
+        Value::Integer(2),
+        Value::Bulk("2".into()),
+    ];
+    for expected in expected {
+        assert_eq!(client.receive().await.unwrap(), expected);
+    }
+    assert_eq!(server.cluster.commands(), [5]);
+}
+
+#[tokio::test]
+async fn what_became_of_a_request_is_told_in_the_error_code() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    let why = || "so it is".to_owned();
+    let writes = [
+        (WriteError::Busy(why()), "BUSY "),
+        (WriteError::NotProposed(why()), "CLUSTERDOWN "),
+        (WriteError::Unknown(why()), "UNKNOWN "),
+    ];
+    for (error, code) in writes {
+        server.cluster.set_write_error(Some(error));
+        let reply = client.call(&["SET", "k", "v"]).await.unwrap();
+        assert!(text(&reply).starts_with(code), "{reply:?}");
+        client.send(b"MULTI\nSET k v\nSET k v\nEXEC\nPING\n").await.unwrap();
+        for expected in ["OK", "QUEUED", "QUEUED", code, "PONG"] {
+            let reply = client.receive().await.unwrap();
+            assert!(text(&reply).starts_with(expected), "{reply:?}");
+        }
+    }
+    server.cluster.set_read_error(Some(ReadError::Unconfirmed(why())));
+    let reply = client.call(&["GET", "k"]).await.unwrap();
+    assert!(text(&reply).starts_with("CLUSTERDOWN "), "{reply:?}");
+    client.call(&["READONLY"]).await.unwrap();
+    assert_eq!(client.call(&["GET", "k"]).await.unwrap(), Value::Null);
+    client.call(&["READWRITE"]).await.unwrap();
+    let reply = client.call(&["GET", "k"]).await.unwrap();
+    assert!(text(&reply).starts_with("CLUSTERDOWN "), "{reply:?}");
+}
+
+#[tokio::test]
+async fn garbage_is_answered_with_an_error_after_the_replies_before_it() {
+    let server = Server::start().await;
+    server.cluster.set_delay(Duration::from_millis(5));
+    let cases: [(&[u8], &str); 4] = [
+        (b"*1\r\n$999999999999\r\n", "ERR Protocol error: invalid bulk length"),
+        (b"*99999999999\r\n", "ERR Protocol error: invalid multibulk length"),
+        (b"*1\r\n!", "ERR Protocol error: expected '$', got '!'"),
+        (b"\"\r\n", "ERR Protocol error: unbalanced quotes in request"),
+    ];
+    for (garbage, error) in cases {
+        let mut client = server.connect().await;
+        let input = [b"INCR n\r\nPING\r\n", garbage, &[b'x'; 100_000]].concat();
+        client.send(&input).await.unwrap();
+        assert!(matches!(client.receive().await.unwrap(), Value::Integer(_)));
+        assert_eq!(text(&client.receive().await.unwrap()), "PONG");
+        assert_eq!(text(&client.receive().await.unwrap()), error);
+        assert!(is_closed(&mut client).await);
+    }
+}
+
+#[tokio::test]
+async fn a_request_may_be_as_large_as_the_limit_and_no_larger() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    let frame = "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$4128768\r\n".len() + 2;
+    let value = "x".repeat(MAX_REQUEST_BYTES - frame);
+    assert_eq!(client.call(&["SET", "k", &value]).await.unwrap(), Value::Simple("OK".into()));
+    assert_eq!(client.call(&["GET", "k"]).await.unwrap(), Value::Bulk(value.clone().into()));
+    client.send(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n").await.unwrap();
+    client.send(format!("${}\r\n", value.len() + 1).as_bytes()).await.unwrap();
+    let reply = client.receive().await.unwrap();
+    assert_eq!(text(&reply), "ERR Protocol error: invalid bulk length");
+    assert!(is_closed(&mut client).await);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_not_read_from() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    let value = "x".repeat(1 << 20);
+    client.call(&["SET", "k", &value]).await.unwrap();
+    // The replies would take 4 TB.
+    let requests = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n".repeat(4 << 20);
+    let sending = tokio::time::timeout(Duration::from_millis(500), client.send(&requests));
+    assert!(sending.await.is_err(), "the server took all of it");
+    // Others are served meanwhile, and the client itself once it reads.
+    let mut other = server.connect().await;
+    assert_eq!(other.call(&["STRLEN", "k"]).await.unwrap(), Value::Integer(1 << 20));
+    for _ in 0..20 {
+        assert_eq!(client.receive().await.unwrap(), Value::Bulk(value.clone().into()));
+    }
+}
+
+#[tokio::test]
+async fn a_client_too_many_is_told_so_and_a_place_that_gets_free_is_given_away_again() {
+    let options = ServerOptions { max_clients: 2, ..ServerOptions::default() };
+    let server = Server::with(options).await;
+    let (mut first, mut second) = (server.connect().await, server.connect().await);
+    first.call(&["PING"]).await.unwrap();
+    second.call(&["PING"]).await.unwrap();
+    let mut third = server.connect().await;
+    assert_eq!(text(&third.receive().await.unwrap()), "ERR max number of clients reached");
+    assert_eq!(text(&first.call(&["QUIT"]).await.unwrap()), "OK");
+    assert!(is_closed(&mut first).await);
+    drop(first);
+    loop {
+        let mut client = server.connect().await;
+        match client.call(&["PING"]).await {
+            Ok(Value::Simple(_)) => break,
+            _ => tokio::task::yield_now().await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_are_answered_to_a_client_that_has_finished_sending() {
+    let server = Server::start().await;
+    server.cluster.set_delay(Duration::from_millis(5));
+    let mut client = server.connect().await;
+    client.send(b"INCR n\nPING\nINCR n\nINCR").await.unwrap();
+    client.finish().await.unwrap();
+    assert_eq!(client.receive().await.unwrap(), Value::Integer(1));
+    assert_eq!(text(&client.receive().await.unwrap()), "PONG");
+    assert_eq!(client.receive().await.unwrap(), Value::Integer(2));
+    assert!(is_closed(&mut client).await);
+}
+
+#[tokio::test]
+async fn a_stop_answers_what_was_asked_and_closes_idle_clients() {
+    let server = Server::start().await;
+    server.cluster.set_delay(Duration::from_millis(50));
+    let (mut idle, mut busy) = (server.connect().await, server.connect().await);
+    idle.call(&["PING"]).await.unwrap();
+    busy.send(b"INCR n\n").await.unwrap();
+    while server.cluster.commands().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    server.stop.send(()).unwrap();
+    assert_eq!(busy.receive().await.unwrap(), Value::Integer(1));
+    assert!(is_closed(&mut busy).await);
+    assert!(is_closed(&mut idle).await);
+    server.task.await.unwrap();
+    assert!(Client::connect(server.address).await.is_err());
+}
