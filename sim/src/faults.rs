@@ -147,7 +147,7 @@ fn draw_settings(rng: &mut Rng, link: &LinkFaults, disk: &DiskFaults) -> Setting
         append_bytes: rng.between(200, 8000) as usize,
         window_bytes: rng.between(400, 20_000) as usize,
         uncommitted_bytes: max_command_bytes + rng.below(20_000) as usize,
-        apply_bytes: rng.between(100, 8000) as usize,
+        apply_bytes: rng.between(600, 8000) as usize,
         log_cache_bytes: rng.below(8000) as usize,
         snapshot_bytes: rng.between(3000, 60_000),
         max_sessions: if rng.one_in(6) { rng.between(1, 4) } else { 1000 } as u32,
@@ -218,7 +218,7 @@ impl Completions {
         Completions {
             wake: up_to(20, 500),
             apply: up_to(50, 4000),
-            helper: up_to(500, 20_000),
+            helper: up_to(500, 6000),
             report: up_to(20, 2000),
         }
     }

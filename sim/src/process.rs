@@ -68,7 +68,7 @@ pub(crate) enum ApplyJob {
 
 /// Work for the helper threads, in any order.
 pub(crate) enum HelperJob<M> {
-    WriteSnapshot(SnapshotView<Registers>),
+    WriteSnapshot(Box<SnapshotView<Registers>>),
     /// An effect which only reads or writes files.
     Files(Box<Effect<M>>),
 }

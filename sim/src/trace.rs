@@ -47,7 +47,7 @@ impl Trace {
     }
 
     fn write(&mut self, time: Time, node: Option<usize>, what: &str) {
-        const WIDTH: usize = 600;
+        const WIDTH: usize = 300;
         let shown: String = what.chars().take(WIDTH).collect();
         let dots = if shown.len() < what.len() { " …" } else { "" };
         let lane = node.map_or("      ".to_owned(), |node| format!("n{:<5}", node + 1));

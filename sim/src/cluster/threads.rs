@@ -105,7 +105,7 @@ impl<P: Protocol> Cluster<P> {
             }
             ApplyJob::Restore(generation, meta) => self.restore(node, generation, &meta)?,
             ApplyJob::TakeSnapshot => {
-                let view = process.applier.view();
+                let view = Box::new(process.applier.view());
                 self.help(node, HelperJob::WriteSnapshot(view));
             }
             ApplyJob::Answer(request) => self.answer(node, request)?,
