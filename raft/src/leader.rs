@@ -86,7 +86,8 @@ impl Leader {
             Appended::Durable(index) | Appended::Held(index) if index > end => {
                 return Err(PeerFault::ImpossibleReply);
             }
-            Appended::Refused => return Err(PeerFault::ImpossibleReply),
+            // Said of an earlier term, in which this server may have led as well.
+            Appended::Refused => return Ok(()),
             Appended::Durable(index) => progress.on_durable(index, cx.log.base().index),
             Appended::Held(index) => progress.on_held(index),
             Appended::Conflict { hint, .. } if hint.ballot > server.term() => {

@@ -64,7 +64,7 @@ pub enum Message {
     InstallSnapshotReply {
         /// The follower's term.
         term: Ballot,
-        /// The probe being answered.
+        /// The probe being answered; 0 if it was of an earlier term.
         probe: u64,
         /// The follower's log agrees with the leader's up to here, on its disk. `None` as long
         /// as the snapshot is being fetched or saved.
@@ -82,8 +82,8 @@ pub enum Message {
 pub struct AppendEntries {
     /// The leader's term.
     pub term: Ballot,
-    /// Numbers the leader's rounds of asking "do you still follow me?". Echoed in the answer, so
-    /// that the leader knows after which moment that was said.
+    /// Numbers the leader's rounds of asking "do you still follow me?", from 1 in each term.
+    /// Echoed in the answer, so that the leader knows after which moment that was said.
     pub probe: u64,
     /// The entry before the first of `entries`.
     pub previous: LogId,
@@ -98,7 +98,7 @@ pub struct AppendEntries {
 pub struct AppendEntriesReply {
     /// The follower's term.
     pub term: Ballot,
-    /// The probe being answered.
+    /// The probe being answered; 0 if it was of an earlier term.
     pub probe: u64,
     /// What became of the entries.
     pub outcome: Appended,

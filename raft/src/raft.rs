@@ -200,17 +200,19 @@ impl Raft {
     }
 
     /// A message of an earlier term: who asks is told the term; who answers is not needed.
+    ///
+    /// Probes are numbered anew in each term, and the sender may lead in this one as well by the
+    /// time it gets the answer: so no probe is echoed.
     fn answer_the_past(&self, cx: &mut Context<'_>, to: NodeId, message: &Message) {
-        let term = self.server.term();
+        let (term, probe) = (self.server.term(), 0);
         match message {
             Message::RequestVote { .. } => self.refuse_vote(cx, to),
-            Message::AppendEntries(message) => {
-                let reply =
-                    AppendEntriesReply { term, probe: message.probe, outcome: Appended::Refused };
+            Message::AppendEntries(_) => {
+                let reply = AppendEntriesReply { term, probe, outcome: Appended::Refused };
                 cx.out.send(to, Message::AppendEntriesReply(reply));
             }
-            Message::InstallSnapshot { probe, .. } => {
-                let reply = Message::InstallSnapshotReply { term, probe: *probe, durable: None };
+            Message::InstallSnapshot { .. } => {
+                let reply = Message::InstallSnapshotReply { term, probe, durable: None };
                 cx.out.send(to, reply);
             }
             Message::PreVote { .. }
