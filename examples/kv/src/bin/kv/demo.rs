@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use quorate_kv::{ClientError, Level};
 
 use crate::cli::DemoArgs;
-use check::Findings;
+use check::{Findings, Standing};
 use load::{Load, Tally};
 use nodes::Nodes;
 use report::Report;
@@ -100,7 +100,7 @@ struct Demo<'a> {
 struct Kill {
     victim: u64,
     failover: Duration,
-    restarted: Instant,
+    caught_up: Duration,
 }
 
 impl<'a> Demo<'a> {
@@ -132,10 +132,11 @@ impl<'a> Demo<'a> {
         let tallies = self.load.stop().await;
         let elapsed = began.elapsed();
         self.bar.finish_and_clear();
-        println!("the load has ended; waiting until node {} has caught up", kill.victim);
-        let caught_up = self.wait_for_all(kill.victim, kill.restarted).await?;
+        println!("the load has ended; waiting until all nodes have applied all of it");
+        self.wait_for_all().await?;
         let findings = self.read_back(kill.victim, &tallies).await?;
-        let report = Report { tallies, findings, elapsed, failover: kill.failover, caught_up };
+        let Kill { failover, caught_up, .. } = kill;
+        let report = Report { tallies, findings, elapsed, failover, caught_up };
         println!("\n{report}\n");
         self.nodes.stop_all().await;
         let failures = report.failures();
@@ -161,7 +162,9 @@ impl<'a> Demo<'a> {
         self.say(format!("writes go on, {} ms after the kill", failover.as_millis()));
         self.nodes.start(victim).await?;
         self.say(format!("node {victim} is back"));
-        Ok(Kill { victim, failover, restarted: Instant::now() })
+        let caught_up = self.wait_for_one(victim, Instant::now()).await?;
+        self.say(format!("node {victim} has caught up, while the load goes on"));
+        Ok(Kill { victim, failover, caught_up })
     }
 
     /// Waits for something that must happen while writes go on: gives up if for a long time it
@@ -202,12 +205,11 @@ impl<'a> Demo<'a> {
     async fn leader(&self) -> Result<u64, DemoError> {
         let since = Instant::now();
         loop {
-            for node in &self.nodes.list {
-                if let Ok(standing) = check::standing(node.listen).await
-                    && standing.leads
-                {
-                    return Ok(node.id);
-                }
+            let standings = self.standings().await;
+            // After a change of leaders the old one may not know yet.
+            let leaders = standings.iter().filter(|(_, node)| node.leads);
+            if let Some((id, _)) = leaders.max_by_key(|(_, node)| node.term) {
+                return Ok(*id);
             }
             if since.elapsed() > PATIENCE {
                 return Err(self.too_slow("no leader was elected"));
@@ -216,34 +218,42 @@ impl<'a> Demo<'a> {
         }
     }
 
-    /// Waits until every node has applied everything; returns how long the restarted one took
-    /// from its start.
-    async fn wait_for_all(&self, victim: u64, restarted: Instant) -> Result<Duration, DemoError> {
-        let since = Instant::now();
-        let mut caught_up = None;
+    /// How every node stands; a node that does not answer is left out.
+    async fn standings(&self) -> Vec<(u64, Standing)> {
+        let mut standings = Vec::new();
+        for node in &self.nodes.list {
+            if let Ok(standing) = check::standing(node.listen).await {
+                standings.push((node.id, standing));
+            }
+        }
+        standings
+    }
+
+    /// Waits until a node has applied what any of them had committed when this began; returns how
+    /// long it took from `since`.
+    async fn wait_for_one(&self, id: u64, since: Instant) -> Result<Duration, DemoError> {
+        let mut goal = None;
         loop {
-            let mut applied = Vec::new();
-            let mut committed = 0;
-            for node in &self.nodes.list {
-                if let Ok(standing) = check::standing(node.listen).await {
-                    applied.push((node.id, standing.applied));
-                    committed = committed.max(standing.committed);
-                }
-            }
-            let done = |id: u64| applied.iter().any(|(node, at)| *node == id && *at >= committed);
-            if done(victim) && caught_up.is_none() {
-                caught_up = Some(restarted.elapsed());
-            }
-            if let (true, Some(caught_up)) =
-                (self.nodes.list.iter().all(|node| done(node.id)), caught_up)
-            {
-                return Ok(caught_up);
+            let standings = self.standings().await;
+            goal = goal.or_else(|| standings.iter().map(|(_, node)| node.committed).max());
+            let node = standings.iter().find(|(node, _)| *node == id);
+            if goal.is_some() && node.map(|(_, node)| node.applied) >= goal {
+                return Ok(since.elapsed());
             }
             if since.elapsed() > PATIENCE * 2 {
-                return Err(self.too_slow("a node does not catch up"));
+                return Err(self.too_slow("the restarted node does not catch up"));
             }
+            self.bar.set_position(self.load.acknowledged().min(self.args.writes));
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+    }
+
+    /// Waits until every node has applied everything.
+    async fn wait_for_all(&self) -> Result<(), DemoError> {
+        for node in &self.nodes.list {
+            self.wait_for_one(node.id, Instant::now()).await?;
+        }
+        Ok(())
     }
 
     fn too_slow(&self, what: &'static str) -> DemoError {

@@ -26,6 +26,7 @@ pub struct Findings {
 #[derive(Debug, Default)]
 pub struct Standing {
     pub leads: bool,
+    pub term: u64,
     pub committed: u64,
     pub applied: u64,
 }
@@ -126,6 +127,7 @@ pub async fn standing(address: SocketAddr) -> Result<Standing, ClientError> {
     let number = |name| field(name).and_then(|text| text.parse().ok()).unwrap_or_default();
     Ok(Standing {
         leads: field("role") == Some("master"),
+        term: number("term"),
         committed: number("committed_index"),
         applied: number("applied_index"),
     })

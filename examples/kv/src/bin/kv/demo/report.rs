@@ -84,7 +84,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "  killed node          had caught up {} ms after it was back",
+            "  killed node          caught up {} ms after it was back, under load",
             self.caught_up.as_millis()
         )?;
         writeln!(f, "  throughput           {rate} writes/s, the failover included")?;
