@@ -165,9 +165,8 @@ impl Progress {
             State::Full { .. } | State::Snapshot(_) => false,
         };
         if current && previous >= self.matched {
-            self.next = previous.next();
+            self.go_to(previous.next());
             self.state = State::Full { rest: REST };
-            self.reading = None;
         }
     }
 
@@ -184,9 +183,8 @@ impl Progress {
         }
         let not_later = log.first_with_ballot_from(hint.ballot.next()).previous();
         let may_agree = not_later.min(hint.index).min(previous.previous()).max(self.matched);
-        self.next = may_agree.next();
+        self.go_to(may_agree.next());
         self.state = State::Probe { paused: false };
-        self.reading = None;
     }
 
     /// A heartbeat is due: what was lost is noticed here.
@@ -231,9 +229,15 @@ impl Progress {
     }
 
     fn replicate_after(&mut self, index: Index) {
-        self.next = index.next();
+        self.go_to(index.next());
         self.state = State::Replicate(InFlight::default());
-        self.reading = None;
+    }
+
+    fn go_to(&mut self, next: Index) {
+        if next != self.next {
+            self.next = next;
+            self.reading = None;
+        }
     }
 }
 

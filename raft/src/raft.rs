@@ -139,14 +139,14 @@ impl Raft {
         if term > self.server.term() {
             self.become_follower(cx, term);
         }
-        if term < self.server.term() {
+        if term < self.server.term() && !matches!(message, Message::PreVoteReply { .. }) {
             self.answer_the_past(cx, from, &message);
             return Ok(());
         }
         self.on_current(cx, from, message)
     }
 
-    /// A message of this term.
+    /// A message of this term, or a pre-vote, which may come from a voter that lags behind.
     fn on_current(
         &mut self,
         cx: &mut Context<'_>,

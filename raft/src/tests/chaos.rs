@@ -7,6 +7,7 @@ use std::time::Duration;
 use quorate_core::{Input, NodeId, Protocol, Settings, Timer};
 
 use super::cluster::{Cluster, Sent};
+use crate::Message;
 
 /// Xorshift: small, and the same everywhere.
 struct Random(u64);
@@ -46,6 +47,7 @@ enum Action {
     ForgetCache,
     HandOver,
     AnyTimer,
+    Usurp,
 }
 
 struct Chaos {
@@ -85,18 +87,19 @@ impl Chaos {
             weigh(Action::Save, &[50, 200, 500]),
             weigh(Action::PassTime, &[50, 100, 300]),
             weigh(Action::Propose, &[30, 100]),
-            weigh(Action::Read, &[20]),
+            weigh(Action::Read, &[20, 80]),
             weigh(Action::Crash, &[0, 2, 8]),
             weigh(Action::Restart, &[30]),
             weigh(Action::Partition, &[0, 3, 10]),
             weigh(Action::Heal, &[5]),
-            weigh(Action::Snapshot, &[0, 10, 20]),
-            weigh(Action::Compact, &[10]),
+            weigh(Action::Snapshot, &[0, 10, 40]),
+            weigh(Action::Compact, &[10, 40]),
             weigh(Action::FinishFetch, &[3, 20]),
             weigh(Action::AnswerColdRead, &[5, 20]),
             weigh(Action::ForgetCache, &[0, 3]),
             weigh(Action::HandOver, &[0, 4]),
             weigh(Action::AnyTimer, &[0, 5, 50]),
+            weigh(Action::Usurp, &[0, 5, 40]),
         ];
         let (loss, disorder) = ([0, 2, 10][random.below(3)], [0, 10, 60][random.below(3)]);
         let counts = Counts::default();
@@ -135,6 +138,7 @@ impl Chaos {
             Action::ForgetCache => self.forget_cache(id),
             Action::HandOver => self.cluster.input(id.0, Input::HandOver),
             Action::AnyTimer => self.any_timer(id),
+            Action::Usurp => self.usurp(id),
         }
     }
 
@@ -206,6 +210,16 @@ impl Chaos {
     fn any_timer(&mut self, id: NodeId) {
         let timer = [Timer::Election, Timer::Heartbeat, Timer::Quorum][self.random.below(3)];
         self.cluster.timeout(id.0, timer);
+    }
+
+    /// A leader may ask anybody to campaign at any time: safety rests neither on pre-votes nor
+    /// on patience.
+    fn usurp(&mut self, id: NodeId) {
+        let standing = self.cluster.nodes[&id].raft.standing();
+        if let Some(leader) = standing.leader.filter(|leader| *leader != id) {
+            let message = Message::TimeoutNow { term: standing.ballot };
+            self.cluster.batch(id, vec![Input::Message { from: leader, message }]);
+        }
     }
 
     fn propose(&mut self) {
@@ -371,7 +385,8 @@ fn run(seed: u64, steps: usize) -> Counts {
 #[test]
 fn safety_holds_in_random_runs_and_progress_resumes_when_faults_stop() {
     let mut total = Counts::default();
-    for seed in 1..=600 {
+    for seed in 1..=1000 {
+        println!("seed {seed}");
         let counts = run(seed, 4000);
         total.commits += counts.commits;
         total.elections += counts.elections;

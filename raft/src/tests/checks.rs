@@ -8,6 +8,8 @@ use super::node::Node;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Checks {
+    /// The test plays a broken server.
+    pub(super) faults_expected: bool,
     leaders: BTreeMap<Ballot, NodeId>,
     digests: BTreeMap<LogId, Digest>,
     /// The entry at each committed index, from index 1 on.
@@ -42,7 +44,8 @@ impl Checks {
         if !node.up {
             return;
         }
-        assert_eq!(node.raft.peer_faults(), (0, None), "nobody here is broken");
+        let faults = node.raft.peer_faults();
+        assert!(self.faults_expected || faults == (0, None), "nobody here is broken: {faults:?}");
         self.terms_never_go_back(node);
         self.one_leader_in_a_term_and_it_holds_what_is_committed(node);
         self.committed_entries_never_change_and_a_quorum_has_them(nodes, node);

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_core::{
-    Ballot, EntryKind, Incarnation, Index, Input, LogTime, Membership, NodeId, Proposal, Protocol,
-    ReadId, RequestId, Settings, Timer,
+    Ballot, EntryKind, Incarnation, Index, Input, Log, LogTime, Membership, NodeId, Proposal,
+    Protocol, ReadId, RequestId, Settings, Timer, WriteSeq,
 };
 
 use super::checks::Checks;
 use super::node::Node;
-use crate::{AppendEntries, Message, Raft};
+use crate::{AppendEntries, Message, Pledge, Raft};
 
 /// A message on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +80,9 @@ impl Cluster {
     pub(super) fn elect(&mut self, id: u64) {
         // Long enough for everybody to forget the leader before.
         self.now += self.settings.election.end;
+        if let Some(leader) = self.leader() {
+            self.timeout(leader.0, Timer::Quorum);
+        }
         self.timeout(id, Timer::Election);
         self.settle();
         assert!(self.node(id).leads(), "{:?}", self.node(id).raft);
@@ -155,7 +158,7 @@ impl Cluster {
 
     /// A message that nobody in the cluster has sent.
     pub(super) fn forge(&mut self, from: u64, to: u64, message: Message) {
-        self.deliver(Sent { from: n(from), to: n(to), message });
+        self.input(to, Input::Message { from: n(from), message });
     }
 
     /// Takes the messages off the network for which `which` holds.
@@ -214,6 +217,19 @@ impl Cluster {
         let node = self.nodes.get_mut(&n(id)).unwrap();
         node.restart(self.now, &self.founders, &self.settings, tail);
         self.checks.on_restart(&self.nodes[&n(id)]);
+    }
+
+    /// Starts `id` with a log of entries of these terms. Logs with the same terms are the same.
+    pub(super) fn set_log(&mut self, id: u64, terms: &[u64]) {
+        let mut log = Log::founded_by(self.founders.clone());
+        for &term in terms {
+            let opening = log.opening();
+            log.append(Ballot(term), opening);
+        }
+        let runs = log.begin_write(WriteSeq(1));
+        let pledge = Pledge { term: log.last().ballot, voted_for: None };
+        self.nodes.get_mut(&n(id)).unwrap().disk.save(&runs, pledge, None);
+        self.restart(id);
     }
 
     /// Cuts `id` off from everybody.

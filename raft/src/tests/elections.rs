@@ -1,8 +1,25 @@
 //! Who leads, and when nobody may be replaced.
 
-use quorate_core::{Protocol, Role, Timer};
+use std::time::Duration;
+
+use quorate_core::{Ballot, Index, LogId, Protocol, Role, Timer};
 
 use super::cluster::{Cluster, n};
+use super::node::Node;
+use crate::{AppendEntries, AppendEntriesReply, Appended, Message, PeerFault};
+
+fn vote(term: u64, granted: bool) -> Message {
+    Message::RequestVoteReply { term: Ballot(term), granted }
+}
+
+fn request(term: u64, last: LogId) -> Message {
+    Message::RequestVote { term: Ballot(term), last, transfer: false }
+}
+
+/// The last entry of somebody who knows everything.
+fn all_knowing(term: u64) -> LogId {
+    LogId::new(Index(1000), Ballot(term))
+}
 
 #[test]
 fn a_quorum_elects_the_one_that_times_out_first() {
@@ -24,4 +41,368 @@ fn a_single_server_leads_only_once_its_own_vote_is_on_disk() {
     assert_eq!(cluster.raft(1).standing().role, Role::Candidate);
     cluster.save(1);
     assert!(cluster.node(1).leads());
+}
+
+#[test]
+fn a_candidate_does_not_lead_by_a_minority() {
+    let mut cluster = Cluster::of(5);
+    cluster.isolate(4);
+    cluster.isolate(5);
+    cluster.isolate(3);
+    cluster.timeout(1, Timer::Election);
+    cluster.settle();
+    assert_eq!((cluster.leader(), cluster.term(1)), (None, 0));
+}
+
+#[test]
+fn a_vote_that_arrives_twice_counts_once() {
+    let mut cluster = Cluster::of(5);
+    cluster.timeout(1, Timer::Election);
+    while cluster.term(1) == 0 {
+        (2..=5).for_each(|id| cluster.save(id));
+        (1..=5).for_each(|id| cluster.deliver_to(id));
+        cluster.save(1);
+    }
+    cluster.isolate(1);
+    cluster.settle();
+    assert_eq!(cluster.raft(1).standing().role, Role::Candidate);
+    cluster.forge(2, 1, vote(1, true));
+    cluster.forge(2, 1, vote(1, true));
+    cluster.forge(2, 1, vote(1, true));
+    assert!(!cluster.node(1).leads());
+    cluster.forge(3, 1, vote(1, true));
+    assert!(cluster.node(1).leads());
+}
+
+#[test]
+fn votes_and_pre_votes_of_an_earlier_campaign_do_not_count() {
+    let mut cluster = Cluster::of(3);
+    cluster.isolate(1);
+    for _ in 0..2 {
+        cluster.timeout(1, Timer::Election);
+        cluster.settle();
+        cluster.forge(
+            2,
+            1,
+            Message::PreVoteReply {
+                term: cluster.ballot(1),
+                asked: Ballot(cluster.term(1) + 1),
+                granted: true,
+            },
+        );
+        cluster.settle();
+    }
+    assert_eq!(cluster.term(1), 2);
+    cluster.forge(2, 1, vote(1, true));
+    assert!(!cluster.node(1).leads());
+
+    cluster.timeout(1, Timer::Election);
+    cluster.forge(2, 1, Message::PreVoteReply { term: Ballot(1), asked: Ballot(2), granted: true });
+    // Votes of the campaign that timed out do not count as pre-votes either.
+    cluster.forge(2, 1, vote(2, true));
+    assert_eq!(cluster.term(1), 2);
+    assert!(!cluster.node(1).leads());
+}
+
+#[test]
+fn a_vote_leaves_with_the_write_that_records_it() {
+    let mut cluster = Cluster::of(3);
+    cluster.forge(1, 2, request(1, LogId::ZERO));
+    assert_eq!(cluster.take(|sent| sent.from == n(2)), []);
+    cluster.save(2);
+    let sent = cluster.take(|sent| sent.from == n(2));
+    assert_eq!(sent.len(), 1);
+    assert_eq!((sent[0].to, &sent[0].message), (n(1), &vote(1, true)));
+}
+
+#[test]
+fn a_vote_is_remembered_across_a_restart() {
+    let mut cluster = Cluster::of(3);
+    cluster.forge(1, 2, request(1, LogId::ZERO));
+    cluster.settle();
+    cluster.crash(2);
+    cluster.restart(2);
+    cluster.take(|_| true);
+    cluster.forge(3, 2, request(1, all_knowing(0)));
+    cluster.forge(1, 2, request(1, LogId::ZERO));
+    cluster.save(2);
+    cluster.save(2);
+    let answers = cluster.take(|sent| sent.from == n(2));
+    let to = |id| answers.iter().find(|sent| sent.to == n(id)).map(|sent| sent.message.clone());
+    assert_eq!(to(3), Some(vote(1, false)));
+    assert_eq!(to(1), Some(vote(1, true)));
+}
+
+#[test]
+fn a_log_that_lacks_entries_gets_no_vote_even_if_they_are_not_saved() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.slow.insert(n(2));
+    cluster.propose(1, "a");
+    cluster.deliver_to(2);
+    assert_eq!(cluster.node(2).log.durable(), Index(1));
+    cluster.now += cluster.settings.election.end;
+    cluster.take(|_| true);
+    cluster.forge(3, 2, request(2, LogId::new(Index(1), Ballot(1))));
+    while cluster.node(2).has_writes() {
+        cluster.save(2);
+    }
+    let answers = cluster.take(|sent| sent.to == n(3));
+    assert!(answers.iter().any(|sent| sent.message == vote(2, false)), "{answers:?}");
+    assert!(answers.iter().all(|sent| sent.message != vote(2, true)), "{answers:?}");
+}
+
+#[test]
+fn nobody_is_voted_for_while_the_leader_is_heard() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.heartbeats(1);
+    cluster.timeout(3, Timer::Election);
+    cluster.settle();
+    assert_eq!((cluster.leader(), cluster.term(3)), (Some(n(1)), 1));
+    // Not even for one that campaigns without asking before; the term stays, too.
+    cluster.forge(3, 2, request(7, all_knowing(7)));
+    cluster.forge(3, 1, request(7, all_knowing(7)));
+    assert_eq!((cluster.term(1), cluster.term(2)), (1, 1));
+    let refusals = cluster.take(|sent| sent.message == vote(1, false));
+    assert_eq!(refusals.len(), 2);
+}
+
+#[test]
+fn once_the_leader_is_silent_another_is_elected() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.isolate(1);
+    cluster.now += cluster.settings.election.start - Duration::from_millis(1);
+    cluster.timeout(2, Timer::Election);
+    cluster.settle();
+    assert_eq!(cluster.leader(), Some(n(1)), "node 3 still counts on the leader");
+    cluster.now += Duration::from_millis(1);
+    cluster.timeout(2, Timer::Election);
+    cluster.settle();
+    assert_eq!(cluster.leader(), Some(n(2)));
+    cluster.heal();
+    cluster.heartbeats(1);
+    assert_eq!(cluster.raft(1).standing().leader, Some(n(2)));
+}
+
+#[test]
+fn a_leader_that_asks_for_votes_is_not_protected_from_itself() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.crash(1);
+    cluster.restart(1);
+    // The others have just heard from it.
+    cluster.timeout(1, Timer::Election);
+    cluster.settle();
+    assert_eq!(cluster.leader(), Some(n(1)));
+    assert_eq!(cluster.term(1), 2);
+}
+
+#[test]
+fn a_pre_vote_promises_nothing() {
+    let mut cluster = Cluster::of(3);
+    let before = cluster.raft(2).clone();
+    let timer = cluster.node(2).timers.clone();
+    cluster.now += Duration::from_millis(10);
+    let ask = Message::PreVote { term: Ballot(1), last: LogId::ZERO };
+    cluster.forge(1, 2, ask);
+    cluster.save(2);
+    let grant = Message::PreVoteReply { term: Ballot(0), asked: Ballot(1), granted: true };
+    assert_eq!(cluster.take(|_| true)[0].message, grant);
+    assert_eq!(cluster.raft(2), &before, "neither term nor vote nor contact");
+    assert_eq!(cluster.node(2).timers, timer, "its own election is not put off");
+}
+
+#[test]
+fn a_pre_vote_is_refused_to_whom_a_vote_would_be_refused() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.propose(1, "a");
+    cluster.settle();
+    cluster.now += cluster.settings.election.end;
+    for (term, last, granted) in [
+        (2, LogId::new(Index(1), Ballot(1)), false),
+        (2, LogId::new(Index(2), Ballot(1)), true),
+        (1, all_knowing(1), false),
+    ] {
+        let asked = Ballot(term);
+        cluster.forge(3, 2, Message::PreVote { term: asked, last });
+        let reply = Message::PreVoteReply { term: Ballot(1), asked, granted };
+        assert_eq!(cluster.take(|_| true)[0].message, reply);
+    }
+}
+
+#[test]
+fn a_refused_pre_vote_passes_the_higher_term_on() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.propose(1, "a");
+    cluster.settle();
+    // Node 3 has campaigned to no avail, and lacks an entry: it cannot win, and must not keep
+    // others from winning.
+    cluster.isolate(3);
+    cluster.propose(1, "b");
+    cluster.settle();
+    let usurp = Message::TimeoutNow { term: Ballot(1) };
+    cluster.heal();
+    cluster.forge(1, 3, usurp);
+    cluster.take(|sent| sent.from == n(3));
+    assert_eq!(cluster.term(3), 2);
+    cluster.crash(1);
+    cluster.now += cluster.settings.election.end;
+    cluster.timeout(2, Timer::Election);
+    cluster.settle();
+    assert_eq!(cluster.term(2), 2, "it has learned the term");
+    cluster.timeout(2, Timer::Election);
+    cluster.settle();
+    assert_eq!(cluster.leader(), Some(n(2)));
+}
+
+#[test]
+fn a_voter_that_lags_behind_in_terms_can_grant_a_pre_vote() {
+    let mut cluster = Cluster::of(3);
+    cluster.set_log(1, &[1, 5]);
+    cluster.crash(3);
+    cluster.timeout(1, Timer::Election);
+    cluster.settle();
+    assert_eq!((cluster.leader(), cluster.term(2)), (Some(n(1)), 6));
+}
+
+#[test]
+fn a_leader_of_the_past_learns_the_term_from_whom_it_commands() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.isolate(1);
+    cluster.now += cluster.settings.election.end;
+    cluster.timeout(2, Timer::Election);
+    cluster.settle();
+    cluster.heal();
+    cluster.timeout(1, Timer::Heartbeat);
+    cluster.deliver_to(3);
+    let refused = Message::AppendEntriesReply(AppendEntriesReply {
+        term: Ballot(2),
+        probe: 0,
+        outcome: Appended::Refused,
+    });
+    assert!(cluster.network.iter().any(|sent| sent.message == refused));
+    cluster.deliver_to(1);
+    let standing = cluster.raft(1).standing();
+    assert_eq!((standing.role, standing.ballot), (Role::Follower, Ballot(2)));
+    assert!(cluster.node(1).timers.contains_key(&Timer::Election));
+}
+
+#[test]
+fn a_candidate_concedes_to_the_leader_of_its_term() {
+    let mut cluster = Cluster::of(5);
+    cluster.timeout(1, Timer::Election);
+    cluster.timeout(2, Timer::Election);
+    cluster.isolate(5);
+    cluster.settle();
+    // Both campaign; whoever wins, the other follows.
+    let leader = cluster.leader().unwrap();
+    for id in 1..=4 {
+        assert_eq!(cluster.raft(id).standing().leader, Some(leader));
+    }
+}
+
+#[test]
+fn a_leader_whose_heartbeats_arrive_but_who_hears_no_quorum_steps_down() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.cut.extend([(n(2), n(1)), (n(3), n(1))]);
+    let mut waited = Duration::ZERO;
+    while cluster.node(1).leads() {
+        cluster.heartbeats(1);
+        waited += cluster.settings.heartbeat;
+        if cluster.node(1).timers[&Timer::Quorum] <= cluster.now {
+            cluster.timeout(1, Timer::Quorum);
+        }
+        assert!(waited <= cluster.settings.election.end + cluster.settings.heartbeat);
+    }
+    assert!(!cluster.raft(1).standing().serving);
+    cluster.now += cluster.settings.election.start;
+    cluster.timeout(2, Timer::Election);
+    cluster.settle();
+    assert_eq!(cluster.leader(), Some(n(2)));
+}
+
+#[test]
+fn a_leader_that_hears_a_quorum_stays() {
+    let mut cluster = Cluster::led_by_1(5);
+    cluster.isolate(4);
+    cluster.isolate(5);
+    for _ in 0..100 {
+        cluster.heartbeats(1);
+        if cluster.node(1).timers[&Timer::Quorum] <= cluster.now {
+            cluster.timeout(1, Timer::Quorum);
+        }
+        assert!(cluster.node(1).leads());
+    }
+}
+
+#[test]
+fn who_is_not_a_member_never_campaigns_but_votes() {
+    let mut cluster = Cluster::of(3);
+    // A node whose log does not list it: it believes it may not vote, and may be wrong.
+    let stranger = Node::new(n(9), &cluster.founders, &cluster.settings);
+    cluster.nodes.insert(n(9), stranger);
+    cluster.timeout(9, Timer::Election);
+    cluster.settle();
+    let standing = cluster.raft(9).standing();
+    assert_eq!((standing.role, standing.ballot), (Role::Follower, Ballot(0)));
+    assert!(cluster.node(9).timers.contains_key(&Timer::Election));
+
+    cluster.forge(1, 9, request(1, LogId::ZERO));
+    cluster.save(9);
+    assert_eq!(cluster.take(|sent| sent.from == n(9))[0].message, vote(1, true));
+    // Nor does it when a leader asks it to.
+    let append = AppendEntries {
+        term: Ballot(1),
+        probe: 1,
+        previous: LogId::ZERO,
+        commit: Index(0),
+        entries: Vec::new(),
+    };
+    cluster.forge(1, 9, Message::AppendEntries(append));
+    cluster.forge(1, 9, Message::TimeoutNow { term: Ballot(1) });
+    assert_eq!(cluster.raft(9).standing().role, Role::Follower);
+}
+
+#[test]
+fn the_votes_of_strangers_do_not_count() {
+    let mut cluster = Cluster::of(3);
+    cluster.isolate(1);
+    cluster.timeout(1, Timer::Election);
+    cluster.settle();
+    for stranger in 7..=9 {
+        let (term, asked) = (Ballot(0), Ballot(1));
+        cluster.forge(stranger, 1, Message::PreVoteReply { term, asked, granted: true });
+    }
+    assert_eq!(cluster.term(1), 0);
+}
+
+#[test]
+fn an_absurd_term_is_a_fault_and_moves_nobody() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.now += cluster.settings.election.end;
+    let far = Ballot(u64::MAX);
+    let last = all_knowing(u64::MAX);
+    cluster.checks.faults_expected = true;
+    cluster.forge(3, 2, Message::RequestVote { term: far, last, transfer: true });
+    cluster.forge(3, 2, Message::PreVote { term: far, last });
+    assert_eq!(cluster.raft(2).peer_faults(), (2, Some((n(3), PeerFault::AbsurdTerm))));
+    assert_eq!(cluster.term(2), 1);
+}
+
+#[test]
+fn a_second_leader_of_the_same_term_is_a_fault_and_is_not_followed() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.checks.faults_expected = true;
+    let append = AppendEntries {
+        term: Ballot(1),
+        probe: 9,
+        previous: LogId::ZERO,
+        commit: Index(0),
+        entries: Vec::new(),
+    };
+    cluster.forge(3, 2, Message::AppendEntries(append.clone()));
+    cluster.forge(3, 1, Message::AppendEntries(append));
+    for id in 1..=2 {
+        let fault = Some((n(3), PeerFault::SecondLeader));
+        assert_eq!(cluster.raft(id).peer_faults(), (1, fault));
+        assert_eq!(cluster.raft(id).standing().leader, Some(n(1)));
+    }
 }
