@@ -247,6 +247,7 @@ fn replicate(
     progress: &mut Progress,
     due: bool,
 ) {
+    let offered_before = matches!(progress.state, State::Snapshot(_));
     let mut silent = true;
     while let Some(previous) = progress.previous(cx.log)
         && let Some(room) = progress.room(&server.settings)
@@ -265,7 +266,7 @@ fn replicate(
     match &progress.state {
         State::Replicate(_) if !silent || !(due || news) => {}
         State::Probe { .. } | State::Full { .. } if !silent || !due => {}
-        State::Snapshot(_) if !due => {}
+        State::Snapshot(_) if !due && offered_before => {}
         State::Probe { .. } | State::Replicate(_) | State::Full { .. } => {
             let previous = progress.previous(cx.log).expect("whoever is behind gets a snapshot");
             send_entries(server, cx, probe, to, progress, previous, Vec::new());

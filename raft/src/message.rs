@@ -162,3 +162,81 @@ impl Message {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use quorate_core::{Digest, EntryKind, Incarnation, LogTime, Membership, NodeId, Proposal};
+
+    use super::*;
+
+    const LAST: LogId = LogId { ballot: Ballot(6), index: Index(300) };
+
+    fn one_of_each() -> Vec<(Message, Vec<u8>)> {
+        let term = Ballot(7);
+        let proposal = Proposal {
+            kind: EntryKind::Command,
+            time: LogTime(5),
+            checksum: Digest([2; 16]),
+            payload: Bytes::from_static(b"hi"),
+        };
+        let append = AppendEntries {
+            term,
+            probe: 9,
+            previous: LAST,
+            commit: Index(4),
+            entries: vec![Entry::new(LogId::new(Index(1), term), Digest([1; 16]), proposal)],
+        };
+        let entry: Vec<u8> = [&[7, 1, 1, 5], &[1; 16][..], &[2; 16], &[2, b'h', b'i']].concat();
+        let snapshot = SnapshotMeta {
+            last: LAST,
+            digest: Digest([3; 16]),
+            membership: Membership::new([(NodeId(1), Incarnation(8))]),
+            time: LogTime(5),
+            size_bytes: 1,
+            content: Digest([4; 16]),
+        };
+        let meta: Vec<u8> = [&[6, 172, 2], &[3; 16][..], &[1, 1, 8, 5, 1], &[4; 16]].concat();
+        let reply =
+            |outcome| Message::AppendEntriesReply(AppendEntriesReply { term, probe: 9, outcome });
+        let conflict = Appended::Conflict { previous: Index(4), hint: LAST };
+        vec![
+            (Message::PreVote { term, last: LAST }, vec![0, 7, 6, 172, 2]),
+            (Message::PreVoteReply { term, asked: Ballot(8), granted: true }, vec![1, 7, 8, 1]),
+            (Message::RequestVote { term, last: LAST, transfer: true }, vec![2, 7, 6, 172, 2, 1]),
+            (Message::RequestVoteReply { term, granted: true }, vec![3, 7, 1]),
+            (Message::AppendEntries(append), [&[4, 7, 9, 6, 172, 2, 4, 1][..], &entry].concat()),
+            (reply(Appended::Durable(Index(4))), vec![5, 7, 9, 0, 4]),
+            (reply(Appended::Held(Index(4))), vec![5, 7, 9, 1, 4]),
+            (reply(conflict), vec![5, 7, 9, 2, 4, 6, 172, 2]),
+            (reply(Appended::Refused), vec![5, 7, 9, 3]),
+            (reply(Appended::NoRoom { previous: Index(4) }), vec![5, 7, 9, 4, 4]),
+            (
+                Message::InstallSnapshot { term, probe: 9, snapshot },
+                [&[6, 7, 9][..], &meta].concat(),
+            ),
+            (
+                Message::InstallSnapshotReply { term, probe: 9, durable: Some(Index(4)) },
+                vec![7, 7, 9, 1, 4],
+            ),
+            (Message::TimeoutNow { term }, vec![8, 7]),
+        ]
+    }
+
+    #[test]
+    fn the_bytes_on_the_wire_are_golden() {
+        for (message, golden) in one_of_each() {
+            assert_eq!(postcard::to_allocvec(&message).unwrap(), golden, "{message:?}");
+            assert_eq!(postcard::from_bytes::<Message>(&golden).unwrap(), message);
+        }
+    }
+
+    #[test]
+    fn replies_vouch_and_requests_do_not() {
+        let vouching: Vec<bool> = one_of_each().iter().map(|(m, _)| m.is_reply()).collect();
+        let replies = [1, 3, 5, 6, 7, 8, 9, 11];
+        for (position, vouches) in vouching.into_iter().enumerate() {
+            assert_eq!(vouches, replies.contains(&position), "message {position}");
+        }
+    }
+}

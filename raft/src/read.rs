@@ -80,3 +80,45 @@ impl Reads {
         self.waiting.into_iter().map(|(read, _, _)| read)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use quorate_core::{NodeId, RequestId};
+
+    use super::*;
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn contact_is_as_old_as_the_beginning_of_the_round_that_was_answered() {
+        let mut rounds = Rounds::since(at(1));
+        (2..=4).for_each(|second| rounds.begin(at(second)));
+        assert_eq!(rounds.confirmed_at(), at(1));
+        rounds.confirm(0);
+        assert_eq!(rounds.confirmed_at(), at(1));
+        rounds.confirm(2);
+        assert_eq!(rounds.confirmed_at(), at(3));
+        rounds.confirm(1);
+        assert_eq!(rounds.confirmed_at(), at(3));
+        rounds.confirm(3);
+        assert_eq!((rounds.confirmed_at(), rounds.open.len()), (at(4), 0));
+    }
+
+    #[test]
+    fn a_read_needs_a_round_that_begins_after_it() {
+        let (mut rounds, mut reads) = (Rounds::since(at(0)), Reads::default());
+        let read = |number| ReadId { origin: NodeId(1), request: RequestId(number) };
+        rounds.begin(at(1));
+        reads.register(read(1), Index(7), &rounds);
+        assert!(reads.need_round(&rounds));
+        assert_eq!(reads.pop_confirmed(1), None);
+        rounds.begin(at(2));
+        assert!(!reads.need_round(&rounds));
+        reads.register(read(2), Index(8), &rounds);
+        assert_eq!(reads.pop_confirmed(2), Some((read(1), Index(7))));
+        assert_eq!(reads.pop_confirmed(2), None);
+        assert_eq!(reads.into_lost().collect::<Vec<_>>(), [read(2)]);
+    }
+}

@@ -198,13 +198,7 @@ impl Chaos {
     /// Lets the earliest timers run out.
     fn pass_time(&mut self) {
         self.cluster.now += Duration::from_millis(self.random.below(15) as u64);
-        for id in self.ids() {
-            for (timer, due) in self.cluster.nodes[&id].timers.clone() {
-                if due <= self.cluster.now {
-                    self.cluster.timeout(id.0, timer);
-                }
-            }
-        }
+        self.cluster.fire_due_timers();
     }
 
     fn any_timer(&mut self, id: NodeId) {
@@ -386,7 +380,6 @@ fn run(seed: u64, steps: usize) -> Counts {
 fn safety_holds_in_random_runs_and_progress_resumes_when_faults_stop() {
     let mut total = Counts::default();
     for seed in 1..=1000 {
-        println!("seed {seed}");
         let counts = run(seed, 4000);
         total.commits += counts.commits;
         total.elections += counts.elections;

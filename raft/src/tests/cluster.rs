@@ -192,6 +192,17 @@ impl Cluster {
         panic!("the cluster never comes to rest");
     }
 
+    /// The timers run out whose time has come.
+    pub(super) fn fire_due_timers(&mut self) {
+        for id in self.founders.clone().voters() {
+            for (timer, due) in self.nodes[&id].timers.clone() {
+                if due <= self.now && self.nodes[&id].timers.get(&timer) == Some(&due) {
+                    self.timeout(id.0, timer);
+                }
+            }
+        }
+    }
+
     /// Lets time pass, a heartbeat after the other; no election timer runs out.
     pub(super) fn heartbeats(&mut self, count: u32) {
         for _ in 0..count {

@@ -307,9 +307,7 @@ fn a_leader_whose_heartbeats_arrive_but_who_hears_no_quorum_steps_down() {
     while cluster.node(1).leads() {
         cluster.heartbeats(1);
         waited += cluster.settings.heartbeat;
-        if cluster.node(1).timers[&Timer::Quorum] <= cluster.now {
-            cluster.timeout(1, Timer::Quorum);
-        }
+        cluster.fire_due_timers();
         assert!(waited <= cluster.settings.election.end + cluster.settings.heartbeat);
     }
     assert!(!cluster.raft(1).standing().serving);
@@ -326,9 +324,7 @@ fn a_leader_that_hears_a_quorum_stays() {
     cluster.isolate(5);
     for _ in 0..100 {
         cluster.heartbeats(1);
-        if cluster.node(1).timers[&Timer::Quorum] <= cluster.now {
-            cluster.timeout(1, Timer::Quorum);
-        }
+        cluster.fire_due_timers();
         assert!(cluster.node(1).leads());
     }
 }

@@ -11,6 +11,9 @@ use quorate_core::{
 use super::disk::Disk;
 use crate::{Message, Pledge, Raft};
 
+/// Messages, and to whom they go.
+type Outbox = Vec<(NodeId, Message)>;
+
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) me: NodeId,
@@ -37,7 +40,7 @@ struct Write {
     runs: Vec<Run>,
     pledge: Pledge,
     snapshot: Option<SnapshotMeta>,
-    then: Vec<(NodeId, Message)>,
+    then: Outbox,
 }
 
 impl Node {
@@ -98,7 +101,7 @@ impl Node {
         &mut self,
         now: Duration,
         inputs: impl IntoIterator<Item = Input<Message>>,
-    ) -> Vec<(NodeId, Message)> {
+    ) -> Outbox {
         assert!(self.up);
         let at = Now { monotonic: now, wall: now };
         let mut out = Effects::default();
@@ -124,11 +127,7 @@ impl Node {
         send
     }
 
-    fn absorb(
-        &mut self,
-        now: Duration,
-        out: &mut Effects<Message>,
-    ) -> (Vec<(NodeId, Message)>, Vec<(NodeId, Message)>) {
+    fn absorb(&mut self, now: Duration, out: &mut Effects<Message>) -> (Outbox, Outbox) {
         let (mut send, mut then) = (Vec::new(), Vec::new());
         for effect in out.drain() {
             match effect {
@@ -171,7 +170,7 @@ impl Node {
     }
 
     /// The oldest write completes. Gives the messages that leave with it.
-    pub(super) fn save(&mut self, now: Duration) -> Vec<(NodeId, Message)> {
+    pub(super) fn save(&mut self, now: Duration) -> Outbox {
         let Some(write) = self.writes.pop_front() else { return Vec::new() };
         self.disk.save(&write.runs, write.pledge, write.snapshot);
         self.log.saved(write.seq);

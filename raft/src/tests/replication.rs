@@ -232,9 +232,7 @@ fn a_slow_disk_does_not_look_like_a_lost_message_or_a_lost_follower() {
         cluster.timeout(1, Timer::Heartbeat);
         again += cluster.network.iter().map(entries_in).sum::<usize>();
         cluster.settle();
-        if cluster.node(1).timers[&Timer::Quorum] <= cluster.now {
-            cluster.timeout(1, Timer::Quorum);
-        }
+        cluster.fire_due_timers();
     }
     assert_eq!(again, 0, "nothing is sent twice");
     assert!(cluster.node(1).leads());
