@@ -4,7 +4,8 @@ use crate::command::{self, CommandError, Local, Run, Spec};
 use crate::info::Surroundings;
 use crate::limits::MAX_REQUEST_BYTES;
 use crate::local;
-use crate::op::{Op, Reply};
+use crate::op::Op;
+use crate::replies::Replies;
 use crate::resp::{Encoder, OwnedRequest, Request, Version};
 
 /// The state of a conversation. Does no I/O and waits for nothing: a request comes in, a reply or
@@ -203,43 +204,21 @@ impl Connection {
             transaction.parts.push(Part::Ready(reply));
         }
         if transaction.ops.is_empty() {
-            transaction.encode(Vec::new(), self.version, out);
+            let parts = transaction.parts;
+            Replies::of_transaction(self.version, parts, Vec::new()).encode(out, usize::MAX);
             return Ok(Step::Replied);
         }
         Ok(Step::Transaction(transaction))
     }
 }
 
-impl Transaction {
-    /// Appends the replies to the transaction as one array.
-    pub fn encode(&self, replies: Vec<Reply>, version: Version, out: &mut Vec<u8>) {
-        Encoder::new(version, out).array(self.parts.len());
-        let mut replies = replies.into_iter();
-        for part in &self.parts {
-            match part {
-                Part::Ready(reply) => out.extend_from_slice(reply),
-                Part::Op => encode_reply(&replies.next().unwrap_or(Reply::Null), version, out),
-            }
-        }
-    }
-}
-
-/// Appends what the replicated machine answered.
-pub fn encode_reply(reply: &Reply, version: Version, out: &mut Vec<u8>) {
-    use crate::op::KeyType;
-    let mut encoder = Encoder::new(version, out);
-    match reply {
-        Reply::Ok => encoder.simple("OK"),
-        Reply::Null => encoder.null(),
-        Reply::Integer(number) => encoder.integer(*number),
-        Reply::Bulk(value) => encoder.bulk(value),
-        Reply::Type(KeyType::None) => encoder.simple("none"),
-        Reply::Type(KeyType::String) => encoder.simple("string"),
-        Reply::Failed(failure) => encoder.error(&failure.to_string()),
-        Reply::Array(replies) => {
-            encoder.array(replies.len());
-            replies.iter().for_each(|reply| encode_reply(reply, version, out));
-        }
+impl Part {
+    /// The beginning of the array of all parts.
+    #[must_use]
+    pub fn array(version: Version, length: usize) -> Part {
+        let mut bytes = Vec::new();
+        Encoder::new(version, &mut bytes).array(length);
+        Part::Ready(bytes)
     }
 }
 

@@ -4,6 +4,7 @@
 //! these into [`Command`]s; the cluster puts commands into one order; [`Machine`] executes them.
 
 mod blob;
+mod buffers;
 mod client;
 mod cluster;
 mod command;
@@ -16,6 +17,7 @@ mod loopback;
 mod machine;
 mod op;
 mod pipeline;
+mod replies;
 pub mod resp;
 #[cfg(test)]
 mod semantics;

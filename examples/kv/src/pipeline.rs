@@ -22,12 +22,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use crate::buffers::Share;
 use crate::cluster::{Cluster, Level};
-use crate::connection::{Connection, Step, Transaction, encode_reply};
+use crate::connection::{Connection, Part, Step, Transaction};
 use crate::info::Surroundings;
 use crate::limits::MAX_REQUEST_BYTES;
-use crate::machine::{MAX_RESPONSE_BYTES, MAX_VALUE_BYTES};
+use crate::machine::{MAX_ANSWER_BYTES, MAX_RESPONSE_BYTES, MAX_VALUE_BYTES};
 use crate::op::{Command, Op, Query, Read, Reply, SetAnswer, Write};
+use crate::replies::Replies;
 use crate::resp::{Decoder, Encoder, Version};
 
 /// How many groups of writes may be on their way at once.
@@ -35,10 +37,11 @@ const WINDOW: usize = 8;
 /// A group which has reached one of these is full.
 const GROUP_OPS: usize = 1024;
 const GROUP_BYTES: usize = 256 << 10;
-/// How many values an entry of the log may be asked to return, so that they always fit into one
-/// response.
-const GROUP_VALUES: usize = 3;
-const _: () = assert!(GROUP_VALUES * MAX_VALUE_BYTES + GROUP_OPS * 64 < MAX_RESPONSE_BYTES);
+/// How many values a group may return, so that they always fit into one answer of the machine.
+const READ_VALUES: usize = 120;
+const WRITE_VALUES: usize = 3;
+const _: () = assert!(READ_VALUES * MAX_VALUE_BYTES + GROUP_OPS * 64 < MAX_ANSWER_BYTES);
+const _: () = assert!(WRITE_VALUES * MAX_VALUE_BYTES + GROUP_OPS * 64 < MAX_RESPONSE_BYTES);
 /// Nothing more is decoded while so many bytes, or so many groups and replies, wait to be sent.
 const OUTPUT_BYTES: usize = 256 << 10;
 const QUEUE: usize = 64;
@@ -47,39 +50,23 @@ const IDLE_BYTES: usize = 4 << 10;
 /// How long a client may go on sending after the last reply.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Serves one client until it leaves, breaks the protocol, or `stop` becomes true; requests that
-/// have arrived by then are answered first.
-///
-/// # Errors
-/// Those of the socket.
-pub async fn serve<C: Cluster>(
-    mut stream: TcpStream,
+/// The state of one client's socket.
+pub struct Pipeline<'a, C> {
     cluster: C,
     connection: Connection,
-    around: &(dyn Fn() -> Surroundings + Sync),
-    mut stop: watch::Receiver<bool>,
-) -> io::Result<()> {
-    let mut pipeline = Pipeline::new(cluster, connection);
-    loop {
-        poll_fn(|cx| pipeline.poll_advance(around, cx)).await;
-        if !pipeline.output.is_empty() {
-            stream.write_all(&pipeline.output).await?;
-            pipeline.sent();
-            continue;
-        }
-        if pipeline.is_done() {
-            return leave(stream, stop).await;
-        }
-        tokio::select! {
-            biased;
-            () = poll_fn(|cx| pipeline.poll_front(cx)) => {}
-            readable = stream.readable(), if pipeline.wants_input() => {
-                readable?;
-                pipeline.read_from(&stream)?;
-            }
-            _ = stop.wait_for(|stop| *stop), if !pipeline.ended => pipeline.ended = true,
-        }
-    }
+    share: Share<'a>,
+    decoder: Decoder,
+    input: BytesMut,
+    output: Vec<u8>,
+    /// Being filled; not handed to the cluster yet.
+    group: Option<Group>,
+    /// What has to wait until `group` is on its way.
+    held: Option<Item>,
+    /// Replies in the order of their requests, there or awaited.
+    queue: VecDeque<Queued>,
+    ready_bytes: usize,
+    /// No more requests are taken.
+    ended: bool,
 }
 
 /// Closes the connection so that the last replies arrive: a socket which is closed while there are
@@ -98,23 +85,6 @@ async fn leave(mut stream: TcpStream, mut stop: watch::Receiver<bool>) -> io::Re
     Ok(())
 }
 
-struct Pipeline<C> {
-    cluster: C,
-    connection: Connection,
-    decoder: Decoder,
-    input: BytesMut,
-    output: Vec<u8>,
-    /// Being filled; not handed to the cluster yet.
-    group: Option<Group>,
-    /// What has to wait until `group` is on its way.
-    held: Option<Item>,
-    /// Replies in the order of their requests, there or awaited.
-    queue: VecDeque<Queued>,
-    ready_bytes: usize,
-    /// No more requests are taken.
-    ended: bool,
-}
-
 /// A request, as far as its kind matters here.
 enum Item {
     Reply(Vec<u8>),
@@ -130,7 +100,8 @@ struct Group {
     values: usize,
     level: Level,
     version: Version,
-    transaction: Option<Transaction>,
+    /// What is to be replied, if it is a transaction.
+    parts: Option<Vec<Part>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,25 +111,28 @@ enum Kind {
 }
 
 enum Queued {
-    Ready(Vec<u8>),
     Awaited { kind: Kind, shape: Shape, outcome: Outcome },
+    Replies(Replies),
+    Ready(Vec<u8>),
 }
 
 /// How replies are written.
 struct Shape {
     ops: usize,
     version: Version,
-    transaction: Option<Transaction>,
+    parts: Option<Vec<Part>>,
 }
 
 /// The replies, or the error for each of them.
 type Outcome = Pin<Box<dyn Future<Output = Result<Vec<Reply>, String>> + Send>>;
 
-impl<C: Cluster> Pipeline<C> {
-    fn new(cluster: C, connection: Connection) -> Pipeline<C> {
+impl<'a, C: Cluster> Pipeline<'a, C> {
+    /// For a client which has just come.
+    pub fn new(cluster: C, connection: Connection, share: Share<'a>) -> Pipeline<'a, C> {
         Pipeline {
             cluster,
             connection,
+            share,
             decoder: Decoder::new(MAX_REQUEST_BYTES),
             input: BytesMut::new(),
             output: Vec::new(),
@@ -167,6 +141,40 @@ impl<C: Cluster> Pipeline<C> {
             queue: VecDeque::new(),
             ready_bytes: 0,
             ended: false,
+        }
+    }
+
+    /// Serves the client until it leaves, breaks the protocol, or `stop` becomes true; requests
+    /// that have arrived by then are answered first.
+    ///
+    /// # Errors
+    /// Those of the socket, and of [`Share::set`].
+    pub async fn serve(
+        mut self,
+        mut stream: TcpStream,
+        around: &(dyn Fn() -> Surroundings + Sync),
+        mut stop: watch::Receiver<bool>,
+    ) -> io::Result<()> {
+        loop {
+            poll_fn(|cx| self.poll_advance(around, cx)).await;
+            self.share.set(self.input.capacity() + self.output.capacity() + self.ready_bytes)?;
+            if !self.output.is_empty() {
+                stream.write_all(&self.output).await?;
+                self.sent();
+                continue;
+            }
+            if self.is_done() {
+                return leave(stream, stop).await;
+            }
+            tokio::select! {
+                biased;
+                () = poll_fn(|cx| self.poll_front(cx)) => {}
+                readable = stream.readable(), if self.wants_input() => {
+                    readable?;
+                    self.read_from(&stream)?;
+                }
+                _ = stop.wait_for(|stop| *stop), if !self.ended => self.ended = true,
+            }
         }
     }
 
@@ -312,8 +320,7 @@ impl<C: Cluster> Pipeline<C> {
         }
         let Some(group) = self.group.take() else { return true };
         let (kind, level) = (group.kind, group.level);
-        let shape =
-            Shape { ops: group.ops.len(), version: group.version, transaction: group.transaction };
+        let shape = Shape { ops: group.ops.len(), version: group.version, parts: group.parts };
         let outcome: Outcome = match kind {
             Kind::Read => {
                 let read = |op| match op {
@@ -339,19 +346,34 @@ impl<C: Cluster> Pipeline<C> {
         while self.output.len() < OUTPUT_BYTES {
             match self.queue.front_mut() {
                 None => break,
+                Some(Queued::Awaited { shape, outcome, .. }) => {
+                    let Poll::Ready(outcome) = outcome.as_mut().poll(cx) else { break };
+                    let queued = shape.queued(outcome);
+                    self.ready_bytes += queued.ready_bytes();
+                    self.queue[0] = queued;
+                    continue;
+                }
+                Some(Queued::Replies(replies)) => {
+                    progress = Poll::Ready(());
+                    if !replies.encode(&mut self.output, OUTPUT_BYTES) {
+                        break;
+                    }
+                }
                 Some(Queued::Ready(bytes)) => {
                     self.ready_bytes -= bytes.len();
                     self.output.append(bytes);
                 }
-                Some(Queued::Awaited { shape, outcome, .. }) => match outcome.as_mut().poll(cx) {
-                    Poll::Pending => break,
-                    Poll::Ready(outcome) => shape.encode(outcome, &mut self.output),
-                },
             }
             self.queue.pop_front();
             progress = Poll::Ready(());
         }
         progress
+    }
+}
+
+impl Queued {
+    fn ready_bytes(&self) -> usize {
+        if let Queued::Ready(bytes) = self { bytes.len() } else { 0 }
     }
 }
 
@@ -368,31 +390,31 @@ impl Group {
     fn new(kind: Kind, connection: &Connection) -> Group {
         let level = if connection.readonly { Level::Local } else { Level::Linearizable };
         let version = connection.version;
-        Group { kind, ops: Vec::new(), bytes: 0, values: 0, level, version, transaction: None }
+        Group { kind, ops: Vec::new(), bytes: 0, values: 0, level, version, parts: None }
     }
 
     /// A transaction is a group of its own, which accepts nothing else. One that only reads needs
     /// no place in the log: its reads are answered from one and the same state anyhow.
-    fn of_transaction(mut transaction: Transaction, connection: &Connection) -> Group {
-        let ops = std::mem::take(&mut transaction.ops);
+    fn of_transaction(transaction: Transaction, connection: &Connection) -> Group {
+        let Transaction { ops, parts } = transaction;
         let writes = ops.iter().any(|op| Kind::of(op) == Kind::Write);
         let kind = if writes { Kind::Write } else { Kind::Read };
-        Group { ops, transaction: Some(transaction), ..Group::new(kind, connection) }
+        Group { ops, parts: Some(parts), ..Group::new(kind, connection) }
     }
 
     fn accepts(&self, op: &Op, bytes: usize) -> bool {
         let is_full = self.ops.len() >= GROUP_OPS || self.bytes + bytes > GROUP_BYTES;
-        if is_full || self.transaction.is_some() {
+        if is_full || self.parts.is_some() {
             return false;
         }
-        let values = self.values + returns_value(op) as usize;
-        let mixed_is_fine = self.level == Level::Linearizable && values <= GROUP_VALUES;
-        match (self.kind, op) {
-            (Kind::Read, Op::Read(_)) => true,
-            (Kind::Read, Op::Write(_)) => mixed_is_fine && self.ops.iter().all(is_short),
-            (Kind::Write, Op::Read(_)) => mixed_is_fine && is_short(op),
-            (Kind::Write, Op::Write(_)) => values <= GROUP_VALUES,
+        let values = self.values.saturating_add(values_returned(op));
+        if (self.kind, Kind::of(op)) == (Kind::Read, Kind::Read) {
+            return values <= READ_VALUES;
         }
+        let keeps_to_kind = (self.kind, Kind::of(op)) == (Kind::Write, Kind::Write);
+        // Reads that need not be linearizable must not need a quorum either.
+        let may_mix = self.level == Level::Linearizable;
+        (keeps_to_kind || may_mix) && values <= WRITE_VALUES
     }
 
     fn push(&mut self, op: Op, bytes: usize) {
@@ -400,42 +422,41 @@ impl Group {
             self.kind = Kind::Write;
         }
         self.bytes += bytes;
-        self.values += returns_value(&op) as usize;
+        self.values = self.values.saturating_add(values_returned(&op));
         self.ops.push(op);
     }
 }
 
-/// True of operations whose reply is as long as a value.
-fn returns_value(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Read(Read::Get(_))
-            | Op::Write(Write::GetDel(_) | Write::Set { answer: SetAnswer::Old, .. })
-    )
-}
-
-/// True of reads that are done in no time and return one value at most.
-fn is_short(op: &Op) -> bool {
+/// How many values an operation returns at most. Reads which look at many keys count as many, so
+/// that they do not get into the log, where each replica would have to execute them.
+fn values_returned(op: &Op) -> usize {
     match op {
-        Op::Read(Read::Get(_) | Read::StrLen(_) | Read::Ttl(_) | Read::PTtl(_) | Read::Type(_)) => {
-            true
+        Op::Read(Read::Get(_)) => 1,
+        Op::Read(Read::MGet(keys) | Read::Exists(keys)) => keys.len(),
+        Op::Read(Read::StrLen(_) | Read::Ttl(_) | Read::PTtl(_) | Read::Type(_) | Read::DbSize) => {
+            0
         }
-        Op::Read(Read::Exists(keys)) => keys.len() <= 16,
-        _ => false,
+        Op::Read(Read::Keys(_) | Read::Scan { .. }) => READ_VALUES,
+        Op::Write(Write::GetDel(_) | Write::Set { answer: SetAnswer::Old, .. }) => 1,
+        Op::Write(_) => 0,
     }
 }
 
 impl Shape {
-    fn encode(&mut self, outcome: Result<Vec<Reply>, String>, out: &mut Vec<u8>) {
-        match (outcome, self.transaction.take()) {
-            (Ok(replies), Some(transaction)) => transaction.encode(replies, self.version, out),
-            (Err(error), Some(_)) => Encoder::new(self.version, out).error(&error),
+    fn queued(&mut self, outcome: Result<Vec<Reply>, String>) -> Queued {
+        match (outcome, self.parts.take()) {
+            (Ok(replies), Some(parts)) => {
+                Queued::Replies(Replies::of_transaction(self.version, parts, replies))
+            }
             (Ok(replies), None) => {
                 assert_eq!(replies.len(), self.ops, "each operation has a reply");
-                replies.iter().for_each(|reply| encode_reply(reply, self.version, out));
+                Queued::Replies(Replies::new(self.version, replies))
             }
-            (Err(error), None) => {
-                (0..self.ops).for_each(|_| Encoder::new(self.version, out).error(&error));
+            (Err(error), parts) => {
+                let times = if parts.is_some() { 1 } else { self.ops };
+                let mut bytes = Vec::new();
+                (0..times).for_each(|_| Encoder::new(self.version, &mut bytes).error(&error));
+                Queued::Ready(bytes)
             }
         }
     }

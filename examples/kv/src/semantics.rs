@@ -5,10 +5,11 @@ use std::time::Duration;
 use quorate_core::{At, Index, LogTime, Role, StateMachine};
 
 use crate::cluster::Status;
-use crate::connection::{Connection, Step, encode_reply};
+use crate::connection::{Connection, Step, Transaction};
 use crate::info::Surroundings;
 use crate::machine::Machine;
 use crate::op::{Command, Op, Query, Reply};
+use crate::replies::Replies;
 use crate::resp::Decoder;
 
 struct Player {
@@ -45,11 +46,11 @@ impl Player {
         match self.connection.on_request(&request, &surroundings, &mut out) {
             Step::Replied | Step::Close => {}
             Step::Op(op) => {
-                self.run(vec![op]).iter().for_each(|reply| encode_reply(reply, version, &mut out));
+                Replies::new(version, self.run(vec![op])).encode(&mut out, usize::MAX);
             }
-            Step::Transaction(mut transaction) => {
-                let replies = self.run(std::mem::take(&mut transaction.ops));
-                transaction.encode(replies, version, &mut out);
+            Step::Transaction(Transaction { ops, parts }) => {
+                let replies = self.run(ops);
+                Replies::of_transaction(version, parts, replies).encode(&mut out, usize::MAX);
             }
         }
         String::from_utf8(out).unwrap().replace("\r\n", " ")

@@ -10,10 +10,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::buffers::Buffers;
 use crate::cluster::Cluster;
 use crate::connection::Connection;
 use crate::info::Surroundings;
-use crate::pipeline;
+use crate::pipeline::Pipeline;
 
 /// How a server treats its clients.
 #[derive(Clone, Debug)]
@@ -21,6 +22,9 @@ pub struct ServerOptions {
     /// How many clients may be connected at once; one more is sent away with an error.
     /// Default: 10,000.
     pub max_clients: usize,
+    /// How many bytes of incomplete requests and of replies on their way may be held for all clients
+    /// together. Beyond that, clients for which much is held are cut off. Default: 256 MiB.
+    pub max_buffer_bytes: usize,
     /// How long clients have, once the server is told to stop, to take the replies to what they
     /// had asked by then. Default: 1 s.
     pub drain: Duration,
@@ -28,7 +32,11 @@ pub struct ServerOptions {
 
 impl Default for ServerOptions {
     fn default() -> ServerOptions {
-        ServerOptions { max_clients: 10_000, drain: Duration::from_secs(1) }
+        ServerOptions {
+            max_clients: 10_000,
+            max_buffer_bytes: 256 << 20,
+            drain: Duration::from_secs(1),
+        }
     }
 }
 
@@ -45,6 +53,7 @@ pub async fn serve<C: Cluster>(
         started: Instant::now(),
         max_clients: options.max_clients,
         clients: AtomicUsize::new(0),
+        buffers: Buffers::new(options.max_buffer_bytes),
         last_id: AtomicU64::new(0),
     });
     let mut tasks = JoinSet::new();
@@ -87,6 +96,7 @@ struct Shared {
     started: Instant,
     max_clients: usize,
     clients: AtomicUsize,
+    buffers: Buffers,
     last_id: AtomicU64,
 }
 
@@ -128,8 +138,12 @@ async fn serve_one<C: Cluster>(
     let connection = Connection::new(shared.last_id.fetch_add(1, Ordering::Relaxed) + 1);
     let id = connection.id;
     let served = match prepare(&stream) {
-        Ok(()) => pipeline::serve(stream, cluster.clone(), connection, &around, stopping).await,
         Err(error) => Err(error),
+        Ok(()) => {
+            let share = shared.buffers.share();
+            let pipeline = Pipeline::new(cluster.clone(), connection, share);
+            pipeline.serve(stream, &around, stopping).await
+        }
     };
     if let Err(error) = served {
         tracing::debug!(client = id, %error, "connection lost");

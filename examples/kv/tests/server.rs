@@ -218,6 +218,27 @@ async fn a_client_that_does_not_read_is_not_read_from() {
 }
 
 #[tokio::test]
+async fn clients_that_send_large_requests_by_halves_are_cut_off_before_memory_is() {
+    let options = ServerOptions { max_buffer_bytes: 4 << 20, ..ServerOptions::default() };
+    let server = Server::with(options).await;
+    let half = format!("*2\r\n$4\r\nECHO\r\n$4000000\r\n{}", "x".repeat(2_000_000));
+    let mut clients = Vec::new();
+    let mut cut_off = 0;
+    for _ in 0..10 {
+        let mut client = server.connect().await;
+        cut_off += usize::from(client.send(half.as_bytes()).await.is_err());
+        clients.push(client);
+    }
+    let mut small = server.connect().await;
+    assert_eq!(text(&small.call(&["PING"]).await.unwrap()), "PONG");
+    for client in &mut clients {
+        let waiting = tokio::time::timeout(Duration::from_millis(50), client.receive());
+        cut_off += usize::from(matches!(waiting.await, Ok(Err(_))));
+    }
+    assert!(cut_off >= 8, "{cut_off}");
+}
+
+#[tokio::test]
 async fn a_client_too_many_is_told_so_and_a_place_that_gets_free_is_given_away_again() {
     let options = ServerOptions { max_clients: 2, ..ServerOptions::default() };
     let server = Server::with(options).await;
