@@ -333,9 +333,9 @@ mod tests {
             let _worker = worker;
             std::panic::resume_unwind(Box::new("apply failed"));
         });
-        shutdown.wait_triggered();
-        assert_eq!(shutdown.wait_stopped(LONG), Ok(()));
         assert!(thread.join().is_err());
+        assert!(shutdown.is_triggered());
+        assert_eq!(shutdown.wait_stopped(LONG), Ok(()));
     }
 
     #[test]

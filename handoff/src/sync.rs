@@ -83,7 +83,6 @@ impl Deadline {
             return (wait(condvar, guard), false);
         }
         drop(guard);
-        loom::thread::yield_now();
         (lock(mutex), true)
     }
 }

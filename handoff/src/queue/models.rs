@@ -93,7 +93,9 @@ fn a_push_racing_with_a_timeout_is_not_lost() {
     let log = seen.clone();
     loom::model(move || {
         let (producer, consumer) = queue(1000);
-        let pusher = thread::spawn(move || producer.push(1, 1).unwrap());
+        // One producer lives on, so that it is not the close that ends the wait.
+        let other = producer.clone();
+        let pusher = thread::spawn(move || other.push(1, 1).unwrap());
         let mut batch = VecDeque::new();
         let in_time = consumer.pop_all_timeout(&mut batch, Duration::from_millis(10)).is_ok();
         if !in_time {
@@ -113,7 +115,7 @@ fn a_push_racing_with_a_timeout_is_not_lost() {
 fn a_helper_that_leaves_a_job_wakes_the_next() {
     loom::model(|| {
         let (producer, consumer) = queue(1000);
-        // Kept alive, so that it is not the close that wakes the second helper.
+        // The producer lives on, so that it is not the close that wakes the second helper.
         let helpers = [consumer.clone(), consumer]
             .map(|consumer| thread::spawn(move || consumer.pop().unwrap()));
         producer.push(1, 1).unwrap();
