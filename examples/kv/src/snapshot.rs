@@ -43,10 +43,10 @@ pub fn write(entries: &Entries, out: &mut dyn Write) -> io::Result<()> {
     out.inner.flush()
 }
 
-/// Rebuilds the store which [`write`] wrote.
+/// Rebuilds the store which [`write()`] wrote.
 ///
 /// # Errors
-/// `UnexpectedEof` if bytes are missing, `InvalidData` if they are not what [`write`] wrote, and
+/// `UnexpectedEof` if bytes are missing, `InvalidData` if they are not what [`write()`] wrote, and
 /// the errors of `input`.
 pub fn restore(input: &mut dyn Read) -> io::Result<Store> {
     let mut input = Hashing::new(BufReader::with_capacity(BUFFER_BYTES, input));
