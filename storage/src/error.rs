@@ -4,7 +4,9 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use quorate_core::{Index, LogId, NodeId, SnapshotId};
+use quorate_core::{Index, LogId, NodeId};
+
+use crate::snapshot::SnapshotError;
 
 /// Why the storage stops, or does not start. In none of these cases was anything on disk changed
 /// or given up, except that [`WriteFailed`](StorageError::WriteFailed) leaves the write that
@@ -103,7 +105,7 @@ pub enum StorageError {
         "{file} is damaged at offset {offset} ({damage}); entries affected: {}. \
          Nothing was changed. Restore the directory from this disk's own backup of the same \
          moment, or replace the node",
-        display(.indexes)
+        shown(.indexes)
     )]
     Damaged {
         /// The file.
@@ -156,14 +158,16 @@ pub enum StorageError {
         /// The last entry that the snapshot covers; `LogId::ZERO` if there is none.
         snapshot: LogId,
     },
-    /// A snapshot is damaged or missing.
-    #[error("the snapshot of {} is {what}", .snapshot.last)]
-    SnapshotDamaged {
-        /// Which one.
-        snapshot: SnapshotId,
+    /// The newest snapshot cannot be read, and neither does an older one together with the log
+    /// reach back to the beginning.
+    #[error("{source}; and the log does not reach back so far. Replace the node")]
+    SnapshotLost {
         /// What is wrong with it.
-        what: &'static str,
+        source: SnapshotError,
     },
+    /// The snapshots cannot be tidied up.
+    #[error(transparent)]
+    Snapshots(SnapshotError),
     /// These entries were compacted away: a snapshot covers them.
     #[error("entry {from} is older than the log, which begins behind {base}")]
     Compacted {
@@ -243,7 +247,7 @@ pub(crate) fn is_out_of_room(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-fn display(indexes: &Range<Index>) -> String {
+fn shown(indexes: &Range<Index>) -> String {
     if indexes.is_empty() {
         "unknown".to_owned()
     } else {

@@ -191,7 +191,22 @@ impl Header {
         })
     }
 
-    /// The bytes of the group, whole blocks, and the length of its header.
+    /// The length that the group will have on disk, in bytes.
+    pub(crate) fn encoded_len(&self) -> u64 {
+        let snapshots = [&self.snapshot, &self.older];
+        let metas: usize = snapshots.iter().map(|meta| encode_snapshot(meta.as_ref()).len()).sum();
+        let run = |run: &RunHeader| {
+            let payloads: usize = run.entries.iter().map(|entry| as_usize(entry.len)).sum();
+            RunShape::MIN_LEN
+                + run.stretches().len() * RunShape::STRETCH_LEN
+                + run.entries.len() * EntryHeader::LEN
+                + payloads
+        };
+        let runs: usize = self.runs.iter().map(run).sum();
+        ((FIXED_LEN + metas + runs) as u64).next_multiple_of(BLOCK)
+    }
+
+    /// The bytes of the group, whole blocks.
     ///
     /// `payloads` are those of all entries, in order.
     pub(crate) fn encode<'a>(&self, payloads: impl Iterator<Item = &'a Bytes>) -> Encoded {
@@ -206,7 +221,7 @@ impl Header {
         bytes[8..12].copy_from_slice(&crc.to_le_bytes());
         let digest = Digest::of(&bytes[..header_len]);
         bytes.resize(bytes.len().next_multiple_of(BLOCK as usize), 0);
-        Encoded { bytes: bytes.into(), digest, header_len: header_len as u64 }
+        Encoded { bytes: bytes.into(), digest }
     }
 
     fn encode_header(&self) -> Vec<u8> {
@@ -249,7 +264,6 @@ pub(crate) struct Encoded {
     pub(crate) bytes: Bytes,
     /// Digest of the header.
     pub(crate) digest: Digest,
-    pub(crate) header_len: u64,
 }
 
 impl RunHeader {

@@ -1,0 +1,126 @@
+//! Reading groups back, verified.
+
+use bytes::Bytes;
+use quorate_core::Digest;
+
+use crate::disk::Disk;
+use crate::error::StorageError;
+use crate::frame::{BLOCK, Claim, EntryHeader, FORMAT, Header, Place, Undecodable};
+use crate::segment;
+
+/// No group is longer, in bytes.
+pub(crate) const MAX_LEN: u64 = 1 << 30;
+
+/// What stands at a place where a group may stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    /// The intact header of a group which belongs there.
+    Group(Box<Group>),
+    /// What claims to be a group that belongs there, and is damaged.
+    Damaged,
+    /// Nothing, or what belongs elsewhere: zeros, payloads, groups of a segment's former life.
+    Nothing,
+}
+
+/// A group whose header is intact and which belongs where it stands. Its payloads are not
+/// verified by that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub(crate) header: Header,
+    /// Digest of the header.
+    pub(crate) digest: Digest,
+    header_len: u64,
+    /// The length on disk, in bytes.
+    pub(crate) len: u64,
+}
+
+/// Reads what stands at a place. `end` is the length of the segment.
+///
+/// # Errors
+/// If the disk cannot be read, or a newer program wrote there.
+pub(crate) fn header_at<D: Disk>(disk: &D, place: Place, end: u64) -> Result<At, StorageError> {
+    let mut block = [0; BLOCK as usize];
+    read(disk, place.segment, place.offset, &mut block)?;
+    header_in(disk, &block, place, end)
+}
+
+/// As [`header_at`], with the first block at hand.
+pub(crate) fn header_in<D: Disk>(
+    disk: &D,
+    block: &[u8],
+    place: Place,
+    end: u64,
+) -> Result<At, StorageError> {
+    let Some(claim) = Claim::read(block) else { return Ok(At::Nothing) };
+    if claim.place != place {
+        return Ok(At::Nothing);
+    }
+    if claim.len() > end.saturating_sub(place.offset) {
+        return Ok(At::Damaged);
+    }
+    // Bounded by the length of the segment.
+    let mut bytes = vec![0; usize::try_from(claim.header_len).unwrap_or(usize::MAX)];
+    if let Some(start) = block.get(..bytes.len()) {
+        bytes.copy_from_slice(start);
+    } else {
+        read(disk, place.segment, place.offset, &mut bytes)?;
+    }
+    match Header::decode(&bytes) {
+        Ok(header) if header.place == place => {
+            let digest = Digest::of(&bytes);
+            let (header_len, len) = (claim.header_len, claim.len());
+            Ok(At::Group(Box::new(Group { header, digest, header_len, len })))
+        }
+        Ok(_) | Err(Undecodable::Damaged) => Ok(At::Damaged),
+        Err(Undecodable::Newer(found)) => {
+            let file = segment::name(place.segment);
+            Err(StorageError::NewerFormat { file, found, supported: FORMAT })
+        }
+    }
+}
+
+impl Group {
+    /// All payloads in a row, not verified.
+    pub(crate) fn read_payloads<D: Disk>(&self, disk: &D) -> Result<Bytes, StorageError> {
+        let entries = self.header.runs.iter().flat_map(|run| &run.entries);
+        self.read_part(disk, 0, entries.map(|entry| u64::from(entry.len)).sum())
+    }
+
+    /// The payloads of some entries of one run, not verified.
+    pub(crate) fn read_payloads_of<D: Disk>(
+        &self,
+        disk: &D,
+        run: usize,
+        entries: std::ops::Range<usize>,
+    ) -> Result<Bytes, StorageError> {
+        let len = |entries: &[EntryHeader]| entries.iter().map(|e| u64::from(e.len)).sum::<u64>();
+        let earlier: u64 = self.header.runs[..run].iter().map(|run| len(&run.entries)).sum();
+        let own = &self.header.runs[run].entries;
+        self.read_part(disk, earlier + len(&own[..entries.start]), len(&own[entries]))
+    }
+
+    fn read_part<D: Disk>(&self, disk: &D, from: u64, len: u64) -> Result<Bytes, StorageError> {
+        // The header was verified, and the group fits into its segment: the length is bounded.
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+        let Place { segment, offset, .. } = self.header.place;
+        read(disk, segment, offset + self.header_len + from, &mut bytes)?;
+        Ok(bytes.into())
+    }
+}
+
+/// Fills the buffer; what lies behind the end of the file is zeros.
+pub(crate) fn read<D: Disk>(
+    disk: &D,
+    segment: u64,
+    offset: u64,
+    buffer: &mut [u8],
+) -> Result<(), StorageError> {
+    let file = segment::name(segment);
+    match disk.read_at(&file, offset, buffer) {
+        Ok(n) => {
+            buffer[n..].fill(0);
+            Ok(())
+        }
+        Err(error) => Err(StorageError::unreadable(&file, offset, error)),
+    }
+}

@@ -1,0 +1,134 @@
+//! What the log asks of the disk, step by step.
+
+use std::io;
+
+use bytes::Bytes;
+use quorate_core::{SnapshotId, WriteSeq};
+
+use crate::disk::Disk;
+use crate::error::StorageError;
+use crate::meta::Meta;
+use crate::snapshot::SnapshotStore;
+use crate::wal::Written;
+
+/// Steps that belong together, to be carried out one after the other.
+///
+/// The storage thread runs them with [`Store::run`](crate::Store::run). Whoever carries them out
+/// in another way (a simulator that lets time pass in between) then says
+/// [`complete`](crate::Store::complete) or [`failed`](crate::Store::failed).
+#[derive(Debug)]
+#[must_use = "a job that is prepared must be carried out, and completed or failed"]
+pub struct Job {
+    steps: Vec<Step>,
+    pub(crate) outcome: Outcome,
+}
+
+/// What is true once all steps of a job were carried out.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Nothing that the log cares for.
+    Nothing,
+    /// Everything up to `seq` is saved.
+    Saved { seq: Option<WriteSeq>, written: Option<Box<Written>>, meta: Option<Box<Meta>> },
+    /// A segment is ready.
+    Prepared { segment: u64, len: u64, meta: Box<Meta> },
+    /// Segments do not belong to the log any more.
+    Unregistered { meta: Box<Meta> },
+}
+
+impl Job {
+    pub(crate) fn new(steps: Vec<Step>, outcome: Outcome) -> Job {
+        Job { steps, outcome }
+    }
+
+    /// What is to be done, in this order. There may be nothing to do at all: the job still has
+    /// to be completed.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+}
+
+/// One thing to be done with the disk. [`Store::run_step`](crate::Store::run_step) does it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// Write bytes into a file.
+    Write {
+        /// The file.
+        file: String,
+        /// Where, in bytes.
+        offset: u64,
+        /// What.
+        bytes: Bytes,
+    },
+    /// Make a file durable.
+    Sync {
+        /// The file.
+        file: String,
+    },
+    /// Create a file, in place of what a crash may have left under that name.
+    Create {
+        /// The file.
+        file: String,
+    },
+    /// Rename a file.
+    Rename {
+        /// Its name.
+        from: String,
+        /// Its name afterwards.
+        to: String,
+    },
+    /// Remove a file, if it is there.
+    Remove {
+        /// The file.
+        file: String,
+    },
+    /// Make the names durable.
+    SyncDir,
+    /// Remove all snapshots but these; see [`SnapshotStore::retain`].
+    RetainSnapshots {
+        /// What to keep.
+        snapshots: Vec<SnapshotId>,
+    },
+}
+
+impl Step {
+    /// Does it.
+    pub(crate) fn run<D: Disk>(&self, disk: &D, snapshots: &SnapshotStore<D>) -> io::Result<()> {
+        match self {
+            Step::Write { file, offset, bytes } => disk.write_at(file, *offset, bytes),
+            Step::Sync { file } => disk.sync(file),
+            Step::Create { file } => match disk.create(file) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    disk.remove(file)?;
+                    disk.create(file)
+                }
+                other => other,
+            },
+            Step::Rename { from, to } => disk.rename(from, to),
+            Step::Remove { file } => match disk.remove(file) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            },
+            Step::SyncDir => disk.sync_dir(),
+            Step::RetainSnapshots { snapshots: keep } => {
+                snapshots.retain(keep).map_err(io::Error::other)
+            }
+        }
+    }
+
+    pub(crate) fn failed(&self, source: io::Error) -> StorageError {
+        match self {
+            Step::Write { file, .. } => StorageError::write_failed("write to", file, source),
+            Step::Sync { file } => StorageError::write_failed("sync", file, source),
+            Step::Create { file } => StorageError::write_failed("create", file, source),
+            Step::Rename { from, .. } => StorageError::write_failed("rename", from, source),
+            Step::Remove { file } => StorageError::write_failed("remove", file, source),
+            Step::SyncDir => StorageError::write_failed("sync", "the directory", source),
+            Step::RetainSnapshots { .. } => {
+                StorageError::write_failed("remove", "old snapshots", source)
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+use super::*;
+use crate::disk::MemDisk;
+use quorate_core::Membership;
+
+fn meta() -> Meta {
+    let identity = Identity {
+        node: NodeId(1),
+        cluster: "test".to_owned(),
+        protocol: "raft".to_owned(),
+        incarnation: Incarnation(77),
+    };
+    let mut pledge = [0; 64];
+    pledge[..3].copy_from_slice(&[1, 2, 3]);
+    Meta { sworn: Some(Sworn::new(5, &pledge)), ..Meta::founded(identity) }
+}
+
+fn disk_with(meta: &Meta) -> MemDisk {
+    let disk = MemDisk::new();
+    disk.set_content(META, &meta.encode_all().unwrap());
+    disk
+}
+
+#[test]
+fn a_copy_has_the_same_bytes_forever() {
+    let bytes = meta().encode(2).unwrap();
+    assert_eq!(&bytes[..8], b"QRM-META");
+    let golden: u128 = 175_466_481_815_190_743_615_962_423_432_634_435_680;
+    assert_eq!(u128::from_le_bytes(Digest::of(&bytes).0), golden);
+    let golden: u128 = 168_546_338_965_930_326_660_564_117_588_512_031_459;
+    assert_eq!(u128::from_le_bytes(meta().store_id().0), golden);
+}
+
+#[test]
+fn an_update_leaves_one_pair_as_it_was() {
+    let mut meta = meta();
+    let disk = disk_with(&meta);
+    let before = meta.clone();
+    meta.start = 9;
+    let [write, _] = meta.update().unwrap();
+    let Step::Write { file, offset, bytes } = write else { panic!("{write:?}") };
+    disk.write_at(&file, offset, &bytes).unwrap();
+    assert_eq!(read(&disk).unwrap().meta, meta);
+    let content = disk.content(META).unwrap();
+    for torn in 0..=2 * COPY_LEN {
+        if torn % 97 != 0 && torn % COPY_LEN > 20 {
+            continue;
+        }
+        let mut old = before.encode_all().unwrap();
+        let at = 2 * COPY_LEN;
+        old[at..at + torn].copy_from_slice(&content[at..at + torn]);
+        disk.set_content(META, &old);
+        let found = read(&disk).unwrap().meta;
+        assert!(found == before || found == meta, "torn at {torn}");
+    }
+}
+
+#[test]
+fn a_flip_in_any_byte_costs_one_copy() {
+    let meta = meta();
+    let disk = disk_with(&meta);
+    for offset in 0..COPIES * COPY_LEN {
+        disk.flip(META, offset, 1 << (offset % 8));
+        assert_eq!(read(&disk).unwrap(), FoundMeta { meta: meta.clone(), bad_copies: 1 });
+        disk.flip(META, offset, 1 << (offset % 8));
+    }
+}
+
+#[test]
+fn any_one_copy_is_enough_and_none_is_a_stop() {
+    let meta = meta();
+    for good in 0..COPIES {
+        let disk = disk_with(&meta);
+        for bad in (0..COPIES).filter(|copy| *copy != good) {
+            disk.flip(META, bad * COPY_LEN + 100, 1);
+        }
+        assert_eq!(read(&disk).unwrap(), FoundMeta { meta: meta.clone(), bad_copies: 3 });
+        disk.flip(META, good * COPY_LEN + 100, 1);
+        assert!(matches!(read(&disk), Err(StorageError::MetaLost { .. })));
+    }
+}
+
+#[test]
+fn a_newer_format_is_told_from_damage() {
+    let disk = disk_with(&meta());
+    let mut bytes = disk.content(META).unwrap();
+    bytes[12] = 2;
+    let crc = crc32fast::hash(&bytes[CRC_FROM..COPY_LEN]);
+    bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+    disk.set_content(META, &bytes);
+    assert!(matches!(read(&disk), Err(StorageError::NewerFormat { found: 2, supported: 1, .. })));
+}
+
+#[test]
+fn a_founding_that_does_not_fit_is_refused() {
+    let mut meta = meta();
+    let members = (0..2000).map(|n| (NodeId(n), Incarnation(u64::MAX)));
+    meta.founding.list = Some(Membership::new(members));
+    assert!(matches!(meta.update(), Err(StorageError::FoundingTooLarge { .. })));
+}

@@ -1,0 +1,53 @@
+//! What of the log is kept in memory after a restart.
+
+use std::collections::VecDeque;
+
+use quorate_core::{Entry, EntryKind, Index, Membership};
+
+/// The last entries, and the memberships found anywhere in the log.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    limit_bytes: usize,
+    bytes: usize,
+    pub(crate) entries: VecDeque<Entry>,
+    pub(crate) memberships: Vec<(Index, Membership)>,
+}
+
+impl Tail {
+    pub(crate) fn new(limit_bytes: usize) -> Tail {
+        Tail { limit_bytes, bytes: 0, entries: VecDeque::new(), memberships: Vec::new() }
+    }
+
+    /// Cuts off everything behind `index`.
+    pub(crate) fn cut_after(&mut self, index: Index) {
+        while self.entries.back().is_some_and(|entry| entry.index() > index) {
+            if let Some(entry) = self.entries.pop_back() {
+                self.bytes -= entry.size_bytes();
+            }
+        }
+        self.memberships.retain(|(since, _)| *since <= index);
+    }
+
+    /// Drops everything: the log starts anew.
+    pub(crate) fn clear(&mut self) {
+        *self = Tail::new(self.limit_bytes);
+    }
+
+    /// Adds the next entry. False if it is a membership that cannot be decoded.
+    pub(crate) fn push(&mut self, entry: Entry) -> bool {
+        if entry.kind == EntryKind::Membership {
+            let Ok(membership) = postcard::from_bytes(&entry.payload) else { return false };
+            self.memberships.push((entry.index(), membership));
+        }
+        // Behind a cut which went below the first entry kept, the rest starts over.
+        debug_assert!(self.entries.back().is_none_or(|last| last.index().next() == entry.index()));
+        self.bytes += entry.size_bytes();
+        self.entries.push_back(entry);
+        while self.bytes > self.limit_bytes && self.entries.len() > 1 {
+            if let Some(entry) = self.entries.pop_front() {
+                self.bytes -= entry.size_bytes();
+            }
+        }
+        true
+    }
+}

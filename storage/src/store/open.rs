@@ -1,0 +1,245 @@
+//! From a directory to a store: first look, then touch.
+
+use std::io;
+use std::sync::Arc;
+
+use quorate_core::{Entry, Identity, Incarnation, Recovered, RecoveredLog, SnapshotMeta};
+
+use super::{Owner, Store, StoreOptions};
+use crate::disk::{Disk, FileInfo};
+use crate::error::{Damage, StorageError, is_out_of_room};
+use crate::frame::BLOCK;
+use crate::index::LogIndex;
+use crate::meta::{self, META, META_TMP, Meta, Sworn};
+use crate::reader::LogReader;
+use crate::recovery::{self, FoundLog, Reading};
+use crate::segment;
+use crate::snapshot::{SnapshotError, SnapshotStore};
+use crate::wal::{Continued, Wal};
+
+pub(super) fn open<D: Disk>(
+    disk: Arc<D>,
+    owner: &Owner,
+    options: StoreOptions,
+    fresh: Incarnation,
+) -> Result<(Store<D>, Recovered), StorageError> {
+    lock(&*disk)?;
+    let snapshots = SnapshotStore::new(disk.clone());
+    let files = list(&*disk)?;
+    let stored = read_meta(&*disk, &files, &snapshots)?;
+    let meta = stored.clone().unwrap_or_else(|| {
+        let Owner { node, cluster, protocol } = owner.clone();
+        Meta::founded(Identity { node, cluster, protocol, incarnation: fresh })
+    });
+    meta.check_owner(owner)?;
+    let reading = Reading {
+        tail_bytes: options.tail_bytes,
+        max_group_bytes: (options.group_bytes as u64).next_multiple_of(BLOCK) + BLOCK,
+        is_owned: true,
+    };
+    let mut found = recovery::recover(&*disk, &meta, &files, reading)?;
+    let keep = [&found.head.snapshot, &found.head.older].map(Option::as_ref);
+    let keep = keep.into_iter().flatten().map(SnapshotMeta::id).collect();
+    choose_snapshot(&mut found, &snapshots)?;
+
+    if stored.is_none() {
+        create_meta(&*disk, &meta)?;
+    }
+    let steps = sign_in(&mut found)?;
+    for step in steps {
+        step.run(&*disk, &snapshots).map_err(|error| step.failed(error))?;
+    }
+    tidy(&*disk, &files)?;
+    snapshots.clean_temps().map_err(StorageError::Snapshots)?;
+    let log = recovered_log(&disk, &mut found)?;
+    let FoundLog { meta, head, index, segments, spares, .. } = found;
+    let recovered = Recovered {
+        identity: meta.identity(),
+        start: meta.start,
+        founding: meta.founding.clone(),
+        pledge: head.pledge,
+        snapshot: head.snapshot.clone(),
+        log,
+    };
+    let mut wal = Wal::new(options, Continued { meta, head, index, segments, spares });
+    wal.retain_snapshots(keep);
+    let mut store = Store { disk, wal, snapshots };
+    while let Some(job) = store.maintenance()? {
+        store.run(job)?;
+    }
+    Ok((store, recovered))
+}
+
+fn lock<D: Disk>(disk: &D) -> Result<(), StorageError> {
+    disk.lock().map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => StorageError::Locked,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            StorageError::NotWritable { source: Arc::new(error) }
+        }
+        _ => StorageError::unreadable("the data directory", 0, error),
+    })
+}
+
+/// Everything in the directory. Names of ours must be regular files; other names may be anything.
+pub(crate) fn list<D: Disk>(disk: &D) -> Result<Vec<FileInfo>, StorageError> {
+    let files = disk.list();
+    let files = files.map_err(|error| StorageError::unreadable("the data directory", 0, error))?;
+    let is_ours = |name: &str| {
+        name == META
+            || name == META_TMP
+            || segment::parse_name(name).is_some()
+            || segment::is_in_preparation(name)
+    };
+    match files.iter().find(|file| !file.is_regular && is_ours(&file.name)) {
+        Some(file) => Err(StorageError::NameTaken { file: file.name.clone() }),
+        None => Ok(files),
+    }
+}
+
+/// What the meta file says; `None` in a directory that holds nothing of ours.
+pub(crate) fn read_meta<D: Disk>(
+    disk: &D,
+    files: &[FileInfo],
+    snapshots: &SnapshotStore<D>,
+) -> Result<Option<Meta>, StorageError> {
+    if files.iter().any(|file| file.name == META) {
+        return meta::read(disk).map(|found| Some(found.meta));
+    }
+    let has_segments = files.iter().any(|file| segment::parse_name(&file.name).is_some());
+    let has_snapshots = !snapshots.list().map_err(StorageError::Snapshots)?.is_empty();
+    if has_segments || has_snapshots {
+        return Err(StorageError::MetaLost { what: "missing" });
+    }
+    Ok(None)
+}
+
+/// The newest snapshot if it is intact. Otherwise the older one, or none at all, if the log
+/// reaches back so far.
+fn choose_snapshot<D: Disk>(
+    found: &mut FoundLog,
+    snapshots: &SnapshotStore<D>,
+) -> Result<(), StorageError> {
+    let mut why_not = None;
+    while let Some(newest) = &found.head.snapshot {
+        match snapshots.verify(&newest.id()) {
+            Ok(stored) if stored == *newest => break,
+            Ok(_) => why_not = Some(SnapshotError::Missing { snapshot: newest.id() }),
+            Err(error @ SnapshotError::NewerFormat { .. }) => {
+                return Err(StorageError::Snapshots(error));
+            }
+            Err(error) => {
+                why_not.get_or_insert(error);
+            }
+        }
+        found.head.snapshot = found.head.older.take();
+    }
+    let shape = &found.index.shape;
+    let covered = found.head.snapshot.as_ref().map(|snapshot| snapshot.last).unwrap_or_default();
+    if shape.base.index > covered.index {
+        let gap = StorageError::Gap { log_base: shape.base, snapshot: covered };
+        return Err(why_not.map_or(gap, |source| StorageError::SnapshotLost { source }));
+    }
+    if covered.index > quorate_core::Index::ZERO && !shape.holds(covered) {
+        return Err(StorageError::Damaged {
+            file: segment::name(found.head.position.map_or(0, |(segment, _)| segment)),
+            offset: 0,
+            indexes: covered.index..covered.index.next(),
+            damage: Damage::Contradiction,
+        });
+    }
+    Ok(())
+}
+
+/// Creates the meta file so that it is there as a whole or not at all.
+fn create_meta<D: Disk>(disk: &D, meta: &Meta) -> Result<(), StorageError> {
+    let bytes = meta.encode_all()?;
+    let create = || {
+        match disk.remove(META_TMP) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        disk.create(META_TMP)?;
+        disk.write_at(META_TMP, 0, &bytes)?;
+        disk.sync(META_TMP)?;
+        disk.rename(META_TMP, META)?;
+        disk.sync_dir()
+    };
+    create().map_err(|error| {
+        if is_out_of_room(&error) {
+            StorageError::NoRoom { source: Arc::new(error) }
+        } else {
+            StorageError::write_failed("create", META, error)
+        }
+    })
+}
+
+/// Counts this start, and notes what was found: what the log says is durable, and it holds the
+/// newest pledge. All copies of the meta file are written, so that damaged ones are whole again
+/// and no start is ever counted twice.
+fn sign_in(found: &mut FoundLog) -> Result<Vec<crate::job::Step>, StorageError> {
+    let FoundLog { meta, head, segments, .. } = found;
+    meta.start += 1;
+    meta.is_clean = false;
+    meta.durable_through = head.sequence;
+    meta.sworn = head.pledge.as_ref().map(|pledge| Sworn::new(head.sequence, pledge));
+    if let Some((first, segment)) = segments.first_key_value() {
+        meta.first_segment = *first;
+        meta.first_sequence = segment.first_sequence.unwrap_or(meta.first_sequence);
+    }
+    let mut steps = meta.update()?.to_vec();
+    steps.extend(meta.update()?);
+    Ok(steps)
+}
+
+/// Removes what a crash left in preparation.
+fn tidy<D: Disk>(disk: &D, files: &[FileInfo]) -> Result<(), StorageError> {
+    let mut is_changed = false;
+    for file in files.iter().map(|file| file.name.as_str()) {
+        if file == META_TMP || segment::is_in_preparation(file) {
+            match disk.remove(file) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => {
+                    other.map_err(|error| StorageError::write_failed("remove", file, error))?;
+                }
+            }
+            is_changed = true;
+        }
+    }
+    if is_changed {
+        let synced = disk.sync_dir();
+        synced.map_err(|error| StorageError::write_failed("sync", "the directory", error))?;
+    }
+    Ok(())
+}
+
+fn recovered_log<D: Disk>(
+    disk: &Arc<D>,
+    found: &mut FoundLog,
+) -> Result<RecoveredLog, StorageError> {
+    let mut tail = std::mem::take(&mut found.tail);
+    let index = &found.index;
+    let (base, last) = (index.shape.base, index.shape.last);
+    if tail.is_empty() && last.index > base.index {
+        tail = read_last(disk, index, &found.meta)?;
+    }
+    Ok(RecoveredLog {
+        base,
+        base_digest: index.base_digest,
+        ballots: index.shape.ballots.clone(),
+        memberships: std::mem::take(&mut found.memberships),
+        tail,
+        last,
+        last_digest: index.last_digest,
+    })
+}
+
+/// The last entry, from disk: everything that was kept in memory was cut off later on.
+fn read_last<D: Disk>(
+    disk: &Arc<D>,
+    index: &LogIndex,
+    meta: &Meta,
+) -> Result<Vec<Entry>, StorageError> {
+    let shared = Arc::new(std::sync::Mutex::new(index.clone()));
+    let reader = LogReader::new(disk.clone(), shared, meta.store_id());
+    reader.read_entries(index.shape.last.index, 1)
+}

@@ -1,0 +1,153 @@
+//! A store over a disk in memory, and somebody who writes a log into it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_core::*;
+
+use crate::disk::MemDisk;
+use crate::error::StorageError;
+use crate::store::{Owner, Store, StoreOptions};
+
+pub(super) fn owner() -> Owner {
+    Owner { node: NodeId(1), cluster: "test".to_owned(), protocol: "raft".to_owned() }
+}
+
+pub(super) fn options() -> StoreOptions {
+    StoreOptions { segment_bytes: Some(64 << 10), group_bytes: 64 << 10, tail_bytes: 1 << 20 }
+}
+
+pub(super) fn open(disk: &MemDisk) -> Result<(Store<MemDisk>, Recovered), StorageError> {
+    Store::open(Arc::new(disk.clone()), &owner(), options(), Incarnation(77))
+}
+
+/// What the author of the log knows of it.
+pub(super) struct Author {
+    pub(super) disk: MemDisk,
+    pub(super) store: Store<MemDisk>,
+    pub(super) seq: WriteSeq,
+    pub(super) entries: Vec<Entry>,
+    pub(super) pledge: PledgeBytes,
+    pub(super) snapshot: Option<SnapshotMeta>,
+}
+
+pub(super) fn pledge(number: u8) -> PledgeBytes {
+    [number; 64]
+}
+
+impl Author {
+    pub(super) fn new() -> Author {
+        Author::on(&MemDisk::new())
+    }
+
+    pub(super) fn on(disk: &MemDisk) -> Author {
+        let (store, recovered) = open(disk).unwrap();
+        let reader = store.reader();
+        let from = recovered.log.base.index.next();
+        let entries = reader.read_entries(from, usize::MAX).unwrap();
+        Author {
+            disk: disk.clone(),
+            store,
+            seq: WriteSeq(0),
+            entries,
+            pledge: recovered.pledge.unwrap_or(pledge(0)),
+            snapshot: recovered.snapshot,
+        }
+    }
+
+    pub(super) fn last(&self) -> (LogId, Digest) {
+        match (self.entries.last(), &self.snapshot) {
+            (Some(entry), _) => (entry.id, entry.digest()),
+            (None, Some(snapshot)) => (snapshot.last, snapshot.digest),
+            (None, None) => (LogId::ZERO, Digest([9; 16])),
+        }
+    }
+
+    /// A write with these entries behind the last one.
+    pub(super) fn appending(&mut self, ballot: u64, payloads: &[&[u8]]) -> Write {
+        let (previous, previous_digest) = self.last();
+        let mut run = Run { previous, previous_digest, entries: Vec::new() };
+        for payload in payloads {
+            let (last, parent) = self.last();
+            let id = LogId::new(last.index.next(), Ballot(ballot));
+            let payload = Bytes::copy_from_slice(payload);
+            let proposal = Proposal::new(EntryKind::Command, LogTime(id.index.0), payload);
+            let entry = Entry::new(id, parent, proposal);
+            self.entries.push(entry.clone());
+            run.entries.push(entry);
+        }
+        self.write(vec![run])
+    }
+
+    /// A write which cuts off everything behind `index`, then appends.
+    pub(super) fn cutting(&mut self, index: u64, ballot: u64, payloads: &[&[u8]]) -> Write {
+        self.entries.retain(|entry| entry.index().0 <= index);
+        self.appending(ballot, payloads)
+    }
+
+    pub(super) fn swearing(&mut self, number: u8) -> Write {
+        self.pledge = pledge(number);
+        Write { promise: true, ..self.write(Vec::new()) }
+    }
+
+    pub(super) fn write(&self, runs: Vec<Run>) -> Write {
+        let snapshot = self.snapshot.clone();
+        Write { runs, pledge: self.pledge, promise: false, snapshot, founding: None }
+    }
+
+    pub(super) fn enqueue(&mut self, write: Write) -> WriteSeq {
+        self.seq = self.seq.next();
+        self.store.enqueue(self.seq, write);
+        self.seq
+    }
+
+    /// Saves everything that is queued.
+    pub(super) fn flush(&mut self) -> Result<Option<WriteSeq>, StorageError> {
+        let mut saved = None;
+        loop {
+            if let Some(job) = self.store.prepare()? {
+                saved = self.store.run(job)?.or(saved);
+            } else if let Some(job) = self.store.maintenance()? {
+                self.store.run(job)?;
+            } else {
+                return Ok(saved);
+            }
+        }
+    }
+
+    pub(super) fn save(&mut self, write: Write) {
+        let seq = self.enqueue(write);
+        assert_eq!(self.flush().unwrap(), Some(seq));
+    }
+
+    pub(super) fn append(&mut self, ballot: u64, payloads: &[&[u8]]) {
+        let write = self.appending(ballot, payloads);
+        self.save(write);
+    }
+
+    pub(super) fn attest(&mut self) {
+        if let Some(job) = self.store.attest().unwrap() {
+            self.store.run(job).unwrap();
+        }
+    }
+
+    /// Takes a snapshot of everything up to `index`, and points to it.
+    pub(super) fn take_snapshot(&mut self, index: u64) {
+        let meta = self.build_snapshot(index);
+        self.snapshot = Some(meta);
+        let write = self.write(Vec::new());
+        self.save(write);
+    }
+
+    pub(super) fn build_snapshot(&mut self, index: u64) -> SnapshotMeta {
+        let entry = self.entries.iter().find(|entry| entry.index().0 == index).unwrap();
+        build_snapshot(&self.store, entry.id, entry.digest())
+    }
+}
+
+pub(super) fn build_snapshot(store: &Store<MemDisk>, last: LogId, digest: Digest) -> SnapshotMeta {
+    let mut builder = store.snapshots().builder().unwrap();
+    std::io::Write::write_all(&mut builder, format!("state at {last}").as_bytes()).unwrap();
+    let members = Membership::new([(NodeId(1), Incarnation(77))]);
+    builder.finish(last, digest, members, LogTime(last.index.0)).unwrap()
+}

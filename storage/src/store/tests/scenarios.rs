@@ -1,0 +1,157 @@
+//! What a store keeps across restarts.
+
+use quorate_core::*;
+
+use super::fixture::*;
+use crate::disk::MemDisk;
+
+#[test]
+fn an_empty_directory_becomes_the_owners() {
+    let disk = MemDisk::new();
+    let (_, recovered) = open(&disk).unwrap();
+    assert_eq!(recovered.identity.incarnation, Incarnation(77));
+    assert_eq!((recovered.start, recovered.pledge, recovered.snapshot), (1, None, None));
+    assert_eq!(recovered.log, RecoveredLog::default());
+    let (_, recovered) = open(&disk.crash_losing_all()).unwrap();
+    assert_eq!(recovered.start, 2);
+}
+
+#[test]
+fn what_was_saved_is_there_after_a_power_cut() {
+    let mut author = Author::new();
+    author.append(1, &[b"one", b"two"]);
+    author.append(2, &[b"three"]);
+    let write = author.swearing(5);
+    author.save(write);
+    let (store, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    assert_eq!(recovered.log.tail, author.entries);
+    assert_eq!(recovered.log.ballots, [(Index(1), Ballot(1)), (Index(3), Ballot(2))]);
+    assert_eq!((recovered.log.last, recovered.log.last_digest), author.last());
+    assert_eq!((recovered.log.base, recovered.log.base_digest), (LogId::ZERO, Digest([9; 16])));
+    assert_eq!(recovered.pledge, Some(pledge(5)));
+    assert_eq!(store.reader().read_entries(Index(1), usize::MAX).unwrap(), author.entries);
+}
+
+#[test]
+fn a_cut_lasts_across_restarts() {
+    let mut author = Author::new();
+    author.append(1, &[b"one", b"two", b"three"]);
+    let write = author.cutting(1, 2, &[b"other"]);
+    author.save(write);
+    let mut author = Author::on(&author.disk.crash_losing_all());
+    let payloads: Vec<_> = author.entries.iter().map(|entry| entry.payload.clone()).collect();
+    assert_eq!(payloads, ["one", "other"]);
+    let write = author.cutting(1, 3, &[]);
+    author.save(write);
+    let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    assert_eq!(recovered.log.last, LogId::new(Index(1), Ballot(1)));
+    assert_eq!(recovered.log.tail, author.entries);
+}
+
+#[test]
+fn everything_that_is_queued_shares_one_sync() {
+    let mut author = Author::new();
+    author.append(1, &[b"x"]);
+    let before = author.disk.syncs();
+    for _ in 0..10 {
+        let write = author.appending(1, &[b"x"]);
+        author.enqueue(write);
+    }
+    assert_eq!(author.flush().unwrap(), Some(WriteSeq(11)));
+    assert_eq!(author.disk.syncs(), before + 1);
+}
+
+#[test]
+fn a_write_that_changes_nothing_costs_no_io_and_completes_in_order() {
+    let mut author = Author::new();
+    author.append(1, &[b"x"]);
+    let before = author.disk.changes();
+    let write = author.write(Vec::new());
+    author.save(write);
+    assert_eq!(author.disk.changes(), before);
+    let first = author.appending(1, &[b"x"]);
+    author.enqueue(first);
+    let nothing = author.write(Vec::new());
+    let last = author.enqueue(nothing);
+    assert_eq!(author.flush().unwrap(), Some(last));
+}
+
+#[test]
+fn the_log_goes_on_in_further_segments() {
+    let mut author = Author::new();
+    for i in 0..60u8 {
+        author.append(1, &[&[i; 3000], &[i; 3000]]);
+    }
+    assert!(author.disk.content("wal-0000000000000005").is_some());
+    let author = Author::on(&author.disk.crash_losing_all());
+    assert_eq!(author.entries.len(), 120);
+}
+
+#[test]
+fn a_write_larger_than_a_segment_gets_one_that_is_large_enough() {
+    let mut author = Author::new();
+    author.append(1, &[&[7; 300_000]]);
+    author.append(1, &[b"small"]);
+    let author = Author::on(&author.disk.crash_losing_all());
+    assert_eq!(author.entries.len(), 2);
+}
+
+#[test]
+fn segments_which_the_older_snapshot_covers_are_used_again() {
+    let mut author = Author::new();
+    for round in 1..=12u64 {
+        for i in 0..20u8 {
+            author.append(1, &[&[i; 3000]]);
+        }
+        author.take_snapshot(round * 20);
+    }
+    let segments = author.disk.contents().into_keys().filter(|name| name.starts_with("wal-"));
+    assert!(segments.count() <= 10);
+    assert!(author.disk.content("wal-0000000000000001").is_none());
+    let (store, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    assert_eq!(recovered.snapshot, author.snapshot);
+    assert!(recovered.log.base.index <= Index(220));
+    assert_eq!(recovered.log.last.index, Index(240));
+    let read = store.reader().read_entries(Index(221), usize::MAX).unwrap();
+    assert_eq!(read, author.entries[220..]);
+    assert_eq!(store.snapshots().list().unwrap().len(), 2);
+}
+
+#[test]
+fn a_log_starts_anew_behind_a_fetched_snapshot() {
+    let mut author = Author::new();
+    author.append(1, &[b"one", b"two"]);
+    let last = LogId::new(Index(100), Ballot(4));
+    let snapshot = build_snapshot(&author.store, last, Digest([3; 16]));
+    author.snapshot = Some(snapshot.clone());
+    author.entries.clear();
+    author.append(5, &[b"next"]);
+    let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    assert_eq!((recovered.log.base, recovered.log.base_digest), (last, Digest([3; 16])));
+    assert_eq!(recovered.log.tail, author.entries);
+    assert_eq!(recovered.snapshot, Some(snapshot));
+}
+
+#[test]
+fn founding_is_kept() {
+    let mut author = Author::new();
+    let list = Some(Membership::new([(NodeId(1), Incarnation(77))]));
+    let record = FoundingRecord { round: 3, list, formed: true };
+    let write = Write { founding: Some(record.clone()), ..author.write(Vec::new()) };
+    author.save(write);
+    let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    assert_eq!(recovered.founding, record);
+}
+
+#[test]
+fn only_the_end_of_a_long_log_is_kept_in_memory() {
+    let mut author = Author::new();
+    for _ in 0..400 {
+        author.append(1, &[&[1; 5000]]);
+    }
+    let (store, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    let kept: usize = recovered.log.tail.iter().map(Entry::size_bytes).sum();
+    assert!(kept <= options().tail_bytes && kept > options().tail_bytes / 2);
+    assert_eq!(recovered.log.tail, author.entries[400 - recovered.log.tail.len()..]);
+    assert_eq!(store.reader().read_entries(Index(7), 1).unwrap(), author.entries[6..7]);
+}

@@ -1,0 +1,115 @@
+//! Several writes as one.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use quorate_core::{Entry, FoundingRecord, Run, Write, WriteSeq};
+
+use super::Head;
+use crate::frame::{EntryHeader, RunHeader};
+use crate::index::Shape;
+
+/// What a few writes do together.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) last: WriteSeq,
+    /// The state after them. Position, sequence and digest are still those before.
+    pub(super) head: Head,
+    /// True if there is anything for a group to say.
+    pub(super) changes: bool,
+    pub(super) promise: bool,
+    pub(super) founding: Option<FoundingRecord>,
+    pub(super) runs: Vec<RunHeader>,
+    pub(super) payloads: Vec<Bytes>,
+}
+
+/// How many of the writes fit into one group of about this size; at least one if there is any.
+pub(super) fn count_within(queue: &VecDeque<(WriteSeq, Write)>, cap_bytes: usize) -> usize {
+    let mut taken = 0;
+    let fits = |(_, write): &&(WriteSeq, Write)| {
+        let first = taken == 0;
+        let entries = write.runs.iter().flat_map(|run| &run.entries);
+        let bytes: usize = entries.map(Entry::size_bytes).sum();
+        taken += bytes + write.runs.len() * Entry::OVERHEAD + 1;
+        first || taken <= cap_bytes
+    };
+    queue.iter().take_while(fits).count()
+}
+
+impl Batch {
+    /// Puts the first writes of the queue together.
+    ///
+    /// # Panics
+    /// If a write does not fit on the log as it stands: its author is broken.
+    pub(super) fn take(
+        head: &Head,
+        shape: &Shape,
+        queue: &VecDeque<(WriteSeq, Write)>,
+        count: usize,
+    ) -> Batch {
+        let mut batch = Batch {
+            last: WriteSeq(0),
+            head: Head { is_attest: false, ..head.clone() },
+            changes: false,
+            promise: false,
+            founding: None,
+            runs: Vec::new(),
+            payloads: Vec::new(),
+        };
+        let mut shape = shape.clone();
+        for (seq, write) in queue.iter().take(count) {
+            batch.add(*seq, write, &mut shape);
+        }
+        batch
+    }
+
+    fn add(&mut self, seq: WriteSeq, write: &Write, shape: &mut Shape) {
+        self.last = seq;
+        self.promise |= write.promise;
+        if write.founding.is_some() {
+            self.founding.clone_from(&write.founding);
+        }
+        let same_pledge = self.head.pledge == Some(write.pledge);
+        let same_snapshot = self.head.snapshot == write.snapshot;
+        self.changes |= !write.runs.is_empty() || !same_pledge || !same_snapshot;
+        self.head.pledge = Some(write.pledge);
+        let mut started_anew = false;
+        for run in &write.runs {
+            started_anew |= self.add_run(run, write, shape);
+        }
+        if !same_snapshot {
+            let older = std::mem::replace(&mut self.head.snapshot, write.snapshot.clone());
+            // Behind a log that started anew, nothing leads from the older snapshot to it.
+            self.head.older = older.filter(|_| !started_anew);
+        }
+        if let Some(snapshot) = &self.head.snapshot {
+            let covered = snapshot.last.index;
+            assert!(covered <= shape.last.index, "the snapshot covers more than the log holds");
+        }
+    }
+
+    fn add_run(&mut self, run: &Run, write: &Write, shape: &mut Shape) -> bool {
+        let starts_anew = !shape.holds(run.previous);
+        let snapshot = write.snapshot.as_ref();
+        assert!(
+            !starts_anew || snapshot.is_some_and(|snapshot| snapshot.last == run.previous),
+            "a run behind {} which neither the log nor the snapshot holds",
+            run.previous
+        );
+        let mut before = run.previous.index;
+        for entry in &run.entries {
+            assert_eq!(entry.index(), before.next(), "the entries of a run are contiguous");
+            before = entry.index();
+        }
+        let header = RunHeader {
+            previous: run.previous,
+            previous_digest: run.previous_digest,
+            starts_anew,
+            entries: run.entries.iter().map(EntryHeader::of).collect(),
+        };
+        shape.apply(&header);
+        self.runs.push(header);
+        self.payloads.extend(run.entries.iter().map(|entry| entry.payload.clone()));
+        starts_anew
+    }
+}

@@ -1,0 +1,238 @@
+//! The segments: which are in use, which are ready, and how there come to be more.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_core::Digest;
+
+use crate::error::{StorageError, is_out_of_room};
+use crate::frame::BLOCK;
+use crate::job::Step;
+use crate::segment;
+
+/// How many empty segments are kept ready. One is where the log goes on, the other is the
+/// reserve: once the disk is full and only that is left, entries are no longer admitted, so that
+/// what was admitted before and the pledges still find room.
+const READY: usize = 2;
+
+/// How many segments that are no longer part of the log are kept for later.
+const SPARES: usize = 4;
+
+/// How much is filled with zeros in one step, in bytes.
+const FILL_BYTES: u64 = 1 << 18;
+
+static ZEROS: [u8; FILL_BYTES as usize] = [0; FILL_BYTES as usize];
+
+/// A registered segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) len: u64,
+    /// The sequence of its first group; `None` as long as it is empty.
+    pub(crate) first_sequence: Option<u64>,
+}
+
+/// A segment that was registered once, and can be used again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Spare {
+    pub(crate) file: String,
+    pub(crate) len: u64,
+}
+
+/// The segments of a log.
+#[derive(Debug)]
+pub(super) struct Rooms {
+    segments: BTreeMap<u64, Segment>,
+    spares: Vec<Spare>,
+    /// A file whose preparation failed.
+    abandoned: Option<String>,
+    out_of_room: Option<StorageError>,
+    /// The disk was full once since segments were last freed: ask for little.
+    is_tight: bool,
+    /// The length of a group that found no place, in bytes.
+    wanted: Option<u64>,
+    check_for_dead_segments: bool,
+}
+
+impl Rooms {
+    pub(super) fn new(segments: BTreeMap<u64, Segment>, spares: Vec<Spare>) -> Rooms {
+        Rooms {
+            segments,
+            spares,
+            abandoned: None,
+            out_of_room: None,
+            is_tight: false,
+            wanted: None,
+            check_for_dead_segments: true,
+        }
+    }
+
+    /// Where a group of this length goes. If there is no room, that is remembered.
+    pub(super) fn place_for(
+        &mut self,
+        position: Option<(u64, u64)>,
+        len: u64,
+    ) -> Option<(u64, u64)> {
+        let fits = |segment: &Segment, offset: u64| offset + len <= segment.len;
+        if let Some((active, offset)) = position
+            && self.segments.get(&active).is_some_and(|segment| fits(segment, offset))
+        {
+            return Some((active, offset));
+        }
+        let mut ready = self.ready(position.map(|(active, _)| active));
+        let place = ready.find(|(_, segment)| fits(segment, BLOCK)).map(|(id, _)| (*id, BLOCK));
+        drop(ready);
+        self.wanted = if place.is_none() { Some(len) } else { None };
+        place
+    }
+
+    pub(super) fn has_room(&self, active: Option<u64>) -> bool {
+        let needed = if self.out_of_room.is_some() { READY } else { 1 };
+        self.ready(active).count() >= needed
+    }
+
+    pub(super) fn is_tight(&self) -> bool {
+        self.is_tight
+    }
+
+    pub(super) fn is_out_of_room(&self) -> bool {
+        self.out_of_room.is_some()
+    }
+
+    pub(super) fn error(&self) -> Option<&StorageError> {
+        self.out_of_room.as_ref()
+    }
+
+    pub(super) fn retry(&mut self) {
+        self.out_of_room = None;
+    }
+
+    pub(super) fn total_bytes(&self) -> u64 {
+        self.segments.values().map(|segment| segment.len).sum()
+    }
+
+    pub(super) fn on_written(&mut self, segment: u64, sequence: u64) {
+        let segment = self.segments.get_mut(&segment).expect("groups go into registered segments");
+        segment.first_sequence.get_or_insert(sequence);
+    }
+
+    pub(super) fn first_sequence(&self, segment: u64) -> u64 {
+        let first = self.segments.get(&segment).and_then(|segment| segment.first_sequence);
+        first.expect("a segment in which entries or the last group stand has a first group")
+    }
+
+    pub(super) fn check_for_dead_segments(&mut self) {
+        self.check_for_dead_segments = true;
+    }
+
+    pub(super) fn take_check_for_dead_segments(&mut self) -> bool {
+        std::mem::take(&mut self.check_for_dead_segments)
+    }
+
+    pub(super) fn register(&mut self, id: u64, len: u64) {
+        self.segments.insert(id, Segment { len, first_sequence: None });
+        self.out_of_room = None;
+        // What was used for it is a spare no longer.
+        let file = segment::name_in_preparation(id);
+        self.spares.retain(|spare| spare.file != file);
+    }
+
+    pub(super) fn unregister_below(&mut self, first: u64) {
+        let kept = self.segments.split_off(&first);
+        let dead = std::mem::replace(&mut self.segments, kept);
+        let spare =
+            |(id, segment): (u64, Segment)| Spare { file: segment::name(id), len: segment.len };
+        self.spares.extend(dead.into_iter().map(spare));
+        self.is_tight = false;
+    }
+
+    /// Steps that remove a file which is no use.
+    pub(super) fn clear_away(&mut self) -> Option<Vec<Step>> {
+        let file = match self.abandoned.take() {
+            Some(file) => file,
+            None if self.spares.len() > SPARES => self.spares.remove(0).file,
+            None => return None,
+        };
+        Some(vec![Step::Remove { file }, Step::SyncDir])
+    }
+
+    /// The steps which prepare segment `id`, up to where it has its name, and its length; `None`
+    /// if there are enough segments, or no room for one more.
+    pub(super) fn prepare(
+        &mut self,
+        active: Option<u64>,
+        store: Digest,
+        id: u64,
+        aim_bytes: u64,
+    ) -> Option<(Vec<Step>, u64)> {
+        if self.wanted.is_none() && self.ready(active).count() >= READY {
+            return None;
+        }
+        let least = self.wanted.map_or(0, |len| len + BLOCK);
+        let usable = |spare: &Spare| spare.len >= least.max(2 * BLOCK);
+        let spare = self.spares.iter().position(usable).map(|at| self.spares.remove(at));
+        if spare.is_none() && self.out_of_room.is_some() {
+            return None;
+        }
+        self.wanted = None;
+        let tmp = segment::name_in_preparation(id);
+        let (mut steps, len) = match spare {
+            Some(spare) => {
+                (vec![Step::Rename { from: spare.file, to: tmp.clone() }, Step::SyncDir], spare.len)
+            }
+            None => {
+                let len = aim_bytes.max(least).next_multiple_of(BLOCK);
+                (fill(&tmp, len), len)
+            }
+        };
+        let bytes = Bytes::from(segment::encode(store, id, len));
+        steps.push(Step::Write { file: tmp.clone(), offset: 0, bytes });
+        steps.push(Step::Sync { file: tmp.clone() });
+        steps.push(Step::Rename { from: tmp, to: segment::name(id) });
+        steps.push(Step::SyncDir);
+        Some((steps, len))
+    }
+
+    /// True if the preparation failed for want of room only, before the segment had its name.
+    pub(super) fn gives_up_preparing(
+        &mut self,
+        id: u64,
+        steps: &[Step],
+        failed: usize,
+        error: &io::Error,
+    ) -> bool {
+        let tmp = segment::name_in_preparation(id);
+        let is_about_tmp = match &steps[failed] {
+            Step::Write { file, .. } | Step::Create { file } | Step::Sync { file } => *file == tmp,
+            _ => false,
+        };
+        let gives_up = is_about_tmp && is_out_of_room(error);
+        if gives_up {
+            let source = Arc::new(io::Error::new(error.kind(), error.to_string()));
+            self.out_of_room = Some(StorageError::NoRoom { source });
+            self.abandoned = Some(tmp);
+            self.is_tight = true;
+        }
+        gives_up
+    }
+
+    /// The empty segments behind the active one.
+    fn ready(&self, active: Option<u64>) -> impl Iterator<Item = (&u64, &Segment)> {
+        self.segments.range(active.map_or(0, |active| active + 1)..)
+    }
+}
+
+/// The steps which create a file of zeros, written for real: space that is only set aside costs
+/// an update of the file system's own books when it is first written to.
+fn fill(file: &str, len: u64) -> Vec<Step> {
+    let mut steps = vec![Step::Create { file: file.to_owned() }];
+    let mut offset = 0;
+    while offset < len {
+        let part = FILL_BYTES.min(len - offset);
+        let bytes = Bytes::from_static(&ZEROS[..usize::try_from(part).unwrap_or(0)]);
+        steps.push(Step::Write { file: file.to_owned(), offset, bytes });
+        offset += part;
+    }
+    steps
+}
