@@ -1,0 +1,233 @@
+//! A cluster as seen from outside: find a node that serves, retry safely.
+
+mod driver;
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_core::StateMachine;
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::error::{NotProposed, ReadError, RequestError};
+use crate::net::{TcpTransport, Transport};
+use crate::requests::Read;
+use driver::Driver;
+
+/// How long a request is tried, if nothing else is said.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many requests may wait for the connection; those beyond wait in their callers.
+const QUEUE: usize = 1024;
+
+/// A client of a cluster, under a session: it finds a node that serves, moves to another one when
+/// that fails, and sends again what was not answered, so that each command is executed once at
+/// most.
+///
+/// Needs a tokio runtime, which drives the connection. Clones share the connection and the
+/// session; the last one that is dropped ends them. Requests of several tasks are sent together,
+/// and executed in no particular order; a task that awaits each answer sees its own effects.
+pub struct Client<S> {
+    orders: mpsc::Sender<Order>,
+    patience: Duration,
+    machine: PhantomData<fn() -> S>,
+}
+
+/// Why there is no client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No address was given.
+    #[error("a client needs the address of at least one node")]
+    NoAddresses,
+    /// Called outside of a runtime.
+    #[error("a client needs a tokio runtime: call connect within one")]
+    NoRuntime,
+}
+
+/// A request on its way to the driver.
+struct Order {
+    what: Wanted,
+    body: Bytes,
+    fate: Arc<Fate>,
+    deadline: Instant,
+    answer: oneshot::Sender<Result<Bytes, Failed>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Command,
+    Query(Read),
+}
+
+/// Why the driver gave a request up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failed {
+    Request(RequestError),
+    Read(ReadError),
+}
+
+/// Whether a command may have reached a node: what its caller can say of it when the time is
+/// over. The driver and the caller settle it between them.
+#[derive(Debug, Default)]
+struct Fate(AtomicU8);
+
+impl Fate {
+    const WAITING: u8 = 0;
+    const SENT: u8 = 1;
+    const GIVEN_UP: u8 = 2;
+
+    /// The driver's: true if the command may be sent.
+    fn send(&self) -> bool {
+        let sent = |fate| (fate != Fate::GIVEN_UP).then_some(Fate::SENT);
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, sent).is_ok()
+    }
+
+    /// The driver's: the only attempt so far surely had no effect.
+    fn take_back(&self) {
+        let back = |fate| (fate == Fate::SENT).then_some(Fate::WAITING);
+        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, back);
+    }
+
+    /// The caller's: true if the command was not sent, and will not be.
+    fn give_up(&self) -> bool {
+        let give_up = |fate| (fate == Fate::WAITING).then_some(Fate::GIVEN_UP);
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, give_up).is_ok()
+    }
+}
+
+impl<S: StateMachine> Client<S> {
+    /// A client of the cluster of that name, which has nodes at these addresses: some of them are
+    /// enough, if they are up. Waits for nothing: requests do.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub fn connect<A: Into<String>>(
+        addresses: impl IntoIterator<Item = A>,
+        cluster: impl Into<String>,
+    ) -> Result<Client<S>, ConnectError> {
+        Client::connect_over(addresses, cluster, TcpTransport)
+    }
+
+    /// [`connect`](Client::connect) over a transport other than plain TCP.
+    ///
+    /// # Errors
+    /// As for [`connect`](Client::connect).
+    pub fn connect_over<A: Into<String>>(
+        addresses: impl IntoIterator<Item = A>,
+        cluster: impl Into<String>,
+        transport: impl Transport,
+    ) -> Result<Client<S>, ConnectError> {
+        let addresses: Vec<String> = addresses.into_iter().map(Into::into).collect();
+        if addresses.is_empty() {
+            return Err(ConnectError::NoAddresses);
+        }
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| ConnectError::NoRuntime)?;
+        let (orders, queue) = mpsc::channel(QUEUE);
+        let driver = Driver::new(addresses, cluster.into(), Box::new(transport), queue);
+        runtime.spawn(driver.run());
+        Ok(Client { orders, patience: PATIENCE, machine: PhantomData })
+    }
+
+    /// The same client, whose requests are tried for that long. Default: 10 s.
+    #[must_use]
+    pub fn with_patience(&self, patience: Duration) -> Client<S> {
+        Client { orders: self.orders.clone(), patience, machine: PhantomData }
+    }
+
+    /// Has the cluster execute a command, once.
+    ///
+    /// # Errors
+    /// See [`RequestError`]. [`RequestError::Unknown`] if the client's patience ended before the
+    /// outcome was known; it is not sent again after that, but may have been executed.
+    /// [`SessionError::Expired`](crate::SessionError::Expired) says the same of a command whose
+    /// session was evicted; the client opens another one by itself.
+    pub async fn propose(&self, command: &S::Command) -> Result<S::Response, RequestError> {
+        let body = encode(command).ok_or(NotProposed::Unencodable)?;
+        let fate = Arc::new(Fate::default());
+        match self.ask(Wanted::Command, body, &fate).await {
+            Some(Ok(bytes)) => decode(&bytes).ok_or(RequestError::Unknown),
+            Some(Err(Failed::Request(error))) => Err(error),
+            Some(Err(Failed::Read(_))) => Err(RequestError::Unknown),
+            None if fate.give_up() => Err(NotProposed::NoLeader.into()),
+            None => Err(RequestError::Unknown),
+        }
+    }
+
+    /// Has a node answer a query: the node that this client is connected to, from the state that
+    /// `level` asks for.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn read(&self, level: Read, query: &S::Query) -> Result<S::Answer, ReadError> {
+        let body = encode(query).ok_or(ReadError::Unencodable)?;
+        match self.ask(Wanted::Query(level), body, &Arc::default()).await {
+            Some(Ok(bytes)) => decode(&bytes).ok_or(ReadError::Unreadable),
+            Some(Err(Failed::Read(error))) => Err(error),
+            Some(Err(Failed::Request(_))) | None => Err(ReadError::NoLeader),
+        }
+    }
+
+    /// `None` if the client's patience has ended, or the driver its runtime.
+    async fn ask(
+        &self,
+        what: Wanted,
+        body: Bytes,
+        fate: &Arc<Fate>,
+    ) -> Option<Result<Bytes, Failed>> {
+        let deadline = Instant::now() + self.patience;
+        let (answer, answered) = oneshot::channel();
+        let order = Order { what, body, fate: Arc::clone(fate), deadline, answer };
+        let patient = async {
+            self.orders.send(order).await.ok()?;
+            answered.await.ok()
+        };
+        tokio::time::timeout_at(deadline, patient).await.ok().flatten()
+    }
+}
+
+impl<S> Clone for Client<S> {
+    fn clone(&self) -> Client<S> {
+        let Client { orders, patience, machine } = self;
+        Client { orders: orders.clone(), patience: *patience, machine: *machine }
+    }
+}
+
+impl<S> std::fmt::Debug for Client<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("patience", &self.patience).finish_non_exhaustive()
+    }
+}
+
+fn encode<T: Serialize>(value: &T) -> Option<Bytes> {
+    postcard::to_allocvec(value).ok().map(Bytes::from)
+}
+
+fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    postcard::from_bytes(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_up_unsent_is_never_sent() {
+        let fate = Fate::default();
+        assert!(fate.give_up());
+        assert!(!fate.send());
+    }
+
+    #[test]
+    fn what_was_sent_cannot_be_called_unsent() {
+        let fate = Fate::default();
+        assert!(fate.send() && fate.send());
+        assert!(!fate.give_up());
+        fate.take_back();
+        assert!(fate.give_up());
+    }
+}

@@ -1,0 +1,375 @@
+//! The task behind a client: one connection, one session, and what is outstanding in it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use quorate_core::{Digest, InSession, SessionId};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use super::{Failed, Order, Wanted};
+use crate::error::{NotProposed, ReadError, RequestError, SessionError};
+use crate::net::Transport;
+use crate::net::client_wire::{Answer, Ask, Reply, What};
+use crate::net::frame::{self, FrameError, Kind};
+use crate::net::handshake::{self, Greeted, HandshakeError, Hello, Refusal, Role};
+use crate::net::peer::{PING_INTERVAL, SILENCE, write_all};
+
+const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long to wait before the next node is tried, or a request sent again that was refused.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The largest answer a node may give, in bytes.
+const MAX_ANSWER_BYTES: usize = 1 << 30;
+
+/// How many requests are outstanding at most, whatever the session would allow.
+const MAX_OUTSTANDING: usize = 512;
+
+pub(super) struct Driver {
+    addresses: Vec<String>,
+    next_address: usize,
+    cluster: String,
+    transport: Box<dyn Transport>,
+    queue: mpsc::Receiver<Order>,
+    next_id: u64,
+    session: Option<Session>,
+    /// By the names under which they were last asked; commands have one name for each number.
+    outstanding: BTreeMap<u64, Outstanding>,
+    refused_until: Option<Instant>,
+}
+
+struct Session {
+    id: SessionId,
+    window: u64,
+    next_sequence: u64,
+}
+
+struct Outstanding {
+    order: Order,
+    /// A command's number in the session.
+    sequence: Option<u64>,
+    /// False while it waits to be sent (again).
+    sent: bool,
+    /// An attempt got no answer: no later refusal can be the whole truth.
+    unknown: bool,
+}
+
+/// Why a connection is left.
+enum Left {
+    /// No client is left.
+    Unwanted,
+    /// This node does not serve, or the connection broke: another one is tried.
+    Useless,
+}
+
+impl Driver {
+    pub(super) fn new(
+        addresses: Vec<String>,
+        cluster: String,
+        transport: Box<dyn Transport>,
+        queue: mpsc::Receiver<Order>,
+    ) -> Driver {
+        let next_address = fastrand::usize(..addresses.len());
+        Driver {
+            addresses,
+            next_address,
+            cluster,
+            transport,
+            queue,
+            next_id: 1,
+            session: None,
+            outstanding: BTreeMap::new(),
+            refused_until: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            if let Ok(mut connection) = self.connect().await {
+                match self.serve(&mut connection).await {
+                    Left::Unwanted => return,
+                    Left::Useless => self.on_broken(),
+                }
+            }
+            self.next_address = (self.next_address + 1) % self.addresses.len();
+            self.drop_abandoned();
+            if self.queue.is_closed() && self.outstanding.is_empty() && self.queue.is_empty() {
+                return;
+            }
+            sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+        }
+    }
+
+    async fn connect(&self) -> Result<Greeted, HandshakeError> {
+        let address = &self.addresses[self.next_address];
+        let connection = match timeout(DIAL_TIMEOUT, self.transport.dial(address)).await {
+            Ok(connection) => connection.map_err(FrameError::Io)?,
+            Err(_) => return Err(HandshakeError::Timeout),
+        };
+        let own = Hello::new(&self.cluster, Digest::ZERO, Role::Client);
+        let judge = |hello: &Hello| match hello.role {
+            Role::Peer { .. } => hello.judge_cluster(&self.cluster, Digest::ZERO),
+            Role::Client => Err(Refusal::NotANode),
+        };
+        let greeted = handshake::greet(connection, &own, judge).await;
+        match &greeted {
+            Err(error @ (HandshakeError::Refused(_) | HandshakeError::RefusedByThem(_))) => {
+                tracing::warn!(%address, %error, "no node of this cluster");
+            }
+            Err(error) => tracing::debug!(%address, %error, "not reached"),
+            Ok(_) => {}
+        }
+        greeted
+    }
+
+    /// Sends and receives until the connection is of no more use.
+    async fn serve(&mut self, connection: &mut Greeted) -> Left {
+        connection.reader.set_max(MAX_ANSWER_BYTES);
+        let mut ticks = interval(PING_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut heard, mut received) = (Instant::now(), 0);
+        let mut registering = None;
+        let mut wanted = true;
+        while wanted || !self.outstanding.is_empty() {
+            let out = self.what_to_send(&mut registering);
+            if !out.is_empty() && write_all(&mut connection.writer, [out]).await.is_err() {
+                return Left::Useless;
+            }
+            let has_room = self.has_room();
+            let pause = self.refused_until;
+            tokio::select! {
+                order = self.queue.recv(), if has_room && wanted => match order {
+                    Some(order) => self.admit_all(order),
+                    None => wanted = false,
+                },
+                frame = connection.reader.next() => {
+                    let Ok(Some(frame)) = frame else { return Left::Useless };
+                    match frame.kind {
+                        Kind::Pong => {}
+                        Kind::Reply => {
+                            let Ok(reply) = frame.decode() else { return Left::Useless };
+                            if self.on_reply(reply, &mut registering).is_err() {
+                                return Left::Useless;
+                            }
+                        }
+                        _ => return Left::Useless,
+                    }
+                }
+                () = tokio::time::sleep_until(pause.unwrap_or_else(Instant::now)),
+                    if pause.is_some() => self.refused_until = None,
+                _ = ticks.tick() => {
+                    self.drop_abandoned();
+                    if connection.reader.received_bytes() > received {
+                        (heard, received) = (Instant::now(), connection.reader.received_bytes());
+                    } else if heard.elapsed() > SILENCE {
+                        return Left::Useless;
+                    }
+                    let mut ping = BytesMut::new();
+                    frame::encode(Kind::Ping, &(), &mut ping);
+                    if write_all(&mut connection.writer, [ping.freeze()]).await.is_err() {
+                        return Left::Useless;
+                    }
+                }
+            }
+        }
+        Left::Unwanted
+    }
+
+    /// Whether another order can be taken. Commands which have no number yet count as if they had.
+    fn has_room(&self) -> bool {
+        let Some(session) = &self.session else { return self.outstanding.len() < MAX_OUTSTANDING };
+        let window = session.window.min(MAX_OUTSTANDING as u64);
+        let numbered = session.next_sequence - self.first_unacknowledged(session);
+        (self.outstanding.len() as u64) < window && numbered < window
+    }
+
+    /// Takes this order, and what else has gathered.
+    fn admit_all(&mut self, order: Order) {
+        self.admit(order);
+        while self.has_room()
+            && let Ok(order) = self.queue.try_recv()
+        {
+            self.admit(order);
+        }
+    }
+
+    fn admit(&mut self, order: Order) {
+        let id = self.name();
+        let sequence = None;
+        self.outstanding.insert(id, Outstanding { order, sequence, sent: false, unknown: false });
+    }
+
+    fn name(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// The frames of everything that waits to be sent and may be.
+    fn what_to_send(&mut self, registering: &mut Option<u64>) -> Bytes {
+        let mut out = BytesMut::new();
+        if self.refused_until.is_some() {
+            return out.freeze();
+        }
+        if self.session.is_none() && registering.is_none() {
+            let id = self.name();
+            frame::encode(Kind::Request, &Ask { id, what: What::Register }, &mut out);
+            *registering = Some(id);
+        }
+        self.number_commands();
+        let first = self.session.as_ref().map_or(0, |session| self.first_unacknowledged(session));
+        let session = self.session.as_ref().map(|session| session.id);
+        for (id, one) in self.outstanding.iter_mut().filter(|(_, one)| !one.sent) {
+            let body = one.order.body.clone();
+            let what = match (one.order.what, session.zip(one.sequence)) {
+                (Wanted::Query(level), _) => What::Read { level, query: body },
+                (Wanted::Command, Some((session, sequence))) => {
+                    let session = InSession { session, sequence, first_unacknowledged: first };
+                    What::Propose { session: Some(session), command: body }
+                }
+                (Wanted::Command, None) => continue,
+            };
+            one.sent = one.order.fate.send();
+            if one.sent {
+                frame::encode(Kind::Request, &Ask { id: *id, what }, &mut out);
+            }
+        }
+        out.freeze()
+    }
+
+    /// Gives numbers in the session to commands which have none, in the order they came.
+    fn number_commands(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        let commands =
+            self.outstanding.values_mut().filter(|one| one.order.what == Wanted::Command);
+        for one in commands.filter(|one| one.sequence.is_none()) {
+            one.sequence = Some(session.next_sequence);
+            session.next_sequence += 1;
+        }
+    }
+
+    /// Numbers are given in the order of the names.
+    fn first_unacknowledged(&self, session: &Session) -> u64 {
+        let first = self.outstanding.values().find_map(|one| one.sequence);
+        first.unwrap_or(session.next_sequence)
+    }
+
+    /// An error if this node does not serve.
+    fn on_reply(&mut self, reply: Reply, registering: &mut Option<u64>) -> Result<(), ()> {
+        if *registering == Some(reply.id) {
+            *registering = None;
+            return self.on_registered(reply.answer);
+        }
+        let Some(one) = self.outstanding.get_mut(&reply.id) else { return Ok(()) };
+        let error = match reply.answer {
+            Answer::Done(bytes) => return self.settle(reply.id, Ok(bytes)),
+            Answer::Registered { .. } => return Err(()),
+            Answer::Failed(error) => Failed::Request(error),
+            Answer::ReadFailed(error) => Failed::Read(error),
+        };
+        one.sent = false;
+        match error {
+            Failed::Request(RequestError::Unknown) => {
+                one.unknown = true;
+                Ok(())
+            }
+            // A node without a leader may merely be cut off: another one is tried.
+            Failed::Request(RequestError::NotProposed(
+                NotProposed::NoLeader | NotProposed::ShuttingDown,
+            )) => {
+                one.refused();
+                Err(())
+            }
+            Failed::Request(
+                RequestError::NotProposed(NotProposed::Busy | NotProposed::DiskFull)
+                | RequestError::Session(SessionError::WindowExceeded),
+            ) => {
+                one.refused();
+                self.pause();
+                Ok(())
+            }
+            Failed::Request(RequestError::Session(SessionError::Expired)) => {
+                self.on_expired();
+                Ok(())
+            }
+            Failed::Read(ReadError::NoLeader | ReadError::ShuttingDown) => Err(()),
+            Failed::Read(ReadError::Busy) => {
+                self.pause();
+                Ok(())
+            }
+            error => self.settle(reply.id, Err(error)),
+        }
+    }
+
+    fn on_registered(&mut self, answer: Answer) -> Result<(), ()> {
+        match answer {
+            Answer::Registered { session, window } => {
+                let window = u64::from(window.max(1));
+                self.session = Some(Session { id: session, window, next_sequence: 0 });
+                Ok(())
+            }
+            Answer::Failed(RequestError::NotProposed(
+                NotProposed::Busy | NotProposed::DiskFull,
+            )) => {
+                self.pause();
+                Ok(())
+            }
+            _ => Err(()),
+        }
+    }
+
+    /// Nothing is known of commands that were sent in an evicted session; the others go into
+    /// the next one.
+    fn on_expired(&mut self) {
+        self.session = None;
+        let (expired, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.outstanding)
+            .into_iter()
+            .partition(|(_, one)| one.sequence.is_some() && (one.sent || one.unknown));
+        self.outstanding = kept.into_iter().collect();
+        for one in self.outstanding.values_mut() {
+            one.sequence = None;
+        }
+        for (_, one) in expired {
+            let error = Failed::Request(SessionError::Expired.into());
+            let _ = one.order.answer.send(Err(error));
+        }
+    }
+
+    fn settle(&mut self, id: u64, result: Result<Bytes, Failed>) -> Result<(), ()> {
+        if let Some(one) = self.outstanding.remove(&id) {
+            // Whoever no longer waits has been told.
+            let _ = one.order.answer.send(result);
+        }
+        Ok(())
+    }
+
+    /// What was sent and not answered is sent again, by another connection.
+    fn on_broken(&mut self) {
+        for one in self.outstanding.values_mut().filter(|one| one.sent) {
+            one.sent = false;
+            one.unknown = true;
+        }
+        self.refused_until = None;
+    }
+
+    fn pause(&mut self) {
+        self.refused_until = Some(Instant::now() + PAUSE);
+    }
+
+    /// Forgets requests whose callers have given up. A number that is not asked for again counts
+    /// as acknowledged from then on.
+    fn drop_abandoned(&mut self) {
+        let now = Instant::now();
+        self.outstanding.retain(|_, one| !one.order.answer.is_closed() && one.order.deadline > now);
+    }
+}
+
+impl Outstanding {
+    /// This attempt had no effect. Whether none had, depends.
+    fn refused(&mut self) {
+        if !self.unknown {
+            self.order.fate.take_back();
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! What a node is told before it starts.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use quorate_core::{NodeId, Protocol, Settings, StateMachine};
+
+use crate::error::{ConfigError, StartError};
+use crate::net::{TcpTransport, Transport};
+use crate::node::Node;
+
+/// Describes a node, checks the description, and starts it. See [`Node::builder`].
+#[must_use = "a builder does nothing until start() is called and awaited"]
+pub struct Builder<P, S, M = DefaultMachine> {
+    id: Option<NodeId>,
+    members: Vec<(NodeId, String)>,
+    data_dir: Option<PathBuf>,
+    cluster: String,
+    settings: Settings,
+    segment_bytes: Option<u64>,
+    bootstrap: bool,
+    listen: Option<String>,
+    transport: Arc<dyn Transport>,
+    machine: M,
+    node: PhantomData<fn() -> (P, S)>,
+}
+
+/// Makes the state machine of a node that was given none: its type's default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DefaultMachine;
+
+/// The state machine in its initial state, which must be the same on all members.
+#[derive(Clone, Copy, Debug)]
+pub struct GivenMachine<S>(S);
+
+/// Where a node's state machine comes from. Not to be implemented elsewhere.
+pub trait MachineSource<S>: sealed::Sealed {
+    /// The state machine in its initial state.
+    fn machine(self) -> S;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::DefaultMachine {}
+    impl<S> Sealed for super::GivenMachine<S> {}
+}
+
+impl<S: Default> MachineSource<S> for DefaultMachine {
+    fn machine(self) -> S {
+        S::default()
+    }
+}
+
+impl<S> MachineSource<S> for GivenMachine<S> {
+    fn machine(self) -> S {
+        self.0
+    }
+}
+
+/// A description that has been checked.
+pub(crate) struct Config {
+    pub(crate) me: NodeId,
+    /// All members with their addresses, this node included.
+    pub(crate) members: BTreeMap<NodeId, String>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) cluster: String,
+    pub(crate) settings: Settings,
+    pub(crate) segment_bytes: Option<u64>,
+    pub(crate) bootstrap: bool,
+    pub(crate) listen: String,
+    pub(crate) transport: Arc<dyn Transport>,
+}
+
+impl<P: Protocol, S: StateMachine> Builder<P, S> {
+    pub(crate) fn new() -> Builder<P, S> {
+        Builder {
+            id: None,
+            members: Vec::new(),
+            data_dir: None,
+            cluster: "quorate".to_owned(),
+            settings: Settings::default(),
+            segment_bytes: None,
+            bootstrap: false,
+            listen: None,
+            transport: Arc::new(TcpTransport),
+            machine: DefaultMachine,
+            node: PhantomData,
+        }
+    }
+}
+
+impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
+    /// This node's name among the members. Required. Never to be reused for another machine.
+    pub fn id(mut self, id: u64) -> Self {
+        self.id = Some(NodeId(id));
+        self
+    }
+
+    /// All members, this node included, each with the address at which the others dial it.
+    /// Required. Once the cluster is formed, the members it was formed with count; the addresses
+    /// are taken from here at each start.
+    pub fn members<A: Into<String>>(mut self, members: impl IntoIterator<Item = (u64, A)>) -> Self {
+        self.members =
+            members.into_iter().map(|(id, address)| (NodeId(id), address.into())).collect();
+        self
+    }
+
+    /// Where this node keeps its data. Required. Created if it is not there; no two nodes can
+    /// share one.
+    pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(path.into());
+        self
+    }
+
+    /// The cluster's name: nodes and clients with another one are turned away, and so is a data
+    /// directory of another one. Default: `quorate`.
+    pub fn cluster(mut self, name: impl Into<String>) -> Self {
+        self.cluster = name.into();
+        self
+    }
+
+    /// Times and limits.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// The length of each file of the log, in bytes. By default it grows with the log, from 1 MiB
+    /// to 64 MiB.
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = Some(bytes);
+        self
+    }
+
+    /// Allows an empty data directory to found a cluster of this node alone. Without it, the only
+    /// member of a cluster does not start on an empty directory, since that might be the place
+    /// of a lost disk. Clusters of several members need no such permission: their members
+    /// found it together. Default: false.
+    pub fn bootstrap(mut self, bootstrap: bool) -> Self {
+        self.bootstrap = bootstrap;
+        self
+    }
+
+    /// The address to listen at, if it is not the one which the others dial: behind a proxy, or to
+    /// listen at all interfaces. Default: this node's address among the members.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = Some(address.into());
+        self
+    }
+
+    /// What carries the connections. Default: [`TcpTransport`].
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        self.transport = Arc::new(transport);
+        self
+    }
+
+    /// The state machine in its initial state, which must be the same on all members.
+    /// Default: `S::default()`.
+    pub fn machine(self, machine: S) -> Builder<P, S, GivenMachine<S>> {
+        let Builder { id, members, data_dir, cluster, settings, .. } = self;
+        let Builder { segment_bytes, bootstrap, listen, transport, node, .. } = self;
+        let machine = GivenMachine(machine);
+        Builder {
+            id,
+            members,
+            data_dir,
+            cluster,
+            settings,
+            segment_bytes,
+            bootstrap,
+            listen,
+            transport,
+            machine,
+            node,
+        }
+    }
+
+    /// Starts the node. Ready once what is on disk has been recovered and the node listens. That
+    /// waits for nobody else: whether there is a leader yet, [`Node::status`] tells, and requests
+    /// wait for one by themselves.
+    ///
+    /// # Errors
+    /// See [`StartError`]. Whatever is wrong with the description or the data directory is found
+    /// before anything is written there and before any socket is opened.
+    pub async fn start(self) -> Result<Node<P, S>, StartError>
+    where
+        M: MachineSource<S>,
+    {
+        let (config, machine) = self.check()?;
+        crate::start::start(config, machine.machine()).await
+    }
+
+    fn check(self) -> Result<(Config, M), ConfigError> {
+        let me = self.id.ok_or(ConfigError::NoId)?;
+        let members = checked_members(self.members)?;
+        let address = members.get(&me).ok_or(ConfigError::NotAMember(me.0))?;
+        let data_dir = self.data_dir.ok_or(ConfigError::NoDataDir)?;
+        if self.cluster.is_empty() || self.cluster.len() > 255 {
+            return Err(ConfigError::ClusterName);
+        }
+        if let Some(bytes) = self.segment_bytes
+            && (bytes < 64 << 10 || bytes % 4096 != 0)
+        {
+            return Err(ConfigError::SegmentBytes(bytes));
+        }
+        self.settings.validate()?;
+        let config = Config {
+            me,
+            listen: self.listen.unwrap_or_else(|| address.clone()),
+            members,
+            data_dir,
+            cluster: self.cluster,
+            settings: self.settings,
+            segment_bytes: self.segment_bytes,
+            bootstrap: self.bootstrap,
+            transport: self.transport,
+        };
+        Ok((config, self.machine))
+    }
+}
+
+impl<P, S, M> std::fmt::Debug for Builder<P, S, M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("id", &self.id)
+            .field("members", &self.members)
+            .field("data_dir", &self.data_dir)
+            .field("cluster", &self.cluster)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+fn checked_members(
+    members: Vec<(NodeId, String)>,
+) -> Result<BTreeMap<NodeId, String>, ConfigError> {
+    if members.is_empty() {
+        return Err(ConfigError::NoMembers);
+    }
+    let mut checked = BTreeMap::<NodeId, String>::new();
+    for (id, address) in members {
+        if checked.values().any(|other| *other == address) {
+            return Err(ConfigError::DuplicateAddress(address));
+        }
+        if checked.insert(id, address).is_some() {
+            return Err(ConfigError::DuplicateMember(id.0));
+        }
+    }
+    Ok(checked)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use quorate_core::{At, SettingsError};
+    use quorate_raft::Raft;
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    #[derive(Default, Clone, Serialize, Deserialize)]
+    struct Nothing;
+
+    impl StateMachine for Nothing {
+        type Command = ();
+        type Response = ();
+        type Query = ();
+        type Answer = ();
+        fn apply(&mut self, _: &At, (): ()) {}
+        fn query(&self, _: &At, (): ()) {}
+    }
+
+    fn good() -> Builder<Raft, Nothing> {
+        Node::builder().id(1).members([(1, "a:1"), (2, "b:1")]).data_dir("data")
+    }
+
+    fn error(builder: Builder<Raft, Nothing>) -> ConfigError {
+        builder.check().err().unwrap()
+    }
+
+    #[test]
+    fn a_node_listens_where_the_others_dial_it_unless_told_otherwise() {
+        assert_eq!(good().check().unwrap().0.listen, "a:1");
+        assert_eq!(good().listen("0.0.0.0:7").check().unwrap().0.listen, "0.0.0.0:7");
+    }
+
+    #[test]
+    fn what_is_missing_or_contradictory_is_named() {
+        assert_eq!(error(Node::builder()), ConfigError::NoId);
+        assert_eq!(error(Node::builder().id(1)), ConfigError::NoMembers);
+        assert_eq!(error(good().id(3)), ConfigError::NotAMember(3));
+        let twice = [(1, "a:1"), (1, "b:1")];
+        assert_eq!(error(good().members(twice)), ConfigError::DuplicateMember(1));
+        let same = [(1, "a:1"), (2, "a:1")];
+        assert_eq!(error(good().members(same)), ConfigError::DuplicateAddress("a:1".into()));
+        assert_eq!(error(good().cluster("")), ConfigError::ClusterName);
+        assert_eq!(error(good().segment_bytes(5000)), ConfigError::SegmentBytes(5000));
+        let hasty = Settings { heartbeat: Duration::from_secs(1), ..Settings::default() };
+        let expected = ConfigError::Settings(SettingsError::Election);
+        assert_eq!(error(good().settings(hasty)), expected);
+        let nowhere = Node::<Raft, Nothing>::builder().id(1).members([(1, "a:1")]);
+        assert_eq!(error(nowhere), ConfigError::NoDataDir);
+    }
+}

@@ -1,0 +1,261 @@
+//! What can go wrong, and what to do then.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use quorate_core::{ApplyError, Failure, Fatal, Index, RestoreError, SettingsError};
+use quorate_storage::StorageError;
+use serde::{Deserialize, Serialize};
+
+/// Why a builder's values do not describe a node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// No [`id`](crate::Builder::id).
+    #[error("the node has no id: call id(..)")]
+    NoId,
+    /// No [`members`](crate::Builder::members).
+    #[error("the cluster has no members: call members(..) with all of them, this node included")]
+    NoMembers,
+    /// Two members with the same id.
+    #[error("node {0} is listed twice among the members: give each its own id")]
+    DuplicateMember(u64),
+    /// Two members at the same address.
+    #[error("two members have the address {0}: give each its own")]
+    DuplicateAddress(String),
+    /// The node is not among the members.
+    #[error("node {0} is not among the members: list it with the address that others dial")]
+    NotAMember(u64),
+    /// No [`data_dir`](crate::Builder::data_dir).
+    #[error("the node has no data directory: call data_dir(..)")]
+    NoDataDir,
+    /// A cluster's name is empty or longer than 255 bytes.
+    #[error("a cluster's name has 1 to 255 bytes")]
+    ClusterName,
+    /// Segments must hold the largest command.
+    #[error("segment_bytes must be a multiple of 4096, at least 65536: it is {0}")]
+    SegmentBytes(u64),
+    /// See [`SettingsError`].
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+}
+
+/// Why a node did not start. Nothing listens then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The builder's values do not go together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data directory can be neither opened nor created.
+    #[error("the data directory {} cannot be opened: {source}", path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The data directory cannot be used. It is as it was.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// This node must not take part.
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+    /// The address cannot be listened at.
+    #[error("cannot listen at {address}: {source}")]
+    Bind {
+        /// The address.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The operating system gave no thread, no runtime or no randomness.
+    #[error("the operating system refused what a node needs: {0}")]
+    System(#[source] io::Error),
+    /// It stopped again before it was ready.
+    #[error("the node stopped while it started: {0}")]
+    Stopped(StopReason),
+}
+
+/// Why a node has stopped. Its data is untouched in every case.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// [`Node::shutdown`](crate::Node::shutdown) was called, or the node was dropped.
+    #[error("it was shut down")]
+    Shutdown,
+    /// This node must not take part.
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+    /// The disk failed. What was acknowledged before is safe as far as the disk is; nothing was
+    /// acknowledged since. Check the disk, then restart.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// An entry cannot be applied.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The user's state machine panicked. It will do so again at each start, on every replica,
+    /// until the program is corrected: the entry is committed.
+    #[error(
+        "the state machine panicked while entry {index} was applied: {message}; correct the \
+         program, then restart: the entry is committed and will be applied again"
+    )]
+    Panicked {
+        /// The entry.
+        index: Index,
+        /// What the panic said.
+        message: String,
+    },
+    /// The state cannot be restored from a snapshot.
+    #[error(transparent)]
+    Restore(Arc<RestoreError>),
+    /// A thread of the node itself panicked: a bug in quorate, noticed by an assertion before it
+    /// could do harm. Please report it.
+    #[error("the {thread} thread panicked: {message}; this is a bug in quorate, please report it")]
+    Internal {
+        /// Which.
+        thread: &'static str,
+        /// What the panic said.
+        message: String,
+    },
+}
+
+/// Threads which had not ended when the time for a shutdown was over. They end as soon as they
+/// can; the process may also exit without them: nothing acknowledged is lost.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "still running after the time for a shutdown: {running:?} (a slow state machine?); wait for \
+     stopped(), or exit without them"
+)]
+pub struct ShutdownTimeout {
+    /// The names of the threads.
+    pub running: Vec<&'static str>,
+}
+
+/// What became of a proposal that was not answered with a response.
+///
+/// The three outcomes are never mixed: it surely has no effect, it may have one, or its session
+/// has something to say about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// It surely has not taken effect, and never will: it is safe to send it again.
+    #[error("not proposed: {0}")]
+    NotProposed(#[from] NotProposed),
+    /// It may have been applied, or may still be. To send it again could apply it twice, unless
+    /// it is sent under the same session and sequence number, as sessions do by themselves.
+    #[error(
+        "the outcome is unknown: the command may have been applied, or may still be; use a \
+         session, whose retries are applied once, or read before you repeat it"
+    )]
+    Unknown,
+    /// The session does not let it pass.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+/// Why a request surely has no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotProposed {
+    /// Too much is waiting already.
+    #[error("too many requests are waiting; send it again a little later")]
+    Busy,
+    /// The leader's disk is full.
+    #[error("the leader's disk is full; make room there, then send it again")]
+    DiskFull,
+    /// No leader was found in time.
+    #[error("no leader was found in time; send it again once a majority of the nodes is up")]
+    NoLeader,
+    /// It is larger than [`max_command_bytes`](crate::Settings::max_command_bytes).
+    #[error("it is larger than max_command_bytes; split it, or raise that setting on all nodes")]
+    TooLarge,
+    /// It cannot be serialized.
+    #[error("it cannot be serialized; its type must be plain serde data")]
+    Unencodable,
+    /// The other end could not read it.
+    #[error("the node cannot read it; the client's types must be those of the cluster")]
+    Unreadable,
+    /// The node is being shut down, or has stopped.
+    #[error("the node is shutting down or has stopped; send it to another one")]
+    ShuttingDown,
+}
+
+/// What a session has to say about a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The session is unknown: it was evicted because others were used more recently.
+    #[error(
+        "the session has expired; what was outstanding in it may or may not have been applied; \
+         open another one"
+    )]
+    Expired,
+    /// Too many requests of the session are outstanding; this one was not applied.
+    #[error("too many requests of the session are outstanding; not applied; send it again later")]
+    WindowExceeded,
+    /// The session was told before that the response to this request is no longer wanted.
+    #[error("the response to this request was acknowledged before and is no longer kept")]
+    Acknowledged,
+}
+
+/// Why a read was not answered. Reads have no effect: all of these can be tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// Too much is waiting already.
+    #[error("too many requests are waiting; ask again a little later")]
+    Busy,
+    /// No leader confirmed in time that the state is current.
+    #[error(
+        "no leader confirmed in time that the state is current; ask again, or read locally if an \
+         older state will do"
+    )]
+    NoLeader,
+    /// The state machine panicked over this query. The node goes on.
+    #[error("the state machine panicked over this query; correct the program")]
+    Panicked,
+    /// The query cannot be serialized.
+    #[error("the query cannot be serialized; its type must be plain serde data")]
+    Unencodable,
+    /// The other end could not read it.
+    #[error("the node cannot read the query; the client's types must be those of the cluster")]
+    Unreadable,
+    /// The node is being shut down, or has stopped.
+    #[error("the node is shutting down or has stopped; ask another one")]
+    ShuttingDown,
+}
+
+impl RequestError {
+    /// True if the command surely has not taken effect and never will.
+    #[must_use]
+    pub fn surely_not_applied(&self) -> bool {
+        matches!(
+            self,
+            RequestError::NotProposed(_) | RequestError::Session(SessionError::WindowExceeded)
+        )
+    }
+}
+
+impl From<Failure> for RequestError {
+    fn from(failure: Failure) -> RequestError {
+        RequestError::NotProposed(match failure {
+            Failure::Busy => NotProposed::Busy,
+            Failure::DiskFull => NotProposed::DiskFull,
+            Failure::NoLeader => NotProposed::NoLeader,
+            Failure::TooLarge => NotProposed::TooLarge,
+            // What a later version of core may add is not known to be harmless.
+            _ => return RequestError::Unknown,
+        })
+    }
+}
+
+impl From<Failure> for ReadError {
+    fn from(failure: Failure) -> ReadError {
+        match failure {
+            Failure::Busy => ReadError::Busy,
+            _ => ReadError::NoLeader,
+        }
+    }
+}

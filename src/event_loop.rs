@@ -1,0 +1,564 @@
+//! The loop: wait, step the replica, carry out its effects.
+//!
+//! It owns the replica, and with it everything that is decided. Each round takes all that has
+//! gathered (work done by other threads, messages, timers, requests), steps the replica with each
+//! of them, flushes it once, and hands what it asks for to whoever does it. Nothing here blocks.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use quorate_core::{
+    Command, Effect, EntryKind, Envelope, Event, Failure, InSession, Now, Origin, Protocol,
+    Register, Replica, RequestId, Role, Settings, StateMachine, Timer,
+};
+use quorate_handoff::{Consumer, Producer, ShutdownWait};
+use tokio::time::Sleep;
+
+use crate::apply_thread::Job;
+use crate::completed::Completed;
+use crate::error::{NotProposed, ReadError, StopReason};
+use crate::helpers::{ReadJob, SnapshotJob};
+use crate::net::peer::Link;
+use crate::requests::{Answer, OVERHEAD_BYTES, ReadAnswer, Request};
+use crate::status::Board;
+use crate::storage_thread::WriteJob;
+use crate::threads::Stopper;
+
+/// How long a shutdown waits for another node to lead, and for what is outstanding.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Where the loop is told things.
+pub(crate) struct Inputs<P: Protocol, S: StateMachine> {
+    pub(crate) completed: Consumer<Completed<S>>,
+    pub(crate) messages: Consumer<Envelope<P::Message>>,
+    pub(crate) requests: Consumer<Request<S>>,
+}
+
+/// Called once the node has recovered.
+pub(crate) type Ready = Box<dyn FnOnce()>;
+
+/// To whom the loop hands work.
+pub(crate) struct Workers<S: StateMachine> {
+    pub(crate) storage: Producer<WriteJob>,
+    pub(crate) applier: Producer<Job<S>>,
+    pub(crate) snapshots: Producer<SnapshotJob<S>>,
+    pub(crate) reads: Producer<ReadJob>,
+    /// The generation of the last restoration that was handed to the applier.
+    pub(crate) newest_restore: Arc<AtomicU64>,
+}
+
+/// The threads end once their queues are closed and empty. That must not be left to the last
+/// producer: the node's handles live on.
+impl<S: StateMachine> Drop for Workers<S> {
+    fn drop(&mut self) {
+        self.storage.close();
+        self.applier.close();
+        self.snapshots.close();
+        self.reads.close();
+    }
+}
+
+pub(crate) struct EventLoop<P: Protocol, S: StateMachine> {
+    replica: Replica<P>,
+    effects: Vec<Effect<P::Message>>,
+    settings: Arc<Settings>,
+    clock: Clock,
+    timers: Timers,
+    waiting: Waiting<S>,
+    links: BTreeMap<quorate_core::NodeId, Link>,
+    workers: Workers<S>,
+    board: Board,
+    stopper: Stopper,
+    /// Set once the first restoration, if there is one, is over.
+    ready: Option<Ready>,
+    /// When a shutdown in good order no longer waits.
+    farewell_until: Option<Duration>,
+    seen: (Role, quorate_core::Ballot, Option<quorate_core::NodeId>),
+}
+
+impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
+    /// A loop around a replica that has just been recovered, with the effects of that.
+    #[expect(clippy::too_many_arguments, reason = "what a loop has, given once")]
+    pub(crate) fn new(
+        replica: Replica<P>,
+        effects: Vec<Effect<P::Message>>,
+        settings: Arc<Settings>,
+        clock: Clock,
+        links: BTreeMap<quorate_core::NodeId, Link>,
+        workers: Workers<S>,
+        board: Board,
+        stopper: Stopper,
+        ready: Ready,
+    ) -> EventLoop<P, S> {
+        let status = replica.status();
+        EventLoop {
+            waiting: Waiting::new(settings.uncommitted_bytes),
+            seen: (status.role, status.ballot, status.leader),
+            replica,
+            effects,
+            settings,
+            clock,
+            timers: Timers::default(),
+            links,
+            workers,
+            board,
+            stopper,
+            ready: Some(ready),
+            farewell_until: None,
+        }
+    }
+
+    /// Goes round until the node stops.
+    pub(crate) async fn run(mut self, inputs: Inputs<P, S>) {
+        let mut gathering = Gathering::new(inputs, self.stopper.signal().triggered());
+        let restoring = self.effects.iter().any(|effect| matches!(effect, Effect::Restore { .. }));
+        if !restoring {
+            self.tell_ready();
+        }
+        self.end_round();
+        while !self.stopper.is_stopping() {
+            let deadline = self.clock.instant(self.timers.next());
+            poll_fn(|cx| gathering.poll(cx, deadline)).await;
+            self.round(&mut gathering);
+            // Lets the connections' tasks have their turn, and what they bring gather.
+            tokio::task::yield_now().await;
+        }
+        self.refuse_what_is_left(gathering);
+    }
+
+    fn round(&mut self, gathering: &mut Gathering<P, S>) {
+        let now = self.clock.now();
+        for completed in gathering.completed.drain(..) {
+            self.on_completed(now, completed);
+        }
+        for envelope in gathering.messages.drain(..) {
+            self.replica.step(now, Event::Message(envelope), &mut self.effects);
+        }
+        while let Some(timer) = self.timers.take_expired(now.monotonic) {
+            self.replica.step(now, Event::Timeout(timer), &mut self.effects);
+        }
+        for request in gathering.requests.drain(..) {
+            self.on_request(now, request);
+        }
+        self.say_farewell(now);
+        self.replica.flush(now, &mut self.effects);
+        self.end_round();
+    }
+
+    /// Carries out what the replica asked for.
+    fn end_round(&mut self) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            self.carry_out(effect);
+        }
+        self.effects = effects;
+        self.links.values_mut().for_each(Link::end_round);
+        self.post_status();
+    }
+
+    fn carry_out(&mut self, effect: Effect<P::Message>) {
+        match effect {
+            Effect::Persist { seq, write } => {
+                let job = WriteJob { seq, write };
+                let cost = job.cost_bytes();
+                hand_over(&self.workers.storage, job, cost);
+            }
+            Effect::Send(envelope) => {
+                if let Some(link) = self.links.get_mut(&envelope.to) {
+                    link.put(&envelope);
+                }
+            }
+            Effect::SetTimer(timer, range) => self.timers.set(timer, self.clock.elapsed(), &range),
+            Effect::Apply { generation, entries } => {
+                let cost = entries.iter().map(quorate_core::Entry::size_bytes).sum();
+                hand_over(&self.workers.applier, Job::Apply { generation, entries }, cost);
+            }
+            Effect::Restore { generation, snapshot } => {
+                self.workers.newest_restore.store(generation.0, Ordering::Release);
+                hand_over(&self.workers.applier, Job::Restore { generation, snapshot }, 0);
+            }
+            Effect::TakeSnapshot => hand_over(&self.workers.applier, Job::TakeSnapshot, 0),
+            Effect::ReadEntries { reader, from, max_bytes } => {
+                hand_over(&self.workers.reads, ReadJob::Entries { reader, from, max_bytes }, 0);
+            }
+            Effect::ReadChunk { to, snapshot, chunk } => {
+                hand_over(&self.workers.reads, ReadJob::Chunk { to, snapshot, chunk }, 0);
+            }
+            Effect::BeginFetch { snapshot } => {
+                hand_over(&self.workers.snapshots, SnapshotJob::BeginFetch { snapshot }, 0);
+            }
+            Effect::WriteChunk { snapshot, chunk, bytes } => {
+                let cost = bytes.len();
+                let job = SnapshotJob::WriteChunk { snapshot, chunk, bytes };
+                hand_over(&self.workers.snapshots, job, cost);
+            }
+            Effect::ReadReady { request } => {
+                if let Some((query, answer)) = self.waiting.take_read(request) {
+                    hand_over(&self.workers.applier, Job::Query { query, answer }, OVERHEAD_BYTES);
+                }
+            }
+            Effect::Failed { request, failure } => self.waiting.fail(request, failure),
+            Effect::Stop(fatal) => self.stopper.stop(StopReason::Fatal(fatal)),
+        }
+    }
+
+    fn on_completed(&mut self, now: Now, completed: Completed<S>) {
+        let event = match completed {
+            Completed::Saved(seq) => Event::Saved(seq),
+            Completed::Applied(batch) => {
+                for (request, outcome) in batch.responses {
+                    self.waiting.answer(request, outcome);
+                }
+                Event::Applied(batch.applied)
+            }
+            Completed::Restored { generation, deadline } => {
+                self.tell_ready();
+                Event::Restored { generation, deadline }
+            }
+            Completed::EntriesRead { reader, from, entries } => {
+                Event::EntriesRead { reader, from, entries }
+            }
+            Completed::SnapshotBuilt(snapshot) => Event::SnapshotBuilt(snapshot),
+            Completed::ChunkRead { to, snapshot, chunk, bytes } => {
+                Event::ChunkRead { to, snapshot, chunk, bytes }
+            }
+            Completed::FetchProgress { snapshot, next } => Event::FetchProgress { snapshot, next },
+            Completed::Room(room) => {
+                if !room {
+                    tracing::warn!("the disk is full: no proposals are taken until there is room");
+                }
+                self.board.post(|status| status.has_room = room);
+                Event::Room(room)
+            }
+            Completed::ShutDown => {
+                self.farewell_until.get_or_insert(now.monotonic + FAREWELL);
+                return;
+            }
+        };
+        self.replica.step(now, event, &mut self.effects);
+    }
+
+    fn on_request(&mut self, now: Now, request: Request<S>) {
+        if self.farewell_until.is_some() {
+            return refuse(request, NotProposed::ShuttingDown);
+        }
+        if self.waiting.is_full_for(&request) {
+            return refuse(request, NotProposed::Busy);
+        }
+        let name = self.replica.name_request();
+        let origin = Origin { node: self.replica.id(), request: name };
+        let event = match request {
+            Request::Propose { body, session, answer } => {
+                self.waiting.admit(name, body.len(), Awaited::Proposal(answer));
+                propose(origin, session, body)
+            }
+            Request::Register { answer } => {
+                self.waiting.admit(name, 0, Awaited::Proposal(answer));
+                register(origin, &self.settings)
+            }
+            Request::Read { query, answer } => {
+                self.waiting.admit(name, 0, Awaited::Read(query, answer));
+                Event::Read { request: name }
+            }
+        };
+        self.replica.step(now, event, &mut self.effects);
+    }
+
+    /// While the node shuts down: lets another one lead, waits for what is outstanding, and stops.
+    fn say_farewell(&mut self, now: Now) {
+        let Some(until) = self.farewell_until else { return };
+        let status = self.replica.status();
+        let alone = status.membership.len() <= 1;
+        let leads = status.role == Role::Leader && !alone;
+        if now.monotonic >= until || (!leads && self.waiting.is_empty()) {
+            return self.stopper.stop(StopReason::Shutdown);
+        }
+        self.timers.set_farewell(until);
+        if leads && status.serving {
+            self.replica.step(now, Event::HandOver, &mut self.effects);
+        }
+    }
+
+    /// The node has stopped: whoever waits is told what can be told.
+    fn refuse_what_is_left(&mut self, mut gathering: Gathering<P, S>) {
+        let _ = gathering.inputs.requests.try_pop_all(&mut gathering.requests);
+        gathering.inputs.requests.close();
+        for request in gathering.requests.drain(..) {
+            refuse(request, NotProposed::ShuttingDown);
+        }
+        self.waiting.give_up();
+    }
+
+    fn tell_ready(&mut self) {
+        if let Some(ready) = self.ready.take() {
+            ready();
+        }
+    }
+
+    fn post_status(&mut self) {
+        let replica = self.replica.status();
+        let seen = (replica.role, replica.ballot, replica.leader);
+        if seen != self.seen {
+            let (role, ballot, index) = (replica.role, replica.ballot, replica.last.index);
+            let leader = replica.leader.map_or(0, |leader| leader.0);
+            tracing::info!(%ballot, ?role, leader, %index, "role");
+            self.seen = seen;
+        }
+        let identity = self.replica.cluster();
+        let waiting = self.waiting.len();
+        self.board.post(|status| {
+            status.identity = identity;
+            status.formed = replica.formed;
+            status.role = replica.role;
+            status.ballot = replica.ballot;
+            status.leader = replica.leader;
+            status.serving = replica.serving;
+            status.last = replica.last;
+            status.durable = replica.durable;
+            status.committed = replica.committed;
+            status.applied = replica.applied;
+            status.snapshot = replica.snapshot;
+            status.membership = replica.membership;
+            status.ignored = replica.ignored;
+            status.waiting = waiting;
+        });
+    }
+}
+
+/// Hands over what was decided: it cannot be refused, and its sum is bounded by what the replica
+/// has outstanding. Only a thread that has ended takes nothing, and then the node is stopping.
+fn hand_over<T>(worker: &Producer<T>, job: T, cost: usize) {
+    let _ = worker.push_unbounded(job, cost);
+}
+
+fn propose<M>(origin: Origin, session: Option<InSession>, body: Bytes) -> Event<M> {
+    let payload = Command { origin, session, body }.encode();
+    Event::Propose { request: origin.request, kind: EntryKind::Command, payload }
+}
+
+fn register<M>(origin: Origin, settings: &Settings) -> Event<M> {
+    let (max_sessions, window) = (settings.max_sessions, settings.session_window);
+    let payload = Register { origin, max_sessions, window }.encode();
+    Event::Propose { request: origin.request, kind: EntryKind::Register, payload }
+}
+
+fn refuse<S: StateMachine>(request: Request<S>, reason: NotProposed) {
+    // Whoever no longer waits need not be told.
+    match request {
+        Request::Propose { answer, .. } | Request::Register { answer } => {
+            let _ = answer.complete(Err(reason.into()));
+        }
+        Request::Read { answer, .. } => {
+            let busy = reason == NotProposed::Busy;
+            let error = if busy { ReadError::Busy } else { ReadError::ShuttingDown };
+            let _ = answer.complete(Err(error));
+        }
+    }
+}
+
+/// The requests of this node's clients that are not answered yet.
+struct Waiting<S: StateMachine> {
+    requests: HashMap<RequestId, (Awaited<S>, usize)>,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+enum Awaited<S: StateMachine> {
+    Proposal(Answer<S::Response>),
+    Read(S::Query, ReadAnswer<S::Answer>),
+}
+
+impl<S: StateMachine> Waiting<S> {
+    fn new(max_bytes: usize) -> Waiting<S> {
+        Waiting { requests: HashMap::new(), bytes: 0, max_bytes }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    fn is_full_for(&self, request: &Request<S>) -> bool {
+        let bytes = match request {
+            Request::Propose { body, .. } => body.len(),
+            Request::Register { .. } | Request::Read { .. } => 0,
+        };
+        self.bytes > 0 && self.bytes + bytes + OVERHEAD_BYTES > self.max_bytes
+    }
+
+    fn admit(&mut self, name: RequestId, bytes: usize, awaited: Awaited<S>) {
+        self.bytes += bytes + OVERHEAD_BYTES;
+        self.requests.insert(name, (awaited, bytes + OVERHEAD_BYTES));
+    }
+
+    fn take(&mut self, name: RequestId) -> Option<Awaited<S>> {
+        let (awaited, bytes) = self.requests.remove(&name)?;
+        self.bytes -= bytes;
+        Some(awaited)
+    }
+
+    /// A response to a request that is no longer waited for was given up as unknown before.
+    fn answer(&mut self, name: RequestId, outcome: quorate_core::Outcome<S::Response>) {
+        if let Some(Awaited::Proposal(answer)) = self.take(name) {
+            let _ = answer.complete(Ok(outcome));
+        }
+    }
+
+    fn take_read(&mut self, name: RequestId) -> Option<(S::Query, ReadAnswer<S::Answer>)> {
+        match self.take(name)? {
+            Awaited::Read(query, answer) => Some((query, answer)),
+            Awaited::Proposal(_) => unreachable!("a proposal does not become ready to be read"),
+        }
+    }
+
+    fn fail(&mut self, name: RequestId, failure: Failure) {
+        match self.take(name) {
+            Some(Awaited::Proposal(answer)) => _ = answer.complete(Err(failure.into())),
+            Some(Awaited::Read(_, answer)) => _ = answer.complete(Err(failure.into())),
+            None => {}
+        }
+    }
+
+    /// Nobody will answer any more. A dropped proposal is of unknown outcome.
+    fn give_up(&mut self) {
+        for (_, (awaited, _)) in self.requests.drain() {
+            if let Awaited::Read(_, answer) = awaited {
+                let _ = answer.complete(Err(ReadError::ShuttingDown));
+            }
+        }
+        self.bytes = 0;
+    }
+}
+
+/// What has gathered for the next round.
+struct Gathering<P: Protocol, S: StateMachine> {
+    inputs: Inputs<P, S>,
+    completed: VecDeque<Completed<S>>,
+    messages: VecDeque<Envelope<P::Message>>,
+    requests: VecDeque<Request<S>>,
+    stop: ShutdownWait,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl<P: Protocol, S: StateMachine> Gathering<P, S> {
+    fn new(inputs: Inputs<P, S>, stop: ShutdownWait) -> Gathering<P, S> {
+        Gathering {
+            inputs,
+            completed: VecDeque::new(),
+            messages: VecDeque::new(),
+            requests: VecDeque::new(),
+            stop,
+            alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
+        }
+    }
+
+    /// Ready once there is anything to do.
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
+        let inputs = &mut self.inputs;
+        // None of the queues closes before the loop ends: the node's handles hold their ends.
+        let mut ready = inputs.completed.poll_pop_all(cx, &mut self.completed).is_ready();
+        ready |= inputs.messages.poll_pop_all(cx, &mut self.messages).is_ready();
+        ready |= inputs.requests.poll_pop_all(cx, &mut self.requests).is_ready();
+        if let Some(deadline) = deadline {
+            let deadline = tokio::time::Instant::from_std(deadline);
+            if self.alarm.deadline() != deadline {
+                self.alarm.as_mut().reset(deadline);
+            }
+            ready |= self.alarm.as_mut().poll(cx).is_ready();
+        }
+        ready |= Pin::new(&mut self.stop).poll(cx).is_ready();
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// The replica's timers, on the process's monotonic clock.
+#[derive(Default)]
+struct Timers {
+    due: BTreeMap<Timer, Duration>,
+    farewell: Option<Duration>,
+}
+
+impl Timers {
+    fn set(&mut self, timer: Timer, now: Duration, range: &std::ops::Range<Duration>) {
+        let spread = range.end.saturating_sub(range.start);
+        self.due.insert(timer, now + range.start + spread.mul_f64(fastrand::f64()));
+    }
+
+    fn set_farewell(&mut self, until: Duration) {
+        self.farewell = Some(until);
+    }
+
+    fn next(&self) -> Option<Duration> {
+        self.due.values().copied().chain(self.farewell).min()
+    }
+
+    fn take_expired(&mut self, now: Duration) -> Option<Timer> {
+        let (timer, _) = self.due.iter().find(|(_, due)| **due <= now)?;
+        let timer = *timer;
+        self.due.remove(&timer);
+        Some(timer)
+    }
+}
+
+/// Tells the time to the replica.
+#[derive(Clone, Copy)]
+pub(crate) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Clock {
+        Clock { start: Instant::now() }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        // A clock before 1970 decides nothing: log time merely does not follow it.
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Now { monotonic: self.elapsed(), wall }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn instant(&self, at: Option<Duration>) -> Option<Instant> {
+        self.start.checked_add(at?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_expire_in_their_range_and_once() {
+        let mut timers = Timers::default();
+        let (now, range) = (Duration::from_secs(1), Duration::from_secs(2)..Duration::from_secs(3));
+        timers.set(Timer::Election, now, &range);
+        let due = timers.next().unwrap();
+        assert!((now + range.start..now + range.end).contains(&due), "{due:?}");
+        assert_eq!(timers.take_expired(now + range.start - Duration::from_nanos(1)), None);
+        assert_eq!(timers.take_expired(now + range.end), Some(Timer::Election));
+        assert_eq!(timers.take_expired(now + range.end), None);
+        assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn a_timer_set_again_counts_from_then() {
+        let mut timers = Timers::default();
+        let one = Duration::from_secs(1);
+        timers.set(Timer::Heartbeat, Duration::ZERO, &(one..one));
+        timers.set(Timer::Heartbeat, one, &(one..one));
+        assert_eq!(timers.take_expired(one), None);
+        assert_eq!(timers.take_expired(2 * one), Some(Timer::Heartbeat));
+    }
+}

@@ -1,0 +1,172 @@
+//! Two helpers for what takes long and may wait: one writes snapshots, its own and fetched ones,
+//! the other reads old entries and chunks for peers that are behind. Each does its jobs in order.
+
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use quorate_core::{
+    FetchNext, Index, NodeId, Reader, SnapshotId, SnapshotMeta, SnapshotView, StateMachine,
+};
+use quorate_handoff::{Consumer, Producer};
+use quorate_storage::{SnapshotError, StorageError};
+
+use crate::completed::Completed;
+use crate::error::StopReason;
+use crate::storage_thread::{Entries, Snapshots};
+use crate::threads::{Stopper, message_of};
+
+/// What the snapshot helper is asked to do.
+pub(crate) enum SnapshotJob<S: StateMachine> {
+    Build(SnapshotView<S>),
+    BeginFetch { snapshot: SnapshotMeta },
+    WriteChunk { snapshot: SnapshotId, chunk: u64, bytes: Bytes },
+}
+
+/// What the reading helper is asked to do.
+pub(crate) enum ReadJob {
+    Entries { reader: Reader, from: Index, max_bytes: usize },
+    Chunk { to: NodeId, snapshot: SnapshotId, chunk: u64 },
+}
+
+pub(crate) struct SnapshotHelper<S: StateMachine> {
+    pub(crate) snapshots: Snapshots,
+    pub(crate) jobs: Consumer<SnapshotJob<S>>,
+    pub(crate) done: Producer<Completed<S>>,
+    pub(crate) stopper: Stopper,
+}
+
+pub(crate) struct ReadHelper<S: StateMachine> {
+    pub(crate) snapshots: Snapshots,
+    pub(crate) entries: Entries,
+    pub(crate) jobs: Consumer<ReadJob>,
+    pub(crate) done: Producer<Completed<S>>,
+    pub(crate) stopper: Stopper,
+}
+
+impl<S: StateMachine> SnapshotHelper<S> {
+    /// Works until there is nothing more to come, or the node stops.
+    pub(crate) fn run(self) {
+        while let Ok(job) = self.jobs.pop() {
+            if self.stopper.is_stopping() {
+                return;
+            }
+            let completed = self.carry_out(job);
+            tell(&self.done, completed);
+        }
+    }
+
+    fn carry_out(&self, job: SnapshotJob<S>) -> Completed<S> {
+        match job {
+            SnapshotJob::Build(view) => Completed::SnapshotBuilt(self.build(&view)),
+            SnapshotJob::BeginFetch { snapshot } => {
+                let next = self.snapshots.begin_fetch(&snapshot);
+                progress(snapshot.id(), next)
+            }
+            SnapshotJob::WriteChunk { snapshot, chunk, bytes } => {
+                let next = self.snapshots.write_chunk(&snapshot, chunk, &bytes);
+                progress(snapshot, next)
+            }
+        }
+    }
+
+    /// The state goes on without a snapshot: the log merely grows until one succeeds.
+    fn build(&self, view: &SnapshotView<S>) -> Option<SnapshotMeta> {
+        let index = view.last().index;
+        let built = catch_unwind(AssertUnwindSafe(|| self.write(view)));
+        match built {
+            Ok(Ok(meta)) => {
+                tracing::info!(%index, bytes = meta.size_bytes, "snapshot written");
+                Some(meta)
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%index, %error, "snapshot not written");
+                None
+            }
+            Err(panic) => {
+                let error = message_of(&*panic);
+                tracing::error!(%index, %error, "the state machine panicked over a snapshot");
+                None
+            }
+        }
+    }
+
+    fn write(&self, view: &SnapshotView<S>) -> io::Result<SnapshotMeta> {
+        let mut builder = self.snapshots.builder()?;
+        view.write(&mut UnlessStopping { out: &mut builder, stopper: &self.stopper })?;
+        let membership = view.membership().clone();
+        Ok(builder.finish(view.last(), view.digest(), membership, view.time())?)
+    }
+}
+
+fn progress<S: StateMachine>(
+    snapshot: SnapshotId,
+    next: Result<FetchNext, SnapshotError>,
+) -> Completed<S> {
+    let next = next.unwrap_or_else(|error| {
+        tracing::error!(index = %snapshot.last.index, %error, "snapshot not received");
+        FetchNext::Failed
+    });
+    Completed::FetchProgress { snapshot, next }
+}
+
+/// A snapshot may take long; a shutdown does not wait for it.
+struct UnlessStopping<'a> {
+    out: &'a mut dyn Write,
+    stopper: &'a Stopper,
+}
+
+impl Write for UnlessStopping<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.stopper.is_stopping() {
+            return Err(io::Error::other("the node is stopping"));
+        }
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl<S: StateMachine> ReadHelper<S> {
+    /// Works until there is nothing more to come, or the node stops.
+    pub(crate) fn run(self) {
+        while let Ok(job) = self.jobs.pop() {
+            if self.stopper.is_stopping() {
+                return;
+            }
+            match self.carry_out(job) {
+                Ok(completed) => tell(&self.done, completed),
+                Err(error) => return self.stopper.stop(StopReason::Storage(error)),
+            }
+        }
+    }
+
+    fn carry_out(&self, job: ReadJob) -> Result<Completed<S>, StorageError> {
+        match job {
+            ReadJob::Entries { reader, from, max_bytes } => {
+                let entries = match self.entries.read_entries(from, max_bytes) {
+                    // A snapshot was taken or installed since: the replica asks for that instead.
+                    Err(StorageError::Compacted { .. }) => Vec::new(),
+                    // What was acknowledged cannot be read back: nobody is served from here on.
+                    entries => entries?,
+                };
+                Ok(Completed::EntriesRead { reader, from, entries })
+            }
+            ReadJob::Chunk { to, snapshot, chunk } => {
+                let bytes = self.snapshots.read_chunk(&snapshot, chunk).unwrap_or_else(|error| {
+                    tracing::error!(index = %snapshot.last.index, chunk, %error, "chunk not read");
+                    None
+                });
+                Ok(Completed::ChunkRead { to, snapshot, chunk, bytes })
+            }
+        }
+    }
+}
+
+fn tell<S: StateMachine>(done: &Producer<Completed<S>>, completed: Completed<S>) {
+    let cost = completed.cost_bytes();
+    // Refused only once the loop has ended.
+    let _ = done.push_unbounded(completed, cost);
+}

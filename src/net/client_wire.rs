@@ -1,0 +1,105 @@
+//! What clients and nodes say to each other. Append variants only.
+
+use bytes::Bytes;
+use quorate_core::{InSession, SessionId};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ReadError, RequestError};
+use crate::requests::Read;
+
+/// A client's request. Several may be outstanding; they are put into line as they come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ask {
+    /// Names the request on this connection.
+    pub(crate) id: u64,
+    pub(crate) what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum What {
+    /// Open a session.
+    Register,
+    /// Replicate and execute a command of the state machine.
+    Propose { session: Option<InSession>, command: Bytes },
+    /// Answer a query of the state machine.
+    Read { level: Read, query: Bytes },
+}
+
+/// The answer to a request. Answers come in any order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reply {
+    pub(crate) id: u64,
+    pub(crate) answer: Answer,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// The session, and how many of its requests may be outstanding.
+    Registered { session: SessionId, window: u32 },
+    /// The state machine's response or answer.
+    Done(Bytes),
+    /// A registration or proposal came to this.
+    Failed(RequestError),
+    /// A read came to this.
+    ReadFailed(ReadError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{NotProposed, SessionError};
+
+    fn bytes<T: Serialize>(value: &T) -> Vec<u8> {
+        postcard::to_allocvec(value).unwrap()
+    }
+
+    #[test]
+    fn requests_keep_their_bytes() {
+        let session =
+            Some(InSession { session: SessionId(7), sequence: 8, first_unacknowledged: 6 });
+        let command = Bytes::from_static(b"c");
+        let propose = Ask { id: 1, what: What::Propose { session, command } };
+        assert_eq!(bytes(&propose), [1, 1, 1, 7, 8, 6, 1, b'c']);
+        assert_eq!(bytes(&Ask { id: 2, what: What::Register }), [2, 0]);
+        let query = Bytes::from_static(b"q");
+        let read = Ask { id: 3, what: What::Read { level: Read::Local, query } };
+        assert_eq!(bytes(&read), [3, 2, 1, 1, b'q']);
+    }
+
+    #[test]
+    fn replies_keep_their_bytes() {
+        let reply = |answer| bytes(&Reply { id: 1, answer });
+        let session = SessionId(7);
+        assert_eq!(reply(Answer::Registered { session, window: 9 }), [1, 0, 7, 9]);
+        assert_eq!(reply(Answer::Done(Bytes::from_static(b"r"))), [1, 1, 1, b'r']);
+        let reasons = [
+            NotProposed::Busy,
+            NotProposed::DiskFull,
+            NotProposed::NoLeader,
+            NotProposed::TooLarge,
+            NotProposed::Unencodable,
+            NotProposed::Unreadable,
+            NotProposed::ShuttingDown,
+        ];
+        for (number, reason) in (0..).zip(reasons) {
+            assert_eq!(reply(Answer::Failed(reason.into())), [1, 2, 0, number]);
+        }
+        assert_eq!(reply(Answer::Failed(RequestError::Unknown)), [1, 2, 1]);
+        let reasons =
+            [SessionError::Expired, SessionError::WindowExceeded, SessionError::Acknowledged];
+        for (number, reason) in (0..).zip(reasons) {
+            assert_eq!(reply(Answer::Failed(reason.into())), [1, 2, 2, number]);
+        }
+        let reasons = [
+            ReadError::Busy,
+            ReadError::NoLeader,
+            ReadError::Panicked,
+            ReadError::Unencodable,
+            ReadError::Unreadable,
+            ReadError::ShuttingDown,
+        ];
+        for (number, reason) in (0..).zip(reasons) {
+            assert_eq!(reply(Answer::ReadFailed(reason)), [1, 3, number]);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The way of requests from the tasks of a user, or of a client's connection, into the loop, and
+//! of the answers back.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_core::{InSession, Outcome, SessionId, Settings, StateMachine};
+use quorate_handoff::{Completion, Producer, PushError, Waiter, slot};
+use serde::{Deserialize, Serialize};
+
+use crate::apply_thread::Job;
+use crate::error::{NotProposed, ReadError, RequestError, SessionError};
+
+/// What a read promises. Every level shows a consistent prefix of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Read {
+    /// It sees every write that was acknowledged before it began, to whomever and by whichever
+    /// node. Costs one round trip between the leader and a majority, shared by all reads that
+    /// begin meanwhile, and no disk write.
+    #[default]
+    Linearizable,
+    /// It sees what this node has applied, however old that is. Works without a majority.
+    Local,
+}
+
+/// What a request of this node costs in queues beyond its own bytes.
+pub(crate) const OVERHEAD_BYTES: usize = 256;
+
+/// The answer to a proposal, for the loop to give.
+pub(crate) type Answer<R> = Completion<Result<Outcome<R>, RequestError>>;
+
+/// The answer to a read, for the apply thread to give.
+pub(crate) type ReadAnswer<A> = Completion<Result<A, ReadError>>;
+
+/// A proposal that was put into line, or not.
+pub(crate) type Queued<S> =
+    Result<Waiter<Result<Outcome<<S as StateMachine>::Response>, RequestError>>, RequestError>;
+
+/// A request on its way to the loop.
+pub(crate) enum Request<S: StateMachine> {
+    Propose { body: Bytes, session: Option<InSession>, answer: Answer<S::Response> },
+    Register { answer: Answer<S::Response> },
+    Read { query: S::Query, answer: ReadAnswer<S::Answer> },
+}
+
+/// Takes requests, from any thread and on any runtime.
+pub(crate) struct Requests<S: StateMachine> {
+    pub(crate) to_loop: Producer<Request<S>>,
+    pub(crate) to_applier: Producer<Job<S>>,
+    pub(crate) settings: Arc<Settings>,
+}
+
+impl<S: StateMachine> Clone for Requests<S> {
+    fn clone(&self) -> Requests<S> {
+        Requests {
+            to_loop: self.to_loop.clone(),
+            to_applier: self.to_applier.clone(),
+            settings: Arc::clone(&self.settings),
+        }
+    }
+}
+
+impl<S: StateMachine> Requests<S> {
+    /// Queues a command at once.
+    pub(crate) fn submit(
+        &self,
+        command: &S::Command,
+        session: Option<InSession>,
+    ) -> impl Future<Output = Result<S::Response, RequestError>> + Send + use<S> + 'static {
+        let queued = match postcard::to_allocvec(command) {
+            Ok(body) => self.submit_encoded(body.into(), session),
+            Err(_) => Err(NotProposed::Unencodable.into()),
+        };
+        async move { response_of(outcome(queued).await?) }
+    }
+
+    /// Queues a command, encoded, at once.
+    pub(crate) fn submit_encoded(&self, body: Bytes, session: Option<InSession>) -> Queued<S> {
+        if body.len() > self.settings.max_command_bytes {
+            return Err(NotProposed::TooLarge.into());
+        }
+        let cost = body.len() + OVERHEAD_BYTES;
+        let (answer, waiter) = slot();
+        self.push(Request::Propose { body, session, answer }, cost)?;
+        Ok(waiter)
+    }
+
+    /// Opens a session.
+    pub(crate) async fn register(&self) -> Result<SessionId, RequestError> {
+        let (answer, waiter) = slot();
+        let queued = self.push(Request::Register { answer }, OVERHEAD_BYTES).map(|()| waiter);
+        match outcome(queued).await? {
+            Outcome::Registered(session) => Ok(session),
+            _ => Err(RequestError::Unknown),
+        }
+    }
+
+    /// Queues a query at once.
+    pub(crate) fn read(
+        &self,
+        level: Read,
+        query: S::Query,
+    ) -> impl Future<Output = Result<S::Answer, ReadError>> + Send + use<S> + 'static {
+        let (answer, waiter) = slot();
+        let queued = match level {
+            Read::Linearizable => {
+                let request = Request::Read { query, answer };
+                self.to_loop.push(request, OVERHEAD_BYTES).map_err(|error| kind_of(&error))
+            }
+            Read::Local => {
+                let job = Job::Query { query, answer };
+                self.to_applier.push(job, OVERHEAD_BYTES).map_err(|error| kind_of(&error))
+            }
+        };
+        async move {
+            match queued {
+                Ok(()) => waiter.await.unwrap_or(Err(ReadError::ShuttingDown)),
+                Err(NotProposed::Busy) => Err(ReadError::Busy),
+                Err(_) => Err(ReadError::ShuttingDown),
+            }
+        }
+    }
+
+    fn push(&self, request: Request<S>, cost: usize) -> Result<(), RequestError> {
+        self.to_loop.push(request, cost).map_err(|error| kind_of(&error).into())
+    }
+}
+
+/// What was asked came to this.
+pub(crate) fn response_of<R>(outcome: Outcome<R>) -> Result<R, RequestError> {
+    Err(match outcome {
+        Outcome::Response(response) => return Ok(response),
+        Outcome::NoSession => SessionError::Expired,
+        Outcome::WindowExceeded => SessionError::WindowExceeded,
+        Outcome::Acknowledged => SessionError::Acknowledged,
+        Outcome::Registered(_) => unreachable!("a command is not answered with a session"),
+    }
+    .into())
+}
+
+/// An answer that never comes says that the node has stopped, and nothing about the request.
+pub(crate) async fn outcome<R>(
+    queued: Result<Waiter<Result<Outcome<R>, RequestError>>, RequestError>,
+) -> Result<Outcome<R>, RequestError> {
+    queued?.await.unwrap_or(Err(RequestError::Unknown))
+}
+
+fn kind_of<T>(error: &PushError<T>) -> NotProposed {
+    match error {
+        PushError::Full(_) => NotProposed::Busy,
+        _ => NotProposed::ShuttingDown,
+    }
+}

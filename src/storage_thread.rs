@@ -1,0 +1,215 @@
+//! The storage thread: the only writer of the log.
+//!
+//! While it syncs one group, the next one gathers in its queue: no timer batches anything. What is
+//! not urgent (segments made ready, snapshots removed, the last write vouched for) is done when
+//! nothing waits.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_core::{
+    Fatal, Identity, Incarnation, Protocol, Recovered, StateMachine, Write, WriteSeq,
+};
+use quorate_handoff::{Consumer, PopError, Producer};
+use quorate_storage::{
+    Disk, FileDisk, Job, LogReader, Owner, SnapshotStore, StorageError, Store, StoreOptions,
+};
+
+use crate::completed::Completed;
+use crate::config::Config;
+use crate::error::{StartError, StopReason};
+use crate::threads::Stopper;
+
+/// The snapshots on disk, for every thread that needs them.
+pub(crate) type Snapshots = SnapshotStore<FileDisk>;
+
+/// The old entries on disk, likewise.
+pub(crate) type Entries = LogReader<FileDisk>;
+
+/// After how long without a write the last one is vouched for: see
+/// [`Store::attest`](quorate_storage::Store::attest).
+const ATTEST_AFTER: Duration = Duration::from_millis(10);
+
+/// How often a disk without room is tried again.
+const RETRY_ROOM_AFTER: Duration = Duration::from_millis(200);
+
+/// How long to sleep when there is nothing at all to do.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// A write on its way to the disk.
+pub(crate) struct WriteJob {
+    pub(crate) seq: WriteSeq,
+    pub(crate) write: Write,
+}
+
+impl WriteJob {
+    /// What it takes of memory, in bytes.
+    pub(crate) fn cost_bytes(&self) -> usize {
+        let entries = self.write.runs.iter().flat_map(|run| &run.entries);
+        entries.map(quorate_core::Entry::size_bytes).sum()
+    }
+}
+
+/// Opens the data directory and reads what is there.
+pub(crate) fn open<P: Protocol>(
+    config: &Config,
+    incarnation: Incarnation,
+) -> Result<(Store<FileDisk>, Recovered), StartError> {
+    let unusable = |source| StartError::DataDir { path: config.data_dir.clone(), source };
+    if config.members.len() == 1 && !config.bootstrap && is_empty(config).map_err(unusable)? {
+        // Found out here, so that nothing is written.
+        return Err(Fatal::NotBootstrapped.into());
+    }
+    let disk = Arc::new(FileDisk::create(&config.data_dir).map_err(unusable)?);
+    let owner =
+        Owner { node: config.me, cluster: config.cluster.clone(), protocol: P::NAME.to_owned() };
+    let options = StoreOptions {
+        segment_bytes: config.segment_bytes,
+        tail_bytes: config.settings.log_cache_bytes,
+        ..StoreOptions::default()
+    };
+    let (store, recovered) = Store::open(disk, &owner, options, incarnation)?;
+    let Identity { incarnation, .. } = recovered.identity;
+    let (start, last) = (recovered.start, recovered.log.last);
+    tracing::info!(%incarnation, start, %last, "recovered");
+    Ok((store, recovered))
+}
+
+fn is_empty(config: &Config) -> io::Result<bool> {
+    match FileDisk::open(&config.data_dir) {
+        Ok(disk) => Ok(disk.list()?.is_empty()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) struct StorageThread<S: StateMachine> {
+    store: Store<FileDisk>,
+    writes: Consumer<WriteJob>,
+    done: Producer<Completed<S>>,
+    stopper: Stopper,
+    has_room: bool,
+    is_attested: bool,
+}
+
+/// What the queue of writes says.
+#[derive(PartialEq, Eq)]
+enum Queue {
+    Open,
+    Closed,
+}
+
+impl<S: StateMachine> StorageThread<S> {
+    pub(crate) fn new(
+        store: Store<FileDisk>,
+        writes: Consumer<WriteJob>,
+        done: Producer<Completed<S>>,
+        stopper: Stopper,
+    ) -> StorageThread<S> {
+        StorageThread { store, writes, done, stopper, has_room: true, is_attested: false }
+    }
+
+    /// Works until there is nothing more to come, or the disk fails.
+    pub(crate) fn run(mut self) {
+        if let Err(error) = self.work() {
+            self.stopper.stop(StopReason::Storage(error));
+        }
+    }
+
+    fn work(&mut self) -> Result<(), StorageError> {
+        loop {
+            let queue = self.take(Duration::ZERO);
+            if let Some(job) = self.next_job()? {
+                self.carry_out(job)?;
+            } else if queue == Queue::Closed {
+                return self.close();
+            } else {
+                self.rest()?;
+            }
+        }
+    }
+
+    /// What to do next: save what waits, else keep things in order.
+    fn next_job(&mut self) -> Result<Option<Job>, StorageError> {
+        if self.store.has_queued()
+            && let Some(job) = self.store.prepare()?
+        {
+            self.is_attested = false;
+            return Ok(Some(job));
+        }
+        self.store.maintenance()
+    }
+
+    /// Waits for writes. If none come: vouches for the last one, and looks for room.
+    fn rest(&mut self) -> Result<(), StorageError> {
+        let no_room = !self.store.has_room() || self.store.room_error().is_some();
+        let patience = match (self.is_attested, no_room) {
+            (false, _) => ATTEST_AFTER,
+            (true, true) => RETRY_ROOM_AFTER,
+            (true, false) => IDLE,
+        };
+        let before = self.store.has_queued();
+        self.take(patience);
+        if self.store.has_queued() && !before {
+            return Ok(());
+        }
+        if !self.is_attested {
+            self.is_attested = true;
+            return match self.store.attest()? {
+                Some(job) => self.carry_out(job),
+                None => Ok(()),
+            };
+        }
+        self.store.retry_room();
+        Ok(())
+    }
+
+    /// Takes what is queued, or waits that long for it.
+    fn take(&mut self, patience: Duration) -> Queue {
+        let mut batch = VecDeque::new();
+        let taken = if patience.is_zero() {
+            self.writes.try_pop_all(&mut batch)
+        } else {
+            self.writes.pop_all_timeout(&mut batch, patience)
+        };
+        for WriteJob { seq, write } in batch {
+            self.store.enqueue(seq, write);
+        }
+        match taken {
+            Err(PopError::Closed) => Queue::Closed,
+            _ => Queue::Open,
+        }
+    }
+
+    fn carry_out(&mut self, job: Job) -> Result<(), StorageError> {
+        if let Some(seq) = self.store.run(job)? {
+            self.tell(Completed::Saved(seq));
+        }
+        let has_room = self.store.has_room();
+        if has_room != self.has_room {
+            self.has_room = has_room;
+            let error = self.store.room_error().map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(has_room, %error, "room on the disk");
+            self.tell(Completed::Room(has_room));
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), StorageError> {
+        if self.store.has_queued() {
+            // No room for them: nobody was told that they are saved.
+            return Ok(());
+        }
+        match self.store.close()? {
+            Some(job) => self.store.run(job).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    fn tell(&self, completed: Completed<S>) {
+        // Refused only once the loop has ended.
+        let _ = self.done.push_unbounded(completed, 0);
+    }
+}

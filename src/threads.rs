@@ -1,0 +1,101 @@
+//! The threads of a node, and how all of them stop when one does.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use quorate_handoff::Shutdown;
+
+use crate::error::StopReason;
+
+/// Stops a node, and remembers why it was stopped first.
+#[derive(Clone, Default)]
+pub(crate) struct Stopper {
+    signal: Shutdown,
+    reason: Arc<Mutex<Option<StopReason>>>,
+}
+
+impl Stopper {
+    /// Has every thread end as soon as it can. Only the first reason counts.
+    pub(crate) fn stop(&self, reason: StopReason) {
+        let mut first = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.is_none() {
+            match &reason {
+                StopReason::Shutdown => tracing::info!("stopping"),
+                reason => tracing::error!(%reason, "stopping"),
+            }
+            *first = Some(reason);
+        }
+        drop(first);
+        self.signal.trigger();
+    }
+
+    /// Why the node was stopped, if it was.
+    pub(crate) fn reason(&self) -> Option<StopReason> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn signal(&self) -> &Shutdown {
+        &self.signal
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.signal.is_triggered()
+    }
+
+    /// Starts a thread whose end is waited for in a shutdown, and whose panic stops the node.
+    /// Log lines which it writes belong to the current span.
+    pub(crate) fn spawn(
+        &self,
+        name: &'static str,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        let stopper = self.clone();
+        let span = tracing::Span::current();
+        let worker = self.signal.worker(name);
+        std::thread::Builder::new().name(format!("quorate-{name}")).spawn(move || {
+            let _entered = span.entered();
+            // No worker: the node is stopping already.
+            let Some(worker) = worker else { return };
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(body)) {
+                stopper.stop(StopReason::Internal { thread: name, message: message_of(&*panic) });
+            }
+            drop(worker);
+        })
+    }
+}
+
+/// What a panic said.
+pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it did not say why".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_thread_that_panics_stops_the_node_and_says_what_it_said() {
+        let stopper = Stopper::default();
+        let thread = stopper.spawn("storage", || std::panic::resume_unwind(Box::new("enough")));
+        stopper.signal().wait_triggered();
+        stopper.signal().wait_stopped(Duration::from_secs(60)).unwrap();
+        thread.unwrap().join().unwrap();
+        let reason = stopper.reason().unwrap().to_string();
+        assert!(reason.contains("storage") && reason.contains("enough"), "{reason}");
+    }
+
+    #[test]
+    fn the_first_reason_counts() {
+        let stopper = Stopper::default();
+        stopper.stop(StopReason::Shutdown);
+        let later = StopReason::Internal { thread: "loop", message: String::new() };
+        stopper.stop(later);
+        assert!(matches!(stopper.reason(), Some(StopReason::Shutdown)));
+    }
+}
