@@ -5,12 +5,14 @@ mod carry_out;
 mod clients;
 mod life;
 mod mishaps;
+mod storage;
 mod threads;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_core::{Event, Identity, Incarnation, NodeId, Now, Protocol, Role, Standing};
+use quorate_core::{Event, Incarnation, NodeId, Now, Protocol, Role, Standing};
 
 use crate::checks::{Checks, Converging, Unconverged, Verdict, Violation, converged};
 use crate::clock::{Agenda, Time};
@@ -21,9 +23,9 @@ use crate::process::{Local, Node};
 use crate::report::{Marks, Report};
 use crate::rng::Rng;
 use crate::simulation::Canary;
-use crate::store::Store;
 use crate::trace::Trace;
 use crate::workload::{ClientEvent, Workload};
+use quorate_storage::Owner;
 
 /// What the wall clocks say when a run begins.
 const EPOCH: Duration = Duration::from_secs(1_700_000_000);
@@ -223,12 +225,10 @@ impl<P: Protocol> Cluster<P> {
                 self.on_alarm(node, timer);
                 Ok(())
             }
-            Local::Synced => self.on_synced(node),
+            Local::Written => self.on_written(node),
+            Local::Idle => self.on_idle(node),
             Local::Applied => self.on_applied(node),
-            Local::Helped(job) => {
-                self.on_helped(node, job);
-                Ok(())
-            }
+            Local::Helped(job) => self.on_helped(node, job),
             Local::Ask(ask) => self.on_ask(node, ask),
         }
     }
@@ -338,15 +338,13 @@ impl<P: Protocol> Cluster<P> {
 impl<P: Protocol> Node<P> {
     fn new(position: usize, rng: &mut Rng) -> Node<P> {
         let id = NodeId(position as u64 + 1);
-        let identity = Identity {
-            node: id,
-            cluster: "simulated".to_owned(),
-            protocol: P::NAME.to_owned(),
-            incarnation: Incarnation(rng.bits()),
-        };
+        let owner =
+            Owner { node: id, cluster: "simulated".to_owned(), protocol: P::NAME.to_owned() };
         Node {
             id,
-            store: Store::new(identity),
+            disk: Arc::default(),
+            owner,
+            incarnation: Incarnation(rng.bits()),
             life: 0,
             process: None,
             paused: None,

@@ -16,6 +16,8 @@ pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) link: LinkFaults,
     pub(crate) disk: DiskFaults,
+    pub(crate) segment_bytes: u64,
+    pub(crate) group_bytes: usize,
     pub(crate) completions: Completions,
     pub(crate) mishaps: Vec<(Mishap, Duration)>,
     /// How long after the start mishaps begin: at once, so that founding suffers them too, or
@@ -45,8 +47,10 @@ pub(crate) struct DiskFaults {
     pub(crate) access: (Duration, Duration),
     /// How long a sync takes.
     pub(crate) sync: (Duration, Duration),
-    /// How much of what is unsynced a crash leaves on the disk.
+    /// How much of what is unsynced a crash leaves on the disk, sector by sector.
     pub(crate) kept_ppm: u32,
+    /// How many of the other sectors end up as a mixture.
+    pub(crate) torn_ppm: u32,
 }
 
 /// How late a replica learns of work that was done for it.
@@ -121,6 +125,8 @@ impl Plan {
             settings,
             link,
             disk,
+            segment_bytes: 4096 * rng.between(4, 16),
+            group_bytes: rng.between(4096, 60_000) as usize,
             completions,
             mishaps: draw_mishaps(rng),
             calm: if rng.one_in(3) { Duration::ZERO } else { millis(rng, 300..600) },
@@ -205,6 +211,7 @@ impl DiskFaults {
                 1 => crate::rng::MILLION,
                 _ => rng.below(u64::from(crate::rng::MILLION)) as u32,
             },
+            torn_ppm: sometimes(rng, 500_000),
         }
     }
 }

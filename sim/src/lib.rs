@@ -1,6 +1,7 @@
 //! A simulated cluster: the real [`Replica`](quorate_core::Replica), the real
-//! [`Applier`](quorate_core::Applier) and a real protocol, in a world where only the clock, the
-//! network, the disk and the life of processes are made up, and one seed decides all of them.
+//! [`Applier`](quorate_core::Applier), a real protocol and the real [log and
+//! snapshots](quorate_storage::Store), in a world where only the clock, the network, the disk and
+//! the life of processes are made up, and one seed decides all of them.
 //!
 //! A run has two phases. First messages are lost, duplicated, reordered and cut off, processes
 //! crash and stand still, disks lose what was not synced, and whatever works beside the loop
@@ -20,6 +21,7 @@ mod campaign;
 mod checks;
 mod clock;
 mod cluster;
+mod disk;
 mod faults;
 mod machine;
 mod network;
@@ -27,7 +29,6 @@ mod process;
 mod report;
 mod rng;
 mod simulation;
-mod store;
 mod trace;
 mod workload;
 

@@ -2,21 +2,26 @@
 //! around them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_core::{
-    Applier, Effect, Entry, Event, Generation, InSession, NodeId, Protocol, Replica, RequestId,
-    SnapshotMeta, SnapshotView, Timer, Write, WriteSeq,
+    Applier, Effect, Entry, Event, Generation, InSession, Incarnation, NodeId, Protocol, Replica,
+    RequestId, SnapshotMeta, SnapshotView, Timer,
 };
+use quorate_storage::{Job, LogReader, Owner, SnapshotStore, Store};
 
 use crate::clock::Time;
+use crate::disk::SimDisk;
 use crate::machine::{Key, OpId, Registers};
-use crate::store::Store;
 
 /// A replica's machine: its disk, which outlives crashes, and the process if it runs.
 pub(crate) struct Node<P: Protocol> {
     pub(crate) id: NodeId,
-    pub(crate) store: Store,
+    pub(crate) disk: Arc<SimDisk>,
+    pub(crate) owner: Owner,
+    /// Under which the disk is formatted when it is first opened.
+    pub(crate) incarnation: Incarnation,
     /// Counts the lives of the process; what belongs to an earlier one is dropped.
     pub(crate) life: u64,
     pub(crate) process: Option<Process<P>>,
@@ -36,12 +41,20 @@ pub(crate) struct Process<P: Protocol> {
     pub(crate) inbox: Vec<Event<P::Message>>,
     pub(crate) wake_is_planned: bool,
     pub(crate) timers: BTreeMap<Timer, Alarm>,
-    /// The storage thread: writes that wait, and the group that is being written.
-    pub(crate) waiting: VecDeque<(WriteSeq, Write)>,
-    pub(crate) group: Vec<(WriteSeq, Write)>,
+    /// The storage thread, with what it is at.
+    pub(crate) store: Store<SimDisk>,
+    pub(crate) writing: Option<Writing>,
+    pub(crate) idle_since: Time,
+    /// Whether the loop was told that there is room.
+    pub(crate) has_room: bool,
     /// The apply thread.
     pub(crate) apply_queue: VecDeque<ApplyJob>,
     pub(crate) applying: bool,
+    /// The helper threads, with what they are at.
+    pub(crate) snapshots: SnapshotStore<SimDisk>,
+    pub(crate) reader: LogReader<SimDisk>,
+    pub(crate) helping: BTreeMap<u64, HelperJob<P::Message>>,
+    pub(crate) last_help: u64,
     /// When the last report of each of these threads will arrive: their reports keep their order.
     pub(crate) last_saved: Time,
     pub(crate) last_applied: Time,
@@ -56,6 +69,12 @@ pub(crate) struct Process<P: Protocol> {
 pub(crate) struct Alarm {
     pub(crate) due: Time,
     pub(crate) planned: Time,
+}
+
+/// A job of the storage thread, of which so many steps were done.
+pub(crate) struct Writing {
+    pub(crate) job: Job,
+    pub(crate) done: usize,
 }
 
 /// Work for the apply thread, in order.
@@ -81,12 +100,14 @@ pub(crate) enum Local<M> {
     Event(Event<M>),
     /// The loop looks at a timer.
     Alarm(Timer),
-    /// The storage thread is done with its group.
-    Synced,
+    /// The storage thread is done with a step.
+    Written,
+    /// The storage thread has had nothing to do for a while.
+    Idle,
     /// The apply thread is done with its job.
     Applied,
-    /// A helper is done.
-    Helped(HelperJob<M>),
+    /// A helper is done with this job.
+    Helped(u64),
     /// A client asks for something.
     Ask(Ask),
 }
@@ -131,17 +152,27 @@ pub(crate) struct Asked {
 }
 
 impl<P: Protocol> Process<P> {
-    pub(crate) fn new(replica: Replica<P>, applier: Applier<Registers>) -> Process<P> {
+    pub(crate) fn new(
+        replica: Replica<P>,
+        applier: Applier<Registers>,
+        store: Store<SimDisk>,
+    ) -> Process<P> {
         Process {
             replica,
             applier,
             inbox: Vec::new(),
             wake_is_planned: false,
             timers: BTreeMap::new(),
-            waiting: VecDeque::new(),
-            group: Vec::new(),
+            snapshots: store.snapshots().clone(),
+            reader: store.reader(),
+            store,
+            writing: None,
+            idle_since: Time::ZERO,
+            has_room: true,
             apply_queue: VecDeque::new(),
             applying: false,
+            helping: BTreeMap::new(),
+            last_help: 0,
             last_saved: Time::ZERO,
             last_applied: Time::ZERO,
             asked: BTreeMap::new(),

@@ -67,12 +67,12 @@ impl<P: Protocol> Cluster<P> {
             Effect::Persist { seq, write } => {
                 self.checks.writes(node, seq, &write)?;
                 if let Some(process) = &mut self.nodes[node].process {
-                    process.waiting.push_back((seq, write));
+                    process.store.enqueue(seq, write);
                 }
                 if self.canary == Some(Canary::AcknowledgeBeforeSync) {
                     self.report_saved(node, seq);
                 }
-                self.write_next_group(node);
+                self.write_next(node)?;
             }
             Effect::Send(envelope) => self.send(node, envelope),
             Effect::SetTimer(timer, range) => {

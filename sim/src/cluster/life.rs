@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use quorate_core::{Applier, Protocol, Replica, ReplicaConfig};
+use quorate_core::{Applier, Protocol, Recovered, Replica, ReplicaConfig};
+use quorate_storage::{StorageError, Store, StoreOptions};
 
-use super::{Cluster, Happening, gave_up};
+use super::{Cluster, Happening, Phase, gave_up};
 use crate::checks::Verdict;
+use crate::disk::SimDisk;
 use crate::machine::Registers;
 use crate::process::Process;
+use crate::rng::MILLION;
 use crate::simulation::Canary;
 use crate::workload::{ClientEvent, Reply};
 
@@ -20,13 +23,15 @@ impl<P: Protocol> Cluster<P> {
         self.trace.note(self.now(), Some(node), "start");
         let now = self.clock(node);
         let members = self.members();
-        let tail_bytes = self.thread_rng.between(0, 20_000) as usize;
-        let it = &mut self.nodes[node];
-        let mut found = it.store.open(tail_bytes);
+        if self.phase == Phase::Storm && self.disk_rng.one_in(6) {
+            self.die_while_opening(node);
+        }
+        let (store, mut found) = self.open(node).map_err(|why| gave_up(node, &why))?;
         self.checks.recovered(node, &found)?;
         if self.canary == Some(Canary::ForgetPledge) {
             found.pledge = None;
         }
+        let it = &mut self.nodes[node];
         let config = ReplicaConfig {
             me: it.id,
             members,
@@ -38,31 +43,63 @@ impl<P: Protocol> Cluster<P> {
         let mut effects = Vec::new();
         let replica = Replica::recover(config, found, now, &mut effects)
             .map_err(|why| gave_up(node, &why))?;
-        let mut process = Process::new(replica, applier);
+        let mut process = Process::new(replica, applier, store);
         process.effects = effects;
         it.process = Some(process);
         self.carry_out_effects(node)?;
+        self.write_next(node)?;
         self.observe(node)
+    }
+
+    fn open(&mut self, node: usize) -> Result<(Store<SimDisk>, Recovered), StorageError> {
+        let options = StoreOptions {
+            segment_bytes: Some(self.plan.segment_bytes),
+            group_bytes: self.plan.group_bytes,
+            tail_bytes: self.disk_rng.between(0, 20_000) as usize,
+        };
+        let it = &self.nodes[node];
+        Store::open(it.disk.clone(), &it.owner, options, it.incarnation)
+    }
+
+    /// A process that begins to read its disk, and to tidy it, and dies.
+    fn die_while_opening(&mut self, node: usize) {
+        const MOST_CHANGES: u64 = 30;
+        self.nodes[node].disk.set_power(Some(self.disk_rng.below(MOST_CHANGES)));
+        // Whatever came of it comes to nothing.
+        let opened = self.open(node);
+        self.nodes[node].disk.set_power(Some(0));
+        drop(opened);
+        self.lose_unsynced(node);
+        self.marks.note("crashes while opening");
+    }
+
+    /// A machine dies, or only the process on it: then nothing is lost that was written.
+    fn lose_unsynced(&mut self, node: usize) {
+        const ONLY_THE_PROCESS: u64 = 4;
+        let mut faults = self.plan.disk;
+        if self.disk_rng.one_in(ONLY_THE_PROCESS) {
+            faults.kept_ppm = MILLION;
+        }
+        if self.nodes[node].disk.crash(&mut self.disk_rng, &faults) {
+            self.marks.note("crashes that lost unsynced data");
+        }
     }
 
     /// The process of a node dies, if it runs; what its disk was still to write is lost.
     pub(super) fn crash(&mut self, node: usize) {
+        self.finish_a_step(node);
+        self.do_jobs_in_part(node);
         let it = &mut self.nodes[node];
         let Some(process) = it.process.take() else { return };
         self.trace.note(self.agenda.now(), Some(node), "crash");
         it.life += 1;
         it.paused = None;
         self.crashes += 1;
-        for (_, write) in &process.group {
-            if !self.disk_rng.chance(self.plan.disk.kept_ppm) {
-                self.marks.note("unsynced writes lost");
-                break;
-            }
-            it.store.save(write);
-            self.marks.note("unsynced writes kept");
-        }
+        let asked = process.asked;
+        drop(process.store);
+        self.lose_unsynced(node);
         self.checks.crashed(node);
-        for asked in process.asked.into_values() {
+        for asked in asked.into_values() {
             let reply = Reply::ConnectionLost;
             let event = ClientEvent::Answer { op: asked.op, attempt: asked.attempt, reply };
             self.tell(asked.client, event);

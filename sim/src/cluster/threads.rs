@@ -1,68 +1,24 @@
-//! What stands for the threads beside the loop: storage, apply, helpers. They do what the real
-//! ones do, at their own pace, and report late.
+//! What stands for the apply thread and the helpers. They do what the real ones do, at their own
+//! pace, and report late.
 
+use std::error::Error;
 use std::time::Duration;
 
-use bytes::Bytes;
 use quorate_core::{
-    Digest, Effect, Event, FetchNext, Outcome, Protocol, RequestId, SnapshotMeta, SnapshotView,
-    WriteSeq,
+    Effect, Event, FetchNext, Generation, Outcome, Protocol, RequestId, SnapshotMeta, SnapshotView,
 };
+use quorate_storage::StorageError;
 
 use super::{Cluster, Happening, gave_up};
 use crate::checks::Verdict;
 use crate::clock::Time;
-use crate::machine::{Look, Registers};
-use crate::process::{ApplyJob, HelperJob, Local};
-use crate::simulation::Canary;
+use crate::machine::{Done, Look, Registers};
+use crate::process::{ApplyJob, HelperJob, Local, Process};
 use crate::workload::Reply;
 
-/// The storage thread.
 impl<P: Protocol> Cluster<P> {
-    /// Takes everything that waits as one group, unless a group is being written.
-    pub(super) fn write_next_group(&mut self, node: usize) {
-        let disk = self.plan.disk;
-        let access = self.disk_rng.duration(disk.access.0, disk.access.1);
-        let sync = self.disk_rng.duration(disk.sync.0, disk.sync.1);
-        let it = &mut self.nodes[node];
-        let Some(process) = &mut it.process else { return };
-        if !process.group.is_empty() || process.waiting.is_empty() {
-            return;
-        }
-        process.group.extend(process.waiting.drain(..));
-        let delay = (access + sync) * it.slowness;
-        self.plan_local(node, delay, Local::Synced);
-    }
-
-    /// The group is on disk.
-    pub(super) fn on_synced(&mut self, node: usize) -> Verdict {
-        let it = &mut self.nodes[node];
-        let Some(process) = &mut it.process else { return Ok(()) };
-        let group = std::mem::take(&mut process.group);
-        for (_, write) in &group {
-            it.store.save(write);
-        }
-        for (seq, _) in group {
-            self.checks.synced(node, seq)?;
-            if self.canary != Some(Canary::AcknowledgeBeforeSync) {
-                self.report_saved(node, seq);
-            }
-        }
-        self.write_next_group(node);
-        Ok(())
-    }
-
-    pub(super) fn report_saved(&mut self, node: usize, seq: WriteSeq) {
-        let time = self.report_time();
-        let life = self.nodes[node].life;
-        let Some(process) = &mut self.nodes[node].process else { return };
-        process.last_saved = time.max(process.last_saved);
-        let what = Local::Event(Event::Saved(seq));
-        self.agenda.at(process.last_saved, Happening::Local { node, life, what });
-    }
-
     /// When a report that is made now reaches the loop.
-    fn report_time(&mut self) -> Time {
+    pub(super) fn report_time(&mut self) -> Time {
         let (from, to) = self.plan.completions.report;
         self.agenda.now() + self.thread_rng.duration(from, to)
     }
@@ -114,18 +70,10 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    fn restore(
-        &mut self,
-        node: usize,
-        generation: quorate_core::Generation,
-        meta: &SnapshotMeta,
-    ) -> Verdict {
-        let it = &mut self.nodes[node];
-        let Some(process) = &mut it.process else { return Ok(()) };
-        let Some(content) = it.store.snapshot(meta.id()) else {
-            return Err(gave_up(node, &format_args!("the snapshot {:?} is not there", meta.id())));
-        };
-        let restored = process.applier.restore(generation, meta, &mut &content[..]);
+    fn restore(&mut self, node: usize, generation: Generation, meta: &SnapshotMeta) -> Verdict {
+        let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
+        let mut content = process.snapshots.open(&meta.id()).map_err(|why| gave_up(node, &why))?;
+        let restored = process.applier.restore(generation, meta, &mut content);
         let deadline = restored.map_err(|why| gave_up(node, &why))?;
         let seen = process.applier.query(Look { key: 0 });
         self.checks.restored(node, &seen)?;
@@ -150,7 +98,7 @@ impl<P: Protocol> Cluster<P> {
     }
 }
 
-fn reply_of(outcome: Outcome<crate::machine::Done>) -> Reply {
+fn reply_of(outcome: Outcome<Done>) -> Reply {
     match outcome {
         Outcome::Response(done) => Reply::Done(done),
         Outcome::Registered(session) => Reply::Registered(session),
@@ -165,69 +113,96 @@ impl<P: Protocol> Cluster<P> {
     pub(super) fn help(&mut self, node: usize, job: HelperJob<P::Message>) {
         let (from, to) = self.plan.completions.helper;
         let delay = self.thread_rng.duration(from, to);
-        self.plan_local(node, delay, Local::Helped(job));
+        let Some(process) = &mut self.nodes[node].process else { return };
+        process.last_help += 1;
+        let number = process.last_help;
+        process.helping.insert(number, job);
+        self.plan_local(node, delay, Local::Helped(number));
     }
 
-    /// A helper is done with a job, whose effect on the disk is of this moment.
-    pub(super) fn on_helped(&mut self, node: usize, job: HelperJob<P::Message>) {
-        let event = match job {
-            HelperJob::WriteSnapshot(view) => self.write_snapshot(node, &view),
-            HelperJob::Files(effect) => self.access_files(node, *effect),
-        };
+    /// A helper is done with a job, which it does at this moment.
+    pub(super) fn on_helped(&mut self, node: usize, number: u64) -> Verdict {
+        let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
+        let job = process.helping.remove(&number).expect("a job of a helper");
+        let event = process.do_job(job).map_err(|why| gave_up(node, &why))?;
+        self.note_help(&event);
         let time = self.report_time();
         let delay = Duration::from_micros(time.0 - self.now().0);
         self.plan_local(node, delay, Local::Event(event));
+        Ok(())
     }
 
-    fn write_snapshot(&mut self, node: usize, view: &SnapshotView<Registers>) -> Event<P::Message> {
-        let (meta, content) = encode_snapshot(view);
-        self.nodes[node].store.keep_snapshot(&meta, content);
-        self.marks.note("snapshots built");
-        Event::SnapshotBuilt(Some(meta))
+    /// The jobs that are underway when the process dies are done in part, with a disk that stops
+    /// somewhere.
+    pub(super) fn do_jobs_in_part(&mut self, node: usize) {
+        const MOST_CHANGES: u64 = 12;
+        let it = &mut self.nodes[node];
+        let Some(process) = &mut it.process else { return };
+        for job in std::mem::take(&mut process.helping).into_values() {
+            it.disk.set_power(Some(self.disk_rng.below(MOST_CHANGES)));
+            // Whoever would be told of it is dead.
+            let _ = process.do_job(job);
+        }
+        it.disk.set_power(Some(0));
     }
 
-    fn access_files(&mut self, node: usize, effect: Effect<P::Message>) -> Event<P::Message> {
-        let store = &mut self.nodes[node].store;
-        match effect {
-            Effect::ReadEntries { reader, from, max_bytes } => {
-                self.marks.note("old entries read");
-                let entries = store.read_entries(from, max_bytes);
-                Event::EntriesRead { reader, from, entries }
+    fn note_help(&mut self, event: &Event<P::Message>) {
+        match event {
+            Event::SnapshotBuilt(Some(_)) => self.marks.note("snapshots built"),
+            Event::EntriesRead { .. } => self.marks.note("old entries read"),
+            Event::ChunkRead { bytes: None, .. } => self.marks.note("snapshot chunks gone"),
+            Event::FetchProgress { next: FetchNext::Complete, .. } => {
+                self.marks.note("snapshots fetched");
             }
-            Effect::ReadChunk { to, snapshot, chunk } => {
-                let bytes = store.read_chunk(snapshot, chunk);
-                if bytes.is_none() {
-                    self.marks.note("chunks gone");
-                }
-                Event::ChunkRead { to, snapshot, chunk, bytes }
+            Event::FetchProgress { next: FetchNext::Failed, .. } => {
+                self.marks.note("snapshot fetches failed");
             }
-            Effect::BeginFetch { snapshot } => {
-                self.marks.note("snapshot fetches begun");
-                let id = snapshot.id();
-                Event::FetchProgress { snapshot: id, next: store.begin_fetch(snapshot) }
-            }
-            Effect::WriteChunk { snapshot, chunk, bytes } => {
-                let next = store.write_chunk(snapshot, chunk, &bytes);
-                if next == FetchNext::Complete {
-                    self.marks.note("snapshots fetched");
-                }
-                Event::FetchProgress { snapshot, next }
-            }
-            other => unreachable!("not an effect on files: {other:?}"),
+            _ => {}
         }
     }
 }
 
-fn encode_snapshot(view: &SnapshotView<Registers>) -> (SnapshotMeta, Bytes) {
-    let mut content = Vec::new();
-    view.write(&mut content).expect("memory can be written to");
-    let meta = SnapshotMeta {
-        last: view.last(),
-        digest: view.digest(),
-        membership: view.membership().clone(),
-        time: view.time(),
-        size_bytes: content.len() as u64,
-        content: Digest::of(&content),
-    };
-    (meta, content.into())
+impl<P: Protocol> Process<P> {
+    /// Does the job of a helper, and says what the loop is told of it.
+    fn do_job(&self, job: HelperJob<P::Message>) -> Result<Event<P::Message>, Box<dyn Error>> {
+        match job {
+            HelperJob::WriteSnapshot(view) => Ok(Event::SnapshotBuilt(Some(self.build(&view)?))),
+            HelperJob::Files(effect) => self.access_files(*effect),
+        }
+    }
+
+    fn build(&self, view: &SnapshotView<Registers>) -> Result<SnapshotMeta, Box<dyn Error>> {
+        let mut builder = self.snapshots.builder()?;
+        view.write(&mut builder)?;
+        let (membership, time) = (view.membership().clone(), view.time());
+        Ok(builder.finish(view.last(), view.digest(), membership, time)?)
+    }
+
+    fn access_files(
+        &self,
+        effect: Effect<P::Message>,
+    ) -> Result<Event<P::Message>, Box<dyn Error>> {
+        Ok(match effect {
+            Effect::ReadEntries { reader, from, max_bytes } => {
+                let entries = match self.reader.read_entries(from, max_bytes) {
+                    Err(StorageError::Compacted { .. }) => Vec::new(),
+                    other => other?,
+                };
+                Event::EntriesRead { reader, from, entries }
+            }
+            Effect::ReadChunk { to, snapshot, chunk } => {
+                let bytes = self.snapshots.read_chunk(&snapshot, chunk)?;
+                Event::ChunkRead { to, snapshot, chunk, bytes }
+            }
+            Effect::BeginFetch { snapshot } => {
+                let next = self.snapshots.begin_fetch(&snapshot)?;
+                Event::FetchProgress { snapshot: snapshot.id(), next }
+            }
+            Effect::WriteChunk { snapshot, chunk, bytes } => {
+                let next = self.snapshots.write_chunk(&snapshot, chunk, &bytes)?;
+                Event::FetchProgress { snapshot, next }
+            }
+            other => unreachable!("not an effect on files: {other:?}"),
+        })
+    }
 }
