@@ -256,6 +256,17 @@ mod tests {
         assert_eq!(footer.manifest(0), None);
         let absurd = Footer { content_bytes: u64::MAX, ..footer };
         assert_eq!(absurd.manifest(55), None);
+        let absurd = Footer { description_bytes: 1 << 31, ..footer };
+        assert_eq!(absurd.manifest(file_bytes - footer.description_bytes + (1 << 31)), None);
+    }
+
+    #[test]
+    fn a_description_of_content_of_another_length_is_refused() {
+        let bytes = manifest().encode().unwrap();
+        let (rest, footer) = bytes.split_at(bytes.len() - 56);
+        let footer = Footer::decode(footer).unwrap();
+        let longer = Footer { content_bytes: footer.content_bytes + 1, ..footer };
+        assert_eq!(longer.decode_manifest(rest), Err(SnapshotDamage::Manifest));
     }
 
     #[test]

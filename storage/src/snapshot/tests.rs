@@ -1,4 +1,5 @@
 mod building;
+mod cache;
 mod crashes;
 mod damage;
 mod fetching;

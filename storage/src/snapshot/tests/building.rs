@@ -51,6 +51,16 @@ fn a_snapshot_that_was_finished_survives_a_crash() {
 }
 
 #[test]
+fn a_large_snapshot_is_synced_piece_by_piece() {
+    let disk = MemDisk::new();
+    let mut builder = store(&disk).builder().unwrap();
+    for number in 0..33 {
+        builder.write_all(&content(number, CHUNK)).unwrap();
+    }
+    assert_eq!(disk.syncs(), 2);
+}
+
+#[test]
 fn an_unfinished_builder_leaves_nothing() {
     let disk = MemDisk::new();
     let store = store(&disk);

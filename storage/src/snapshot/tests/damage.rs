@@ -2,6 +2,7 @@ use std::io;
 
 use super::*;
 use crate::disk::Operation;
+use crate::snapshot::manifest::Manifest;
 
 #[test]
 fn a_flip_of_any_bit_is_noticed_however_the_snapshot_is_read() {
@@ -81,6 +82,19 @@ fn an_intact_snapshot_under_the_name_of_another_is_noticed() {
     disk.set_content(&file(&two), &disk.content(&file(&one)).unwrap());
     assert!(is_damage(super::store(&disk).verify(&two.id())));
     assert!(is_damage(super::store(&disk).open(&two.id())));
+}
+
+#[test]
+fn intact_chunks_that_do_not_make_the_content_are_noticed() {
+    let disk = MemDisk::new();
+    let content = content(1, 300);
+    let claimed = SnapshotMeta { content: Digest::of(b"other"), ..meta(5, &content) };
+    let manifest = Manifest { meta: claimed.clone(), chunks: vec![Digest::of(&content)] };
+    let bytes = [content, manifest.encode().unwrap()].concat();
+    disk.set_content(&file(&claimed), &bytes);
+    let store = store(&disk);
+    assert!(store.read_chunk(&claimed.id(), 0).is_ok());
+    assert!(is_damage(store.verify(&claimed.id())));
 }
 
 #[test]

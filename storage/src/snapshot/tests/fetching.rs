@@ -47,6 +47,17 @@ fn chunks_that_come_twice_out_of_order_or_cut_are_ignored() {
 }
 
 #[test]
+fn a_late_chunk_of_a_snapshot_that_was_removed_is_not_called_complete() {
+    let disk = MemDisk::new();
+    let store = store(&disk);
+    let meta = meta(5, b"content");
+    assert_eq!(fetch(&store, &meta, b"content").unwrap(), (FetchNext::Complete, 1));
+    store.retain(&[super::meta(6, b"").id()]).unwrap();
+    assert_eq!(store.write_chunk(&meta.id(), 0, b"content").unwrap(), FetchNext::Failed);
+    assert_eq!(fetch(&store, &meta, b"content").unwrap(), (FetchNext::Complete, 1));
+}
+
+#[test]
 fn a_fetch_goes_on_after_a_restart_where_it_stopped() {
     let disk = MemDisk::new();
     let content = content(1, 3 * CHUNK + 5);
