@@ -54,8 +54,8 @@ struct End {
 struct Behind {
     /// The highest sequence that is vouched for.
     durable_through: u64,
-    /// The first index of the first entries.
-    next_index: Option<Index>,
+    /// Where the first group stands that comes after the next one, and its first index.
+    after_next: Option<((u64, u64), Option<Index>)>,
     /// A damaged header further out than a torn group reaches.
     far_damage: Option<(u64, u64)>,
 }
@@ -197,10 +197,18 @@ impl<D: Disk> Scan<'_, D> {
         let place = (self.meta.first_segment, 0);
         let indexes = Index::ZERO..Index::ZERO;
         let nowhere = End { from: place, place, damage: Damage::GroupMissing, indexes };
-        let End { place: (segment, offset), damage, indexes, .. } = end.unwrap_or(nowhere);
+        let End { place: (mut segment, mut offset), damage, indexes, .. } = end.unwrap_or(nowhere);
         if vouched > last {
             let next = found.index.shape.last.index.next();
-            let unknown = behind.next_index.filter(|index| *index > next);
+            let after = behind.after_next;
+            if let (Damage::GroupMissing, Some(((later, at), _))) = (damage, after)
+                && later > segment
+                && at > BLOCK
+            {
+                // What precedes it there is what is missing, not the rest of the earlier segment.
+                (segment, offset) = (later, BLOCK);
+            }
+            let unknown = after.and_then(|(_, first)| first).filter(|index| *index > next);
             let lost = unknown.map_or(Index::ZERO..Index::ZERO, |index| next..index);
             let indexes = if indexes.is_empty() { lost } else { indexes };
             let file = segment::name(segment);
@@ -258,8 +266,9 @@ impl Behind {
         self.durable_through = self.durable_through.max(header.durable_through);
         // The group behind the last one is the one in question: the first after it tells where
         // the log goes on.
-        if header.sequence > found.head.sequence + 1 && self.next_index.is_none() {
-            self.next_index = header.runs.first().map(RunHeader::first);
+        if header.sequence > found.head.sequence + 1 && self.after_next.is_none() {
+            let place = (header.place.segment, header.place.offset);
+            self.after_next = Some((place, header.runs.first().map(RunHeader::first)));
         }
     }
 }

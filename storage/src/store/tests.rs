@@ -1,2 +1,4 @@
+mod damaged;
 mod fixture;
 mod scenarios;
+mod torn;

@@ -151,3 +151,70 @@ pub(super) fn build_snapshot(store: &Store<MemDisk>, last: LogId, digest: Digest
     let members = Membership::new([(NodeId(1), Incarnation(77))]);
     builder.finish(last, digest, members, LogTime(last.index.0)).unwrap()
 }
+
+/// An author whose log goes on in a segment that was used before: what stands behind its end is
+/// not zeros but what an earlier life of the segment left.
+pub(super) fn author_in_a_used_segment() -> Author {
+    let mut author = Author::new();
+    for round in 1..=8u64 {
+        for i in 0..20u8 {
+            author.append(1, &[&[i; 3000]]);
+        }
+        author.take_snapshot(round * 20);
+    }
+    let segments = author.disk.contents().into_iter().filter(|(name, _)| name.starts_with("wal-"));
+    let stale = segments.filter(|(_, bytes)| bytes[60_000..].iter().any(|byte| *byte != 0));
+    assert!(stale.count() > 3, "segments are used again");
+    author
+}
+
+/// Entries as they are found by somebody who opens the directory.
+pub(super) fn found(disk: &MemDisk) -> Result<Recovered, StorageError> {
+    open(&disk.crash_keeping_all()).map(|(_, recovered)| recovered)
+}
+
+/// Opens, and says how: everything there, everything but the last `torn` entries, or a stop that
+/// changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Opens { last: Index, pledge: Option<PledgeBytes> },
+    Damaged { file: String, damage: crate::error::Damage },
+    Stops(String),
+}
+
+pub(super) fn outcome(disk: &MemDisk) -> Found {
+    outcome_with(disk, options())
+}
+
+pub(super) fn outcome_with(disk: &MemDisk, options: StoreOptions) -> Found {
+    let disk = disk.crash_keeping_all();
+    let before = disk.contents();
+    match Store::open(Arc::new(disk.clone()), &owner(), options, Incarnation(77)) {
+        Ok((_, Recovered { log, pledge, .. })) => Found::Opens { last: log.last.index, pledge },
+        Err(error) => {
+            assert_eq!(disk.contents(), before, "{error} and yet something was changed");
+            match error {
+                StorageError::Damaged { file, damage, .. } => Found::Damaged { file, damage },
+                other => Found::Stops(other.to_string()),
+            }
+        }
+    }
+}
+
+/// Numbers that look random and are the same in every run (SplitMix64).
+#[derive(Clone, Debug)]
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(super) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+}

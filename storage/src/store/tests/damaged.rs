@@ -1,0 +1,248 @@
+//! Fault table, rows 3 to 6 and 9: whatever was acknowledged and is damaged stops the replica.
+//! It is never taken for a torn tail, and nothing is changed.
+
+use std::io;
+
+use quorate_core::*;
+
+use super::fixture::*;
+use crate::disk::{MemDisk, Operation};
+use crate::error::{Damage, StorageError};
+use crate::frame::{BLOCK, Claim};
+use crate::segment;
+use crate::store::{Store, StoreOptions};
+
+const SEGMENT: usize = 24 << 10;
+
+fn small() -> StoreOptions {
+    StoreOptions { segment_bytes: Some(SEGMENT as u64), group_bytes: 8 << 10, tail_bytes: 1 << 20 }
+}
+
+/// A log in two segments, with an unattested last group.
+fn small_log() -> Author {
+    let disk = MemDisk::new();
+    let disk_handle = std::sync::Arc::new(disk.clone());
+    let (store, _) = Store::open(disk_handle, &owner(), small(), Incarnation(77)).unwrap();
+    let mut author = Author {
+        disk,
+        store,
+        seq: WriteSeq(0),
+        entries: Vec::new(),
+        pledge: pledge(0),
+        snapshot: None,
+    };
+    author.append(1, &[b"one", b"two"]);
+    let write = author.swearing(1);
+    author.save(write);
+    author.append(1, &[&[3; 5000]]);
+    author.append(2, &[b"four"]);
+    author.append(2, &[b"five", b"six"]);
+    author.append(2, &[b"seven"]);
+    author
+}
+
+/// The groups in a segment: offset, and how many of their bytes mean something.
+fn groups(disk: &MemDisk, id: u64) -> Vec<(usize, usize)> {
+    let bytes = disk.content(&segment::name(id)).unwrap();
+    let at = |offset: &usize| Claim::read(&bytes[*offset..]);
+    let claims = (BLOCK as usize..bytes.len()).step_by(BLOCK as usize);
+    let claims = claims.filter_map(|offset| Some((offset, at(&offset)?)));
+    claims.map(|(offset, c)| (offset, (c.header_len + c.payload_len) as usize)).collect()
+}
+
+#[test]
+fn a_flip_in_any_byte_of_the_log_leads_to_what_its_place_demands() {
+    let author = small_log();
+    let (last, before) = (author.last().0.index, Index(6));
+    let all = Found::Opens { last, pledge: Some(author.pledge) };
+    let mut seen = [0; 4];
+    let last_segment = 2;
+    assert_eq!(groups(&author.disk, last_segment).len(), 2);
+    for id in 1..=3 {
+        let file = segment::name(id);
+        let groups = groups(&author.disk, id);
+        for offset in 0..SEGMENT {
+            let hit = groups.iter().find(|(at, len)| (*at..at + len).contains(&offset));
+            if hit.is_none() && offset > segment::HEADER_LEN && offset % 7 != 0 {
+                continue;
+            }
+            author.disk.flip(&file, offset, 1 << (offset % 8));
+            let is_last = id == last_segment && hit == groups.last();
+            let found = outcome_with(&author.disk, small());
+            match hit {
+                None if offset < segment::HEADER_LEN => {
+                    let damage = Damage::SegmentHeader;
+                    assert_eq!(found, Found::Damaged { file: file.clone(), damage });
+                    seen[0] += 1;
+                }
+                None => {
+                    assert_eq!(found, all, "{file} {offset}: nothing of meaning there");
+                    seen[1] += 1;
+                }
+                Some(_) if is_last => {
+                    let expected = Found::Opens { last: before, pledge: Some(author.pledge) };
+                    assert_eq!(found, expected, "{file} {offset}: taken for torn");
+                    seen[2] += 1;
+                }
+                Some(_) => {
+                    let is_damaged = |found: &Found| matches!(found, Found::Damaged { file: named, .. } if *named == file);
+                    assert!(is_damaged(&found), "{file} {offset}: {found:?}");
+                    seen[3] += 1;
+                }
+            }
+            author.disk.flip(&file, offset, 1 << (offset % 8));
+        }
+    }
+    assert!(seen.iter().all(|n| *n > 0), "{seen:?}");
+}
+
+#[test]
+fn a_flip_in_any_byte_of_the_last_group_is_found_once_it_is_attested() {
+    let mut author = small_log();
+    author.attest();
+    let file = segment::name(2);
+    let attested = groups(&author.disk, 2)[1];
+    for offset in attested.0..attested.0 + attested.1 {
+        author.disk.flip(&file, offset, 1 << (offset % 8));
+        let found = outcome_with(&author.disk, small());
+        assert!(matches!(found, Found::Damaged { .. }), "{offset}: {found:?}");
+        author.disk.flip(&file, offset, 1 << (offset % 8));
+    }
+}
+
+#[test]
+fn a_clean_stop_and_a_start_attest_the_last_group_too() {
+    let mut author = small_log();
+    let job = author.store.close().unwrap().unwrap();
+    author.store.run(job).unwrap();
+    let started = author.disk.crash_keeping_all();
+    drop(Store::open(std::sync::Arc::new(started.clone()), &owner(), small(), Incarnation(7)));
+    for disk in [author.disk, started] {
+        let (offset, _) = groups(&disk, 2)[1];
+        disk.flip(&segment::name(2), offset + 100, 1);
+        let found = outcome_with(&disk, small());
+        assert!(matches!(found, Found::Damaged { .. }), "{found:?}");
+    }
+}
+
+#[test]
+fn an_attest_of_what_is_attested_writes_nothing() {
+    let mut author = small_log();
+    author.attest();
+    let before = author.disk.changes();
+    author.attest();
+    assert_eq!(author.disk.changes(), before);
+    assert!(author.store.attest().unwrap().is_none());
+}
+
+#[test]
+fn the_error_names_the_entries_with_damaged_payloads() {
+    let author = small_log();
+    let (offset, _) = groups(&author.disk, 1)[2];
+    author.disk.flip(&segment::name(1), offset + 4096, 1);
+    let error = Store::open(
+        std::sync::Arc::new(author.disk.crash_keeping_all()),
+        &owner(),
+        small(),
+        Incarnation(7),
+    );
+    let Err(StorageError::Damaged { file, offset: at, indexes, damage }) = error else { panic!() };
+    assert_eq!((file, at as usize), (segment::name(1), offset));
+    assert_eq!((indexes, damage), (Index(3)..Index(4), Damage::Payload));
+}
+
+#[test]
+fn the_error_names_the_entries_between_intact_groups() {
+    let author = small_log();
+    let (offset, _) = groups(&author.disk, 1)[2];
+    author.disk.flip(&segment::name(1), offset + 60, 1);
+    let disk = std::sync::Arc::new(author.disk.crash_keeping_all());
+    let error = Store::open(disk, &owner(), small(), Incarnation(7));
+    let Err(StorageError::Damaged { indexes, damage, .. }) = error else { panic!() };
+    assert_eq!((indexes, damage), (Index(3)..Index(4), Damage::Header));
+}
+
+fn overwrite(disk: &MemDisk, file: &str, offset: usize, bytes: &[u8]) {
+    let mut content = disk.content(file).unwrap();
+    content[offset..offset + bytes.len()].copy_from_slice(bytes);
+    disk.set_content(file, &content);
+}
+
+#[test]
+fn a_zeroed_page_in_the_middle_is_never_taken_for_the_end() {
+    for id in 1..=2 {
+        let author = small_log();
+        let groups = groups(&author.disk, id);
+        for (offset, _) in &groups[..groups.len() - usize::from(id == 2)] {
+            let disk = author.disk.crash_keeping_all();
+            overwrite(&disk, &segment::name(id), *offset, &[0; 4096]);
+            assert!(matches!(outcome_with(&disk, small()), Found::Damaged { .. }), "{offset}");
+        }
+    }
+}
+
+#[test]
+fn an_attested_tail_block_that_is_zeroed_or_stale_is_damage() {
+    let mut author = author_in_a_used_segment();
+    let stale = author.disk.contents();
+    author.append(1, &[b"acknowledged"]);
+    let written = author.disk.contents();
+    author.attest();
+    let (file, _) =
+        written.iter().find(|(n, b)| n.starts_with("wal-") && stale[*n] != **b).unwrap();
+    let offset = stale[file].iter().zip(&written[file]).position(|(a, b)| a != b).unwrap();
+    let offset = offset / 4096 * 4096;
+    for block in [&[0; 4096][..], &stale[file][offset..offset + 4096]] {
+        let disk = author.disk.crash_keeping_all();
+        overwrite(&disk, file, offset, block);
+        assert!(matches!(outcome(&disk), Found::Damaged { .. }));
+    }
+}
+
+#[test]
+fn a_misdirected_write_is_found_where_it_went_and_where_it_should_have_gone() {
+    let author = small_log();
+    let file = segment::name(1);
+    let content = author.disk.content(&file).unwrap();
+    let groups = groups(&author.disk, 1);
+    let (from, to) = (groups[1].0, groups[0].0);
+    // It hit another group: both are gone.
+    let disk = author.disk.crash_keeping_all();
+    overwrite(&disk, &file, to, &content[from..from + 4096]);
+    assert!(matches!(outcome_with(&disk, small()), Found::Damaged { .. }));
+    // It never arrived where it belongs.
+    overwrite(&disk, &file, to, &content[to..to + 4096]);
+    overwrite(&disk, &file, from, &[0; 4096]);
+    assert!(matches!(outcome_with(&disk, small()), Found::Damaged { .. }));
+    // In a segment that is empty it is nobody's.
+    overwrite(&disk, &file, from, &content[from..from + 4096]);
+    overwrite(&disk, &segment::name(3), 4096, &content[from..from + 4096]);
+    assert!(matches!(outcome_with(&disk, small()), Found::Opens { last: Index(7), .. }));
+}
+
+#[test]
+fn a_log_that_cannot_be_read_stops() {
+    let author = small_log();
+    let disk = author.disk.crash_keeping_all();
+    disk.fail(Operation::Read, "wal-", io::ErrorKind::Other, u64::MAX);
+    let before = disk.contents();
+    let handle = std::sync::Arc::new(disk.clone());
+    let error = Store::open(handle, &owner(), small(), Incarnation(7)).unwrap_err();
+    assert!(matches!(error, StorageError::Unreadable { .. }), "{error}");
+    assert_eq!(disk.contents(), before);
+}
+
+#[test]
+fn a_damaged_entry_is_never_handed_to_a_reader() {
+    let author = small_log();
+    let (offset, len) = groups(&author.disk, 1)[2];
+    let file = segment::name(1);
+    for at in offset..offset + len {
+        author.disk.flip(&file, at, 1 << (at % 8));
+        let read = author.store.reader().read_entries(Index(3), 1);
+        assert!(matches!(read, Err(StorageError::Damaged { .. })), "{at}: {read:?}");
+        author.disk.flip(&file, at, 1 << (at % 8));
+    }
+    let read = author.store.reader().read_entries(Index(3), usize::MAX).unwrap();
+    assert_eq!(read, author.entries[2..]);
+}
