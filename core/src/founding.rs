@@ -21,6 +21,9 @@ use crate::event::Fatal;
 use crate::membership::Membership;
 use crate::types::{Incarnation, NodeId};
 
+/// No cluster gets there: a new round takes a disk that was wiped while the cluster was founded.
+const ABSURD_ROUND: u64 = 1 << 63;
+
 /// How far a member has come with the founding of its cluster. Durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FoundingRecord {
@@ -69,6 +72,12 @@ impl Founding {
             saved,
             heard: BTreeMap::new(),
         };
+        // The operator has corrected who the members are. A list of others would wait for ever
+        // for a confirmation, or would do without that of a member.
+        let corrected = |list: &Membership| !list.voters().eq(founding.members.iter().copied());
+        if !founding.record.formed && founding.record.list.as_ref().is_some_and(corrected) {
+            founding.start_round(founding.record.round + 1);
+        }
         founding.proceed();
         founding
     }
@@ -103,6 +112,9 @@ impl Founding {
         }
         if let (true, Some(list)) = (record.formed, &record.list) {
             return self.on_formed(list.clone(), record.round);
+        }
+        if record.round >= ABSURD_ROUND {
+            return Ok(());
         }
         if record.round > self.record.round {
             self.start_round(record.round);
@@ -292,6 +304,42 @@ mod tests {
         assert!(cluster.formed(2));
         assert!(matches!(cluster.tell(1, 3), Err(Fatal::WipedDisk { .. })));
         assert!(matches!(cluster.tell(2, 3), Err(Fatal::WipedDisk { .. })));
+    }
+
+    #[test]
+    fn a_member_list_corrected_before_anybody_formed_founds_the_corrected_cluster() {
+        let mut cluster = Cluster::new(2);
+        for (from, to) in [(1, 2), (2, 1)] {
+            cluster.tell(from, to).unwrap();
+        }
+        [1, 2].iter().for_each(|id| cluster.save(*id));
+        let corrected: BTreeSet<NodeId> = (1..=3).map(NodeId).collect();
+        for id in 1..=2 {
+            let saved = cluster.0[&NodeId(id)].saved().clone();
+            assert!(saved.list.is_some() && !saved.formed);
+            let restarted =
+                Founding::new(NodeId(id), Incarnation(100 + id), corrected.clone(), saved);
+            cluster.0.insert(NodeId(id), restarted);
+        }
+        cluster.0.insert(NodeId(3), empty_disk(NodeId(3), 103, &corrected));
+        cluster.talk().unwrap();
+        assert!((1..=3).all(|id| cluster.formed(id)));
+        let lists: BTreeSet<_> =
+            cluster.0.values().map(|f| f.saved().list.as_ref().unwrap().digest()).collect();
+        assert_eq!(lists.len(), 1);
+    }
+
+    #[test]
+    fn a_round_that_no_cluster_can_have_reached_is_ignored() {
+        let mut founding = empty_disk(NodeId(1), 101, &[NodeId(1), NodeId(2)].into());
+        let list = Membership::new([(NodeId(1), Incarnation(101)), (NodeId(2), Incarnation(102))]);
+        for incarnation in [102, 999] {
+            let record =
+                FoundingRecord { round: u64::MAX, list: Some(list.clone()), formed: false };
+            founding.on_message(NodeId(2), Incarnation(incarnation), record).unwrap();
+            founding.on_saved(founding.record.clone());
+        }
+        assert_eq!(founding.saved().round, 0);
     }
 
     #[test]
