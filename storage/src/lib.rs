@@ -5,6 +5,7 @@ mod error;
 mod frame;
 mod group;
 mod index;
+mod inspect;
 mod job;
 mod meta;
 mod reader;
@@ -16,6 +17,9 @@ mod wal;
 
 pub use disk::{Disk, FileDisk, FileInfo, Keep, MemDisk, Operation};
 pub use error::{Damage, StorageError};
+pub use inspect::{
+    InspectedGroup, InspectedRun, InspectedSegment, Inspection, Verified, inspect, verify,
+};
 pub use job::{Job, Step};
 pub use reader::LogReader;
 pub use snapshot::{

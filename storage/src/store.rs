@@ -1,6 +1,6 @@
 //! One replica's data directory.
 
-mod open;
+pub(crate) mod open;
 mod options;
 
 use std::fmt;
@@ -201,4 +201,4 @@ impl<D: Disk> Store<D> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use quorate_core::{Entry, Identity, Incarnation, Recovered, RecoveredLog, SnapshotMeta};
+use quorate_core::{Entry, Identity, Incarnation, Index, Recovered, RecoveredLog, SnapshotMeta};
 
 use super::{Owner, Store, StoreOptions};
 use crate::disk::{Disk, FileInfo};
@@ -115,7 +115,7 @@ pub(crate) fn read_meta<D: Disk>(
 
 /// The newest snapshot if it is intact. Otherwise the older one, or none at all, if the log
 /// reaches back so far.
-fn choose_snapshot<D: Disk>(
+pub(crate) fn choose_snapshot<D: Disk>(
     found: &mut FoundLog,
     snapshots: &SnapshotStore<D>,
 ) -> Result<(), StorageError> {
@@ -139,7 +139,7 @@ fn choose_snapshot<D: Disk>(
         let gap = StorageError::Gap { log_base: shape.base, snapshot: covered };
         return Err(why_not.map_or(gap, |source| StorageError::SnapshotLost { source }));
     }
-    if covered.index > quorate_core::Index::ZERO && !shape.holds(covered) {
+    if covered.index > Index::ZERO && !shape.holds(covered) {
         return Err(StorageError::Damaged {
             file: segment::name(found.head.position.map_or(0, |(segment, _)| segment)),
             offset: 0,
@@ -216,8 +216,15 @@ fn recovered_log<D: Disk>(
     disk: &Arc<D>,
     found: &mut FoundLog,
 ) -> Result<RecoveredLog, StorageError> {
-    let mut tail = std::mem::take(&mut found.tail);
+    if let Some(older) = &found.head.older {
+        // What the older snapshot covers may go at any time.
+        found.index.forget_through(older.last, older.digest);
+    }
     let index = &found.index;
+    let is_held = |at: Index| at > index.shape.base.index;
+    let mut tail = std::mem::take(&mut found.tail);
+    tail.retain(|entry| is_held(entry.index()));
+    found.memberships.retain(|(since, _)| is_held(*since));
     let (base, last) = (index.shape.base, index.shape.last);
     if tail.is_empty() && last.index > base.index {
         tail = read_last(disk, index, &found.meta)?;

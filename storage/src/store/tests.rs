@@ -1,4 +1,6 @@
 mod damaged;
-mod fixture;
+mod faults;
+pub(crate) mod fixture;
+mod model;
 mod scenarios;
 mod torn;

@@ -9,38 +9,38 @@ use crate::disk::MemDisk;
 use crate::error::StorageError;
 use crate::store::{Owner, Store, StoreOptions};
 
-pub(super) fn owner() -> Owner {
+pub(crate) fn owner() -> Owner {
     Owner { node: NodeId(1), cluster: "test".to_owned(), protocol: "raft".to_owned() }
 }
 
-pub(super) fn options() -> StoreOptions {
+pub(crate) fn options() -> StoreOptions {
     StoreOptions { segment_bytes: Some(64 << 10), group_bytes: 64 << 10, tail_bytes: 1 << 20 }
 }
 
-pub(super) fn open(disk: &MemDisk) -> Result<(Store<MemDisk>, Recovered), StorageError> {
+pub(crate) fn open(disk: &MemDisk) -> Result<(Store<MemDisk>, Recovered), StorageError> {
     Store::open(Arc::new(disk.clone()), &owner(), options(), Incarnation(77))
 }
 
 /// What the author of the log knows of it.
-pub(super) struct Author {
-    pub(super) disk: MemDisk,
-    pub(super) store: Store<MemDisk>,
-    pub(super) seq: WriteSeq,
-    pub(super) entries: Vec<Entry>,
-    pub(super) pledge: PledgeBytes,
-    pub(super) snapshot: Option<SnapshotMeta>,
+pub(crate) struct Author {
+    pub(crate) disk: MemDisk,
+    pub(crate) store: Store<MemDisk>,
+    pub(crate) seq: WriteSeq,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) pledge: PledgeBytes,
+    pub(crate) snapshot: Option<SnapshotMeta>,
 }
 
-pub(super) fn pledge(number: u8) -> PledgeBytes {
+pub(crate) fn pledge(number: u8) -> PledgeBytes {
     [number; 64]
 }
 
 impl Author {
-    pub(super) fn new() -> Author {
+    pub(crate) fn new() -> Author {
         Author::on(&MemDisk::new())
     }
 
-    pub(super) fn on(disk: &MemDisk) -> Author {
+    pub(crate) fn on(disk: &MemDisk) -> Author {
         let (store, recovered) = open(disk).unwrap();
         let reader = store.reader();
         let from = recovered.log.base.index.next();
@@ -55,7 +55,7 @@ impl Author {
         }
     }
 
-    pub(super) fn last(&self) -> (LogId, Digest) {
+    pub(crate) fn last(&self) -> (LogId, Digest) {
         match (self.entries.last(), &self.snapshot) {
             (Some(entry), _) => (entry.id, entry.digest()),
             (None, Some(snapshot)) => (snapshot.last, snapshot.digest),
@@ -64,7 +64,7 @@ impl Author {
     }
 
     /// A write with these entries behind the last one.
-    pub(super) fn appending(&mut self, ballot: u64, payloads: &[&[u8]]) -> Write {
+    pub(crate) fn appending(&mut self, ballot: u64, payloads: &[&[u8]]) -> Write {
         let (previous, previous_digest) = self.last();
         let mut run = Run { previous, previous_digest, entries: Vec::new() };
         for payload in payloads {
@@ -80,29 +80,29 @@ impl Author {
     }
 
     /// A write which cuts off everything behind `index`, then appends.
-    pub(super) fn cutting(&mut self, index: u64, ballot: u64, payloads: &[&[u8]]) -> Write {
+    pub(crate) fn cutting(&mut self, index: u64, ballot: u64, payloads: &[&[u8]]) -> Write {
         self.entries.retain(|entry| entry.index().0 <= index);
         self.appending(ballot, payloads)
     }
 
-    pub(super) fn swearing(&mut self, number: u8) -> Write {
+    pub(crate) fn swearing(&mut self, number: u8) -> Write {
         self.pledge = pledge(number);
         Write { promise: true, ..self.write(Vec::new()) }
     }
 
-    pub(super) fn write(&self, runs: Vec<Run>) -> Write {
+    pub(crate) fn write(&self, runs: Vec<Run>) -> Write {
         let snapshot = self.snapshot.clone();
         Write { runs, pledge: self.pledge, promise: false, snapshot, founding: None }
     }
 
-    pub(super) fn enqueue(&mut self, write: Write) -> WriteSeq {
+    pub(crate) fn enqueue(&mut self, write: Write) -> WriteSeq {
         self.seq = self.seq.next();
         self.store.enqueue(self.seq, write);
         self.seq
     }
 
     /// Saves everything that is queued.
-    pub(super) fn flush(&mut self) -> Result<Option<WriteSeq>, StorageError> {
+    pub(crate) fn flush(&mut self) -> Result<Option<WriteSeq>, StorageError> {
         let mut saved = None;
         loop {
             if let Some(job) = self.store.prepare()? {
@@ -115,37 +115,37 @@ impl Author {
         }
     }
 
-    pub(super) fn save(&mut self, write: Write) {
+    pub(crate) fn save(&mut self, write: Write) {
         let seq = self.enqueue(write);
         assert_eq!(self.flush().unwrap(), Some(seq));
     }
 
-    pub(super) fn append(&mut self, ballot: u64, payloads: &[&[u8]]) {
+    pub(crate) fn append(&mut self, ballot: u64, payloads: &[&[u8]]) {
         let write = self.appending(ballot, payloads);
         self.save(write);
     }
 
-    pub(super) fn attest(&mut self) {
+    pub(crate) fn attest(&mut self) {
         if let Some(job) = self.store.attest().unwrap() {
             self.store.run(job).unwrap();
         }
     }
 
     /// Takes a snapshot of everything up to `index`, and points to it.
-    pub(super) fn take_snapshot(&mut self, index: u64) {
+    pub(crate) fn take_snapshot(&mut self, index: u64) {
         let meta = self.build_snapshot(index);
         self.snapshot = Some(meta);
         let write = self.write(Vec::new());
         self.save(write);
     }
 
-    pub(super) fn build_snapshot(&mut self, index: u64) -> SnapshotMeta {
+    pub(crate) fn build_snapshot(&mut self, index: u64) -> SnapshotMeta {
         let entry = self.entries.iter().find(|entry| entry.index().0 == index).unwrap();
         build_snapshot(&self.store, entry.id, entry.digest())
     }
 }
 
-pub(super) fn build_snapshot(store: &Store<MemDisk>, last: LogId, digest: Digest) -> SnapshotMeta {
+pub(crate) fn build_snapshot(store: &Store<MemDisk>, last: LogId, digest: Digest) -> SnapshotMeta {
     let mut builder = store.snapshots().builder().unwrap();
     std::io::Write::write_all(&mut builder, format!("state at {last}").as_bytes()).unwrap();
     let members = Membership::new([(NodeId(1), Incarnation(77))]);
@@ -154,7 +154,7 @@ pub(super) fn build_snapshot(store: &Store<MemDisk>, last: LogId, digest: Digest
 
 /// An author whose log goes on in a segment that was used before: what stands behind its end is
 /// not zeros but what an earlier life of the segment left.
-pub(super) fn author_in_a_used_segment() -> Author {
+pub(crate) fn author_in_a_used_segment() -> Author {
     let mut author = Author::new();
     for round in 1..=8u64 {
         for i in 0..20u8 {
@@ -169,24 +169,24 @@ pub(super) fn author_in_a_used_segment() -> Author {
 }
 
 /// Entries as they are found by somebody who opens the directory.
-pub(super) fn found(disk: &MemDisk) -> Result<Recovered, StorageError> {
+pub(crate) fn found(disk: &MemDisk) -> Result<Recovered, StorageError> {
     open(&disk.crash_keeping_all()).map(|(_, recovered)| recovered)
 }
 
 /// Opens, and says how: everything there, everything but the last `torn` entries, or a stop that
 /// changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(crate) enum Found {
     Opens { last: Index, pledge: Option<PledgeBytes> },
     Damaged { file: String, damage: crate::error::Damage },
     Stops(String),
 }
 
-pub(super) fn outcome(disk: &MemDisk) -> Found {
+pub(crate) fn outcome(disk: &MemDisk) -> Found {
     outcome_with(disk, options())
 }
 
-pub(super) fn outcome_with(disk: &MemDisk, options: StoreOptions) -> Found {
+pub(crate) fn outcome_with(disk: &MemDisk, options: StoreOptions) -> Found {
     let disk = disk.crash_keeping_all();
     let before = disk.contents();
     match Store::open(Arc::new(disk.clone()), &owner(), options, Incarnation(77)) {
@@ -203,10 +203,10 @@ pub(super) fn outcome_with(disk: &MemDisk, options: StoreOptions) -> Found {
 
 /// Numbers that look random and are the same in every run (SplitMix64).
 #[derive(Clone, Debug)]
-pub(super) struct Random(pub(super) u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -214,7 +214,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub(super) fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 }

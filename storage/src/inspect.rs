@@ -1,0 +1,273 @@
+//! Looking at a data directory without touching it.
+//!
+//! Neither function takes the lock or writes anything, so both may be used on the directory of a
+//! process that runs. What that process writes meanwhile may be seen in part: a complaint about
+//! the very end of a live log means nothing unless it stays.
+
+use std::sync::Arc;
+
+use quorate_core::{FoundingRecord, Identity, Index, LogId, PledgeBytes, SnapshotMeta};
+
+use crate::disk::{Disk, FileInfo};
+use crate::error::StorageError;
+use crate::frame::{BLOCK, Place};
+use crate::group::{self, At, Group};
+use crate::meta::{self, Meta};
+use crate::recovery::{self, Reading};
+use crate::segment;
+use crate::snapshot::{SnapshotError, SnapshotStore, StoredSnapshot};
+use crate::store::{StoreOptions, open};
+
+/// What a directory holds.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// Whose data it is.
+    pub identity: Identity,
+    /// How many times a process has opened it.
+    pub start: u64,
+    /// True if the last process stopped in order.
+    pub is_clean: bool,
+    /// How many of the four copies of the meta file are damaged.
+    pub bad_meta_copies: usize,
+    /// How far the founding of the cluster has come.
+    pub founding: FoundingRecord,
+    /// The copy of the pledge outside the log, and the sequence of the group that carried it.
+    pub sworn: Option<(u64, PledgeBytes)>,
+    /// The segments of the log, in their order.
+    pub segments: Vec<InspectedSegment>,
+    /// What has the name of a snapshot.
+    pub snapshots: Vec<StoredSnapshot>,
+}
+
+/// A segment of the log.
+#[derive(Clone, Debug)]
+pub struct InspectedSegment {
+    /// The name of the file.
+    pub file: String,
+    /// Its length in bytes.
+    pub len: u64,
+    /// What is wrong with its first block, if anything.
+    pub error: Option<StorageError>,
+    /// The groups whose headers are intact, in the order in which they stand there.
+    pub groups: Vec<InspectedGroup>,
+}
+
+/// A group: what was written and synced as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InspectedGroup {
+    /// Where it stands in the file, in bytes.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub len: u64,
+    /// Groups are numbered from 1 on, without gaps.
+    pub sequence: u64,
+    /// Everything up to this group was synced when this one was written.
+    pub durable_through: u64,
+    /// What the protocol had sworn.
+    pub pledge: PledgeBytes,
+    /// The newest snapshot as of then.
+    pub snapshot: Option<SnapshotMeta>,
+    /// What it did to the log, in this order.
+    pub runs: Vec<InspectedRun>,
+}
+
+/// Entries behind an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InspectedRun {
+    /// What stood behind this entry was cut off first.
+    pub previous: LogId,
+    /// The log started anew there, behind a snapshot.
+    pub starts_anew: bool,
+    /// The names of the entries, with the lengths of their payloads in bytes.
+    pub entries: Vec<(LogId, u32)>,
+}
+
+/// That a directory is whole.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// What stands before the first entry of the log.
+    pub base: LogId,
+    /// The last entry.
+    pub last: LogId,
+    /// The sequence of the last group.
+    pub last_group: u64,
+    /// How many snapshots are intact.
+    pub snapshots: usize,
+    /// How many of the four copies of the meta file are damaged. The others stand in for them.
+    pub bad_meta_copies: usize,
+}
+
+/// Lists what a directory holds, as far as headers and manifests tell.
+///
+/// # Errors
+/// If the directory or the meta file cannot be read, or a newer program wrote it.
+pub fn inspect<D: Disk>(disk: &Arc<D>) -> Result<Inspection, StorageError> {
+    let files = open::list(&**disk)?;
+    let snapshots = SnapshotStore::new(disk.clone());
+    let (meta, bad_meta_copies) = read_meta(disk, &files, &snapshots)?;
+    let registered = files.iter().filter_map(|file| {
+        let id = segment::parse_name(&file.name)?;
+        (id >= meta.first_segment).then_some((id, file.len))
+    });
+    let mut segments = Vec::new();
+    for (id, len) in registered {
+        segments.push(inspect_segment(&**disk, &meta, id, len)?);
+    }
+    Ok(Inspection {
+        identity: meta.identity(),
+        start: meta.start,
+        is_clean: meta.is_clean,
+        bad_meta_copies,
+        sworn: meta.sworn.as_ref().map(|sworn| (sworn.sequence, sworn.pledge())),
+        founding: meta.founding,
+        segments,
+        snapshots: snapshots.list().map_err(StorageError::Snapshots)?,
+    })
+}
+
+/// Checks every checksum and digest of a directory, and that all of it goes together.
+///
+/// # Errors
+/// The first thing that is wrong: what would keep a replica from starting, or a damaged snapshot.
+pub fn verify<D: Disk>(disk: &Arc<D>) -> Result<Verified, StorageError> {
+    let files = open::list(&**disk)?;
+    let snapshots = SnapshotStore::new(disk.clone());
+    let (meta, bad_meta_copies) = read_meta(disk, &files, &snapshots)?;
+    let max_group_bytes = StoreOptions::default().group_bytes as u64;
+    let reading = Reading { tail_bytes: 0, max_group_bytes, is_owned: false };
+    let mut found = recovery::recover(&**disk, &meta, &files, reading)?;
+    let pointer = found.head.snapshot.as_ref().map(SnapshotMeta::id);
+    open::choose_snapshot(&mut found, &snapshots)?;
+    if let Some(id) = pointer {
+        snapshots.verify(&id).map_err(StorageError::Snapshots)?;
+    }
+    let mut intact = 0;
+    for stored in snapshots.list().map_err(StorageError::Snapshots)? {
+        match snapshots.verify(&stored.id) {
+            Ok(_) => intact += 1,
+            // Removed by the process that owns the directory.
+            Err(SnapshotError::Missing { .. }) => {}
+            Err(error) => return Err(StorageError::Snapshots(error)),
+        }
+    }
+    let shape = &found.index.shape;
+    Ok(Verified {
+        base: shape.base,
+        last: shape.last,
+        last_group: found.head.sequence,
+        snapshots: intact,
+        bad_meta_copies,
+    })
+}
+
+fn read_meta<D: Disk>(
+    disk: &Arc<D>,
+    files: &[FileInfo],
+    snapshots: &SnapshotStore<D>,
+) -> Result<(Meta, usize), StorageError> {
+    open::read_meta(&**disk, files, snapshots)?
+        .ok_or(StorageError::MetaLost { what: "missing: the directory holds no data" })?;
+    let found = meta::read(&**disk)?;
+    Ok((found.meta, found.bad_copies))
+}
+
+fn inspect_segment<D: Disk>(
+    disk: &D,
+    meta: &Meta,
+    id: u64,
+    len: u64,
+) -> Result<InspectedSegment, StorageError> {
+    let mut first = [0; segment::HEADER_LEN];
+    group::read(disk, id, 0, &mut first)?;
+    let error = segment::check(&first, meta.store_id(), id).err();
+    let mut groups = Vec::new();
+    let mut offset = BLOCK;
+    while offset < len {
+        let place = Place { store: meta.store_id(), segment: id, offset };
+        offset += match group::header_at(disk, place, len)? {
+            At::Group(group) => {
+                let group = InspectedGroup::of(*group);
+                let len = group.len;
+                groups.push(group);
+                len
+            }
+            At::Damaged | At::Nothing => BLOCK,
+        };
+    }
+    Ok(InspectedSegment { file: segment::name(id), len, error, groups })
+}
+
+impl InspectedGroup {
+    fn of(group: Group) -> InspectedGroup {
+        let Group { header, len, .. } = group;
+        let run = |run: crate::frame::RunHeader| {
+            let names = (run.first().0..).map(Index).zip(&run.entries);
+            let entries = names.map(|(index, e)| (LogId::new(index, e.ballot), e.len)).collect();
+            InspectedRun { previous: run.previous, starts_anew: run.starts_anew, entries }
+        };
+        InspectedGroup {
+            offset: header.place.offset,
+            len,
+            sequence: header.sequence,
+            durable_through: header.durable_through,
+            pledge: header.pledge,
+            snapshot: header.snapshot,
+            runs: header.runs.into_iter().map(run).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::MemDisk;
+    use crate::store::tests::fixture::Author;
+
+    fn written() -> Author {
+        let mut author = Author::new();
+        author.append(1, &[b"one", b"two"]);
+        author.append(2, &[b"three"]);
+        author.take_snapshot(2);
+        let write = author.swearing(4);
+        author.save(write);
+        author
+    }
+
+    #[test]
+    fn a_live_directory_is_listed_and_found_whole_without_a_change() {
+        let author = written();
+        let disk = Arc::new(author.disk.clone());
+        let before = (disk.contents(), disk.changes());
+        let inspection = inspect(&disk).unwrap();
+        let groups: Vec<_> = inspection.segments.iter().flat_map(|s| &s.groups).collect();
+        assert_eq!(groups.iter().map(|g| g.sequence).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        assert_eq!(groups[0].runs[0].entries.len(), 2);
+        assert_eq!(groups[3].pledge, [4; 64]);
+        assert_eq!(inspection.sworn, Some((4, [4; 64])));
+        assert_eq!((inspection.snapshots.len(), inspection.start), (1, 1));
+        let verified = verify(&disk).unwrap();
+        assert_eq!((verified.last, verified.last_group), (author.last().0, 4));
+        assert_eq!((verified.snapshots, verified.bad_meta_copies), (1, 0));
+        assert_eq!((disk.contents(), disk.changes()), before);
+    }
+
+    #[test]
+    fn damage_is_found_in_the_log_and_in_snapshots() {
+        let author = written();
+        let snapshot = author.disk.contents().into_keys().find(|n| n.starts_with("snap-")).unwrap();
+        for (file, offset) in [("wal-0000000000000001", 4100), (snapshot.as_str(), 3)] {
+            author.disk.flip(file, offset, 1);
+            assert!(verify(&Arc::new(author.disk.clone())).is_err(), "{file}");
+            author.disk.flip(file, offset, 1);
+        }
+        author.disk.flip("meta", 5, 1);
+        assert_eq!(verify(&Arc::new(author.disk.clone())).unwrap().bad_meta_copies, 1);
+    }
+
+    #[test]
+    fn a_directory_without_data_is_an_error() {
+        let disk = Arc::new(MemDisk::new());
+        assert!(matches!(inspect(&disk), Err(StorageError::MetaLost { .. })));
+        assert!(matches!(verify(&disk), Err(StorageError::MetaLost { .. })));
+    }
+}

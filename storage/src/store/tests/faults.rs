@@ -1,0 +1,407 @@
+//! The rest of the fault table: failing disks, files that are missing or not ours, full disks.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use quorate_core::*;
+
+use super::fixture::*;
+use crate::disk::{Disk, FileDisk, MemDisk, Operation};
+use crate::error::StorageError;
+use crate::meta::META;
+use crate::segment;
+use crate::store::{Owner, Store};
+
+/// A log over several segments, with two snapshots.
+fn long_log() -> Author {
+    let mut author = Author::new();
+    for round in 1..=3u64 {
+        for i in 0..20u8 {
+            author.append(1, &[&[i; 3000]]);
+        }
+        if round > 1 {
+            author.take_snapshot(round * 20 - 15);
+        }
+    }
+    author
+}
+
+fn stop(disk: &MemDisk) -> StorageError {
+    let disk = disk.crash_keeping_all();
+    let before = disk.contents();
+    let error = open(&disk).unwrap_err();
+    assert_eq!(disk.contents(), before, "{error} and yet something was changed");
+    error
+}
+
+fn remove(disk: &MemDisk, file: &str) {
+    disk.remove(file).unwrap();
+    disk.sync_dir().unwrap();
+}
+
+#[test]
+fn a_failed_write_or_sync_is_final() {
+    for operation in [Operation::Write, Operation::Sync] {
+        let mut author = Author::new();
+        author.append(1, &[b"saved"]);
+        let write = author.appending(1, &[b"not saved"]);
+        author.enqueue(write);
+        author.disk.fail(operation, "wal-", ErrorKind::Other, 1);
+        let error = author.flush().unwrap_err();
+        assert!(matches!(error, StorageError::WriteFailed { .. }), "{error}");
+        let syncs = author.disk.syncs();
+        for result in [author.store.prepare(), author.store.maintenance(), author.store.attest()] {
+            assert!(matches!(result, Err(StorageError::WriteFailed { .. })));
+        }
+        assert_eq!(author.disk.syncs(), syncs, "a sync is never tried again");
+        let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+        assert_eq!(recovered.log.last.index, Index(1));
+    }
+}
+
+#[test]
+fn a_promise_counts_only_once_its_second_copy_is_synced() {
+    let mut author = Author::new();
+    author.append(1, &[b"x"]);
+    let write = author.swearing(3);
+    author.enqueue(write);
+    let job = author.store.prepare().unwrap().unwrap();
+    let steps: Vec<_> = job.steps().iter().map(|step| format!("{step:?}")).collect();
+    let about = |n: usize, what: &str, file: &str| {
+        steps[n].starts_with(what) && steps[n].contains(&format!("\"{file}"))
+    };
+    assert!(about(0, "Write", "wal-") && about(1, "Sync", "wal-"), "{steps:?}");
+    assert!(about(2, "Write", "meta") && about(3, "Sync", "meta") && steps.len() == 4);
+    assert_eq!(author.store.run(job).unwrap(), Some(author.seq));
+}
+
+#[test]
+fn a_pledge_that_rides_along_costs_no_second_sync() {
+    let mut author = Author::new();
+    author.append(1, &[b"x"]);
+    author.pledge = pledge(8);
+    let syncs = author.disk.syncs();
+    let write = author.write(Vec::new());
+    author.save(write);
+    assert_eq!(author.disk.syncs(), syncs + 1);
+    let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    assert_eq!(recovered.pledge, Some(pledge(8)));
+}
+
+#[test]
+fn a_pledge_found_only_in_the_log_is_copied_before_the_store_is_open() {
+    let mut author = Author::new();
+    author.append(1, &[b"x"]);
+    author.pledge = pledge(8);
+    let write = author.write(Vec::new());
+    author.save(write);
+    let disk = author.disk.crash_losing_all();
+    drop(open(&disk).unwrap());
+    let inspection = crate::inspect(&Arc::new(disk.crash_losing_all())).unwrap();
+    assert_eq!(inspection.sworn, Some((2, pledge(8))));
+}
+
+#[test]
+fn a_log_from_before_the_last_promise_is_a_stop() {
+    let mut author = Author::new();
+    author.append(1, &[b"x"]);
+    let before = author.disk.content(&segment::name(1)).unwrap();
+    let write = author.swearing(3);
+    author.save(write);
+    author.disk.set_content(&segment::name(1), &before);
+    assert!(matches!(stop(&author.disk), StorageError::Damaged { .. }));
+}
+
+#[test]
+fn a_pledge_in_the_log_other_than_the_one_sworn_is_a_stop() {
+    let (mut one, mut two) = (Author::new(), Author::new());
+    for (author, number) in [(&mut one, 3), (&mut two, 4)] {
+        let write = author.swearing(number);
+        author.save(write);
+    }
+    let other = two.disk.content(&segment::name(1)).unwrap();
+    one.disk.set_content(&segment::name(1), &other);
+    assert!(matches!(stop(&one.disk), StorageError::PledgeContradicted { sequence: 1, .. }));
+}
+
+#[test]
+fn a_segment_that_is_a_copy_of_another_is_a_stop_naming_both() {
+    let author = long_log();
+    let bytes = author.disk.content(&segment::name(3)).unwrap();
+    author.disk.set_content(&segment::name(4), &bytes);
+    let error = stop(&author.disk).to_string();
+    assert!(error.contains(&segment::name(3)) && error.contains(&segment::name(4)), "{error}");
+}
+
+#[test]
+fn a_segment_of_another_directory_is_a_stop() {
+    let author = long_log();
+    let disk = MemDisk::new();
+    let owner = Owner { node: NodeId(2), ..owner() };
+    drop(Store::open(Arc::new(disk.clone()), &owner, options(), Incarnation(5)).unwrap());
+    let bytes = disk.content(&segment::name(1)).unwrap();
+    let last = author.disk.contents().into_keys().filter(|n| n.starts_with("wal-")).next_back();
+    let next = segment::name(segment::parse_name(&last.unwrap()).unwrap() + 1);
+    author.disk.set_content(&next, &bytes);
+    assert!(matches!(stop(&author.disk), StorageError::ForeignSegment { .. }));
+}
+
+#[test]
+fn a_missing_segment_in_the_middle_or_at_the_end_is_a_stop_and_nothing_is_dropped() {
+    let author = long_log();
+    let files = author.disk.contents().into_keys().filter(|name| name.starts_with("wal-"));
+    let registered: Vec<String> = files.collect();
+    for file in &registered[1..] {
+        let disk = author.disk.crash_keeping_all();
+        remove(&disk, file);
+        let error = stop(&disk);
+        assert!(matches!(&error, StorageError::MissingSegment { file: named } if named == file));
+    }
+}
+
+#[test]
+fn a_missing_first_segment_is_no_loss_if_a_snapshot_covers_it() {
+    let author = long_log();
+    let first = author.disk.contents().into_keys().find(|name| name.starts_with("wal-")).unwrap();
+    remove(&author.disk, &first);
+    let (_, recovered) = open(&author.disk.crash_keeping_all()).unwrap();
+    assert_eq!(recovered.log.last, author.last().0);
+    assert_eq!(recovered.snapshot, author.snapshot);
+    // Without any snapshot the same is a hole.
+    let mut author = Author::new();
+    for i in 0..40u8 {
+        author.append(1, &[&[i; 3000]]);
+    }
+    remove(&author.disk, &segment::name(1));
+    assert!(matches!(stop(&author.disk), StorageError::Gap { .. }));
+}
+
+#[test]
+fn a_stale_snapshot_and_a_newer_log_are_both_found() {
+    let author = long_log();
+    let (store, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    let snapshot = recovered.snapshot.unwrap();
+    assert_eq!(snapshot.last.index, Index(45));
+    let read = store.reader().read_entries(Index(46), usize::MAX).unwrap();
+    assert_eq!(read, author.entries[45..]);
+}
+
+#[test]
+fn behind_a_corrupt_newest_snapshot_the_older_one_and_the_log_serve() {
+    let author = long_log();
+    let snapshots: Vec<_> = author.disk.contents().into_keys().collect();
+    let snapshots = snapshots.iter().filter(|name| name.starts_with("snap-"));
+    let (older, newest) = match &snapshots.collect::<Vec<_>>()[..] {
+        [older, newest] => (*older, *newest),
+        other => panic!("{other:?}"),
+    };
+    author.disk.flip(newest, 2, 1);
+    let disk = author.disk.crash_keeping_all();
+    let (store, recovered) = open(&disk).unwrap();
+    assert_eq!(recovered.snapshot.unwrap().last.index, Index(25));
+    assert!(recovered.log.base.index <= Index(25));
+    let from = recovered.log.base.index.next();
+    let read = store.reader().read_entries(from, usize::MAX).unwrap();
+    assert_eq!(read.last(), author.entries.last());
+    // Once more, and with the older one gone too.
+    let disk = disk.crash_keeping_all();
+    assert_eq!(open(&disk).unwrap().1.snapshot.unwrap().last.index, Index(25));
+    author.disk.flip(older, 2, 1);
+    let outcome = found(&author.disk);
+    match outcome {
+        // The whole log is still there.
+        Ok(recovered) => assert_eq!((recovered.snapshot, recovered.log.base), (None, LogId::ZERO)),
+        Err(error) => assert!(matches!(error, StorageError::SnapshotLost { .. }), "{error}"),
+    }
+}
+
+#[test]
+fn two_bad_copies_of_meta_are_stood_in_for_and_rewritten() {
+    let author = long_log();
+    for bad in [[0, 1], [0, 2], [1, 3], [2, 3]] {
+        let disk = author.disk.crash_keeping_all();
+        bad.iter().for_each(|copy| disk.flip(META, copy * 4096 + 50, 1));
+        let (_, recovered) = open(&disk).unwrap();
+        assert_eq!(recovered.log.last, author.last().0, "{bad:?}");
+        let inspection = crate::inspect(&Arc::new(disk.crash_losing_all())).unwrap();
+        assert_eq!(inspection.bad_meta_copies, 0);
+    }
+}
+
+#[test]
+fn without_any_copy_of_meta_the_data_is_not_touched() {
+    let author = long_log();
+    let disk = author.disk.crash_keeping_all();
+    (0..4).for_each(|copy| disk.flip(META, copy * 4096 + 50, 1));
+    assert!(matches!(stop(&disk), StorageError::MetaLost { .. }));
+    remove(&disk, META);
+    assert!(matches!(stop(&disk), StorageError::MetaLost { .. }));
+}
+
+#[test]
+fn a_flip_in_any_byte_of_meta_changes_nothing_that_is_found() {
+    let mut author = Author::new();
+    author.append(1, &[b"x"]);
+    let write = author.swearing(3);
+    author.save(write);
+    let expected = found(&author.disk).unwrap();
+    for offset in (0..4 * 4096).step_by(3) {
+        author.disk.flip(META, offset, 1 << (offset % 8));
+        assert_eq!(found(&author.disk).unwrap(), expected, "{offset}");
+        author.disk.flip(META, offset, 1 << (offset % 8));
+    }
+}
+
+#[test]
+fn a_full_disk_holds_up_entries_and_not_pledges_and_serves_again_once_there_is_room() {
+    let mut author = Author::new();
+    author.append(1, &[&[1; 3000]]);
+    let used: usize = author.disk.contents().values().map(Vec::len).sum();
+    author.disk.set_capacity(Some(used as u64 + 20_000));
+    let mut admitted = 0;
+    while author.store.has_room() {
+        author.append(1, &[&[1; 3000]]);
+        admitted += 1;
+        assert!(admitted < 100);
+    }
+    assert!(matches!(author.store.room_error(), Some(StorageError::NoRoom { .. })));
+    assert!(author.disk.content("tmp-wal-0000000000000004").is_none(), "what failed is removed");
+    // What was admitted before still fits, and so do pledges.
+    author.append(1, &[&[2; 20_000]]);
+    for number in 1..8 {
+        let write = author.swearing(number);
+        author.save(write);
+    }
+    author.store.retry_room();
+    author.flush().unwrap();
+    assert!(!author.store.has_room());
+    author.disk.set_capacity(None);
+    author.store.retry_room();
+    author.flush().unwrap();
+    assert!(author.store.has_room());
+    author.append(1, &[&[1; 3000]]);
+    let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    assert_eq!(recovered.log.last, author.last().0);
+}
+
+#[test]
+fn writes_for_which_there_is_no_room_wait_and_are_saved_in_order() {
+    let mut author = Author::new();
+    let used: usize = author.disk.contents().values().map(Vec::len).sum();
+    author.disk.set_capacity(Some(used as u64));
+    let mut saved = WriteSeq(0);
+    for i in 0..80u8 {
+        let write = author.appending(1, &[&[i; 3000]]);
+        author.enqueue(write);
+        saved = author.flush().unwrap().unwrap_or(saved);
+    }
+    assert!(saved < author.seq && author.store.has_queued());
+    author.disk.set_capacity(None);
+    author.store.retry_room();
+    assert_eq!(author.flush().unwrap(), Some(author.seq));
+    let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    assert_eq!(recovered.log.last.index, Index(80));
+}
+
+#[test]
+fn a_directory_of_another_node_cluster_or_protocol_is_refused_with_both_names() {
+    let author = long_log();
+    let others = [
+        (Owner { node: NodeId(2), ..owner() }, "node 1", "node 2"),
+        (Owner { cluster: "other".to_owned(), ..owner() }, "\"test\"", "\"other\""),
+        (Owner { protocol: "vsr".to_owned(), ..owner() }, "\"raft\"", "\"vsr\""),
+    ];
+    for (other, found, expected) in others {
+        let disk = author.disk.crash_keeping_all();
+        let before = disk.contents();
+        let handle = Arc::new(disk.clone());
+        let error = Store::open(handle, &other, options(), Incarnation(1)).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(found) && text.contains(expected), "{text}");
+        assert_eq!(disk.contents(), before);
+    }
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let author = long_log();
+    let mut bytes = author.disk.content(META).unwrap();
+    for copy in bytes.chunks_mut(4096) {
+        copy[12] = 9;
+        let crc = crc32fast::hash(&copy[12..]);
+        copy[8..12].copy_from_slice(&crc.to_le_bytes());
+    }
+    author.disk.set_content(META, &bytes);
+    assert!(matches!(stop(&author.disk), StorageError::NewerFormat { found: 9, .. }));
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || {
+        let disk = Arc::new(FileDisk::create(directory.path()).unwrap());
+        Store::open(disk, &owner(), options(), Incarnation(1))
+    };
+    let (store, recovered) = open().unwrap();
+    assert_eq!(recovered.start, 1);
+    assert!(matches!(open(), Err(StorageError::Locked)));
+    drop(store);
+    assert_eq!(open().unwrap().1.start, 2);
+}
+
+#[test]
+fn a_directory_that_may_not_be_written_is_refused() {
+    for kind in [ErrorKind::ReadOnlyFilesystem, ErrorKind::PermissionDenied] {
+        let disk = long_log().disk.crash_keeping_all();
+        disk.fail(Operation::Lock, "", kind, 1);
+        assert!(matches!(open(&disk), Err(StorageError::NotWritable { .. })));
+    }
+}
+
+#[test]
+fn foreign_files_are_ignored_and_what_stands_in_the_way_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let open = || {
+        let disk = Arc::new(FileDisk::create(path).unwrap());
+        Store::open(disk, &owner(), options(), Incarnation(1)).map(|(_, recovered)| recovered)
+    };
+    std::fs::write(path.join("notes.txt"), b"mine").unwrap();
+    std::fs::write(path.join("wal-backup"), b"mine").unwrap();
+    std::fs::create_dir(path.join("lost+found")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", path.join("link")).unwrap();
+    open().unwrap();
+    open().unwrap();
+    assert_eq!(std::fs::read(path.join("notes.txt")).unwrap(), b"mine");
+    for name in ["wal-00000000000000ff", "tmp-meta"] {
+        std::os::unix::fs::symlink("/etc/passwd", path.join(name)).unwrap();
+        let error = open().unwrap_err();
+        assert!(matches!(&error, StorageError::NameTaken { file } if file == name), "{error}");
+        std::fs::remove_file(path.join(name)).unwrap();
+    }
+}
+
+#[test]
+fn a_store_on_real_files_keeps_what_it_saved() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut author = Author::new();
+    let open = || {
+        let disk = Arc::new(FileDisk::create(directory.path()).unwrap());
+        Store::open(disk, &owner(), options(), Incarnation(1)).unwrap()
+    };
+    let (mut store, _) = open();
+    for i in 0..60u8 {
+        let write = author.appending(1, &[&[i; 3000]]);
+        store.enqueue(WriteSeq(u64::from(i) + 1), write);
+        while let Some(job) = store.prepare().unwrap() {
+            store.run(job).unwrap();
+        }
+        while let Some(job) = store.maintenance().unwrap() {
+            store.run(job).unwrap();
+        }
+    }
+    drop(store);
+    let (store, recovered) = open();
+    assert_eq!(recovered.log.tail, author.entries);
+    assert_eq!(store.reader().read_entries(Index(1), usize::MAX).unwrap(), author.entries);
+}

@@ -1,0 +1,314 @@
+//! Random histories with power cuts anywhere: what was said to be saved is there afterwards, and
+//! what is there is the state after one of the writes, never anything between two.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_core::*;
+
+use super::fixture::{Random, options, owner};
+use crate::disk::{Keep, MemDisk};
+use crate::error::StorageError;
+use crate::store::Store;
+
+/// What a directory should say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State {
+    base: LogId,
+    base_digest: Digest,
+    entries: Vec<Entry>,
+    pledge: Option<PledgeBytes>,
+    snapshot: Option<SnapshotMeta>,
+    founding: FoundingRecord,
+}
+
+impl State {
+    fn last(&self) -> (LogId, Digest) {
+        let last = self.entries.last();
+        last.map_or((self.base, self.base_digest), |entry| (entry.id, entry.digest()))
+    }
+
+    /// True if that is what was found, but for the founding, and for what was compacted.
+    fn is(&self, found: &Recovered, read: &[Entry]) -> bool {
+        let log = &found.log;
+        let kept = self.entries.iter().position(|entry| entry.index() > log.base.index);
+        let kept = kept.map_or(&[][..], |from| &self.entries[from..]);
+        // Nothing is known of what stood before a log that never held anything.
+        let is_empty = log.last == LogId::ZERO && self.last().0 == LogId::ZERO;
+        (is_empty || (log.last, log.last_digest) == self.last())
+            && kept == read
+            && log.base.index >= self.base.index
+            && self.pledge == found.pledge
+            && self.snapshot == found.snapshot
+            && read.ends_with(&log.tail)
+    }
+}
+
+struct Model {
+    random: Random,
+    disk: MemDisk,
+    store: Store<MemDisk>,
+    saved: State,
+    pending: Vec<(WriteSeq, State)>,
+    now: State,
+    seq: WriteSeq,
+    ballot: u64,
+    cuts: u32,
+    start: u64,
+}
+
+impl Model {
+    fn new(seed: u64) -> Model {
+        let disk = MemDisk::new();
+        let (store, _) = open(&disk).unwrap();
+        let empty = State {
+            base: LogId::ZERO,
+            base_digest: Digest([9; 16]),
+            entries: Vec::new(),
+            pledge: None,
+            snapshot: None,
+            founding: FoundingRecord::default(),
+        };
+        Model {
+            random: Random(seed),
+            disk,
+            store,
+            saved: empty.clone(),
+            pending: Vec::new(),
+            now: empty,
+            seq: WriteSeq(0),
+            ballot: 1,
+            cuts: 0,
+            start: 1,
+        }
+    }
+
+    /// One thing that a replica does.
+    fn act(&mut self) -> Result<(), StorageError> {
+        match self.random.below(20) {
+            0..8 => self.append(),
+            8..10 => self.cut(),
+            10 => self.swear(),
+            11 => self.found(),
+            12 => return self.take_snapshot(),
+            13 if self.random.below(8) == 0 => return self.fetch_snapshot(),
+            14 => return self.job(Store::attest),
+            15 => self.enqueue(Vec::new(), false, None),
+            _ => return self.save(),
+        }
+        Ok(())
+    }
+
+    fn enqueue(&mut self, runs: Vec<Run>, promise: bool, founding: Option<FoundingRecord>) {
+        self.seq = self.seq.next();
+        self.now.pledge.get_or_insert([0; 64]);
+        let pledge = self.now.pledge.unwrap();
+        let snapshot = self.now.snapshot.clone();
+        self.store.enqueue(self.seq, Write { runs, pledge, promise, snapshot, founding });
+        self.pending.push((self.seq, self.now.clone()));
+    }
+
+    fn run(&mut self) -> Run {
+        let (previous, previous_digest) = self.now.last();
+        let mut entries = Vec::new();
+        for _ in 0..self.random.below(4) {
+            let (last, parent) = self.now.last();
+            let len = [0, 10, 600, 5000, 30_000][self.random.below(5) as usize];
+            let payload = Bytes::from(vec![self.random.next() as u8; len]);
+            let id = LogId::new(last.index.next(), Ballot(self.ballot));
+            let proposal = Proposal::new(EntryKind::Command, LogTime(id.index.0), payload);
+            let entry = Entry::new(id, parent, proposal);
+            self.now.entries.push(entry.clone());
+            entries.push(entry);
+        }
+        Run { previous, previous_digest, entries }
+    }
+
+    fn append(&mut self) {
+        let run = self.run();
+        self.enqueue(vec![run], false, None);
+    }
+
+    fn cut(&mut self) {
+        let covered = self.now.snapshot.as_ref().map_or(Index(0), |snapshot| snapshot.last.index);
+        let last = self.now.last().0.index;
+        let keep = covered.0 + self.random.below(last.0.saturating_sub(covered.0) + 1);
+        self.now.entries.retain(|entry| entry.index().0 <= keep);
+        self.ballot += 1;
+        let first = self.run();
+        let second = self.run();
+        self.enqueue(vec![first, second], false, None);
+    }
+
+    fn swear(&mut self) {
+        self.now.pledge = Some([self.random.next() as u8; 64]);
+        self.ballot += 1;
+        self.enqueue(Vec::new(), true, None);
+    }
+
+    fn found(&mut self) {
+        self.now.founding.round += 1;
+        let record = self.now.founding.clone();
+        self.enqueue(Vec::new(), false, Some(record));
+    }
+
+    fn take_snapshot(&mut self) -> Result<(), StorageError> {
+        let covered = self.now.snapshot.as_ref().map_or(Index(0), |snapshot| snapshot.last.index);
+        let saved = self.saved.last().0.index;
+        let held = |entry: &&Entry| entry.index() > covered && entry.index() <= saved;
+        let candidates = self.saved.entries.iter().filter(held).count() as u64;
+        if candidates == 0 || !self.pending.is_empty() {
+            return Ok(());
+        }
+        let chosen = self.random.below(candidates) as usize;
+        let entry = self.saved.entries.iter().filter(held).nth(chosen).unwrap().clone();
+        self.point_to(entry.id, entry.digest())?;
+        self.enqueue(Vec::new(), false, None);
+        Ok(())
+    }
+
+    fn fetch_snapshot(&mut self) -> Result<(), StorageError> {
+        self.ballot += 1;
+        let last = self.now.last().0.index.0 + 1 + self.random.below(50);
+        let id = LogId::new(Index(last), Ballot(self.ballot));
+        self.point_to(id, Digest([self.ballot as u8; 16]))?;
+        let base_digest = Digest([self.ballot as u8; 16]);
+        self.now = State { base: id, base_digest, entries: Vec::new(), ..self.now.clone() };
+        let run = self.run();
+        self.enqueue(vec![run], false, None);
+        Ok(())
+    }
+
+    fn point_to(&mut self, last: LogId, digest: Digest) -> Result<(), StorageError> {
+        let build = || {
+            let mut builder = self.store.snapshots().builder()?;
+            let _ = builder.write_all(format!("state at {last}").as_bytes());
+            let members = Membership::new([(NodeId(1), Incarnation(77))]);
+            builder.finish(last, digest, members, LogTime(last.index.0))
+        };
+        self.now.snapshot = Some(build().map_err(StorageError::Snapshots)?);
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<(), StorageError> {
+        loop {
+            if let Some(job) = self.store.prepare()? {
+                let saved = self.store.run(job)?;
+                let done = self.pending.iter().take_while(|(seq, _)| Some(*seq) <= saved).count();
+                if let Some((_, state)) = self.pending.drain(..done).next_back() {
+                    self.saved = state;
+                }
+            } else if self.store.has_queued() || self.random.below(2) == 0 {
+                match self.store.maintenance()? {
+                    Some(job) => self.store.run(job)?,
+                    None => return Ok(()),
+                };
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    fn job(
+        &mut self,
+        of: impl Fn(&mut Store<MemDisk>) -> Result<Option<crate::Job>, StorageError>,
+    ) -> Result<(), StorageError> {
+        if let Some(job) = of(&mut self.store)? {
+            self.store.run(job)?;
+        }
+        Ok(())
+    }
+
+    /// Cuts the power, and starts again, perhaps with another cut on the way.
+    fn restart(&mut self) {
+        self.cuts += 1;
+        loop {
+            let names = self.random.below(self.disk.unsynced_names() as u64 + 1) as usize;
+            let random = &mut self.random;
+            self.disk = self.disk.crash(names, |_, _| match random.below(5) {
+                0 => Keep::Torn(random.below(512) as usize),
+                1 | 2 => Keep::Old,
+                _ => Keep::New,
+            });
+            if self.random.below(3) == 0 {
+                self.disk.stop_after(self.random.below(20));
+            }
+            match open(&self.disk) {
+                Ok((store, found)) => {
+                    self.disk.heal();
+                    self.store = store;
+                    return self.check(&found);
+                }
+                Err(error) => {
+                    let is_power = error.to_string().contains("the power is gone");
+                    assert!(is_power, "cut {}: {error:?}", self.cuts);
+                }
+            }
+        }
+    }
+
+    fn check(&mut self, found: &Recovered) {
+        let from = found.log.base.index.next();
+        let read = self.store.reader().read_entries(from, usize::MAX).unwrap();
+        let possible = std::iter::once(&self.saved).chain(self.pending.iter().map(|(_, s)| s));
+        let matching = possible.clone().filter(|state| state.is(found, &read)).last();
+        let Some(state) = matching else {
+            panic!(
+                "cut {}: found {:?}, expected one of {:#?}",
+                self.cuts,
+                found.log.last,
+                possible.map(|s| (s.last(), &s.pledge)).collect::<Vec<_>>()
+            );
+        };
+        let foundings = possible.clone().map(|state| &state.founding);
+        assert!(foundings.into_iter().any(|record| *record == found.founding), "founding");
+        let mut state = state.clone();
+        state.founding = found.founding.clone();
+        assert!(found.start > self.start, "a start is counted twice");
+        self.start = found.start;
+        self.saved = state.clone();
+        self.now = state;
+        self.pending.clear();
+    }
+}
+
+fn open(disk: &MemDisk) -> Result<(Store<MemDisk>, Recovered), StorageError> {
+    Store::open(Arc::new(disk.clone()), &owner(), options(), Incarnation(77))
+}
+
+#[test]
+fn what_was_saved_is_there_after_any_power_cut() {
+    let (mut cuts, mut compacted) = (0, 0);
+    for seed in 0..40 {
+        let mut model = Model::new(seed);
+        for _ in 0..12 {
+            model.disk.stop_after(20 + model.random.below(150));
+            while model.act().is_ok() {}
+            model.restart();
+        }
+        cuts += model.cuts;
+        compacted += u32::from(model.saved.snapshot.is_some());
+    }
+    assert!(cuts >= 480 && compacted > 20, "{cuts} {compacted}");
+}
+
+#[test]
+fn a_power_cut_between_any_two_steps_loses_nothing_that_was_saved() {
+    // One history, cut after every single change of the disk.
+    for cut in 0.. {
+        let mut model = Model::new(7);
+        model.disk.stop_after(cut);
+        for _ in 0..120 {
+            if model.act().is_err() {
+                break;
+            }
+        }
+        let total = model.disk.changes();
+        model.restart();
+        if total < cut {
+            assert!(cut > 150, "{cut}");
+            return;
+        }
+    }
+}
