@@ -1,4 +1,29 @@
 //! quorate-storage: the log, the meta file and the snapshots of one replica on one disk.
+//!
+//! A replica acknowledges what its disk keeps, so this crate has one promise to make: what
+//! [`Store`] said is saved is found again, whole, after any crash of the process or the machine;
+//! or the store refuses to open and says which file, offset and entries are damaged. It never
+//! gives less back silently.
+//!
+//! - **The log** is a row of segments, `wal-<number>`, filled with zeros ahead of time and used
+//!   again once snapshots cover them. Everything that waits is written as one *group* of whole
+//!   4 KiB blocks and synced once. A group carries the protocol's pledge and the pointer to the
+//!   newest snapshot along with its entries, so each write is atomic. The groups form a chain of
+//!   digests.
+//! - **`meta`** says whose directory this is and counts its starts; it holds a second copy of the
+//!   pledge, so that damage to the end of the log cannot take a vote back.
+//! - **Snapshots** are files of their own; only the log says which of them counts.
+//!
+//! After a restart the end of the log has to be judged: a group torn by the crash was never
+//! acknowledged and is cut off, damage to an acknowledged one stops the replica. How the two are
+//! told apart is written in `recovery.rs`. One gap is known: as long as nothing was written or
+//! started after it, and it was not [attested](Store::attest), damage to the very last group
+//! looks like a tear.
+//!
+//! The store decides, it does not act: it gives out [`Job`]s, lists of [`Step`]s on a [`Disk`].
+//! The real storage thread and the simulator carry out the same steps, the one on real files
+//! ([`FileDisk`]), the other with crashes in between.
+
 mod codec;
 mod disk;
 mod error;

@@ -118,13 +118,11 @@ impl<D: Disk> Store<D> {
         self.wal.maintenance()
     }
 
-    /// The last job of a process that stops in order.
+    /// The last job of a process that stops in order. `None` if writes are queued which are not
+    /// saved.
     ///
     /// # Errors
     /// If the store has failed before.
-    ///
-    /// # Panics
-    /// If writes are queued.
     pub fn close(&mut self) -> Result<Option<Job>, StorageError> {
         self.wal.close()
     }

@@ -229,7 +229,7 @@ fn a_log_that_cannot_be_read_stops() {
     let handle = std::sync::Arc::new(disk.clone());
     let error = Store::open(handle, &owner(), small(), Incarnation(7)).unwrap_err();
     assert!(matches!(error, StorageError::Unreadable { .. }), "{error}");
-    assert_eq!(disk.contents(), before);
+    assert!(disk.contents() == before);
 }
 
 #[test]

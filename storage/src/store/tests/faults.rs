@@ -29,9 +29,15 @@ fn long_log() -> Author {
 fn stop(disk: &MemDisk) -> StorageError {
     let disk = disk.crash_keeping_all();
     let before = disk.contents();
-    let error = open(&disk).unwrap_err();
-    assert_eq!(disk.contents(), before, "{error} and yet something was changed");
+    let error = open(&disk).map(|_| ()).unwrap_err();
+    assert!(disk.contents() == before, "{error}: and yet something was changed");
     error
+}
+
+/// The segments that are part of the log.
+fn registered(disk: &MemDisk) -> Vec<String> {
+    let inspection = crate::inspect(&Arc::new(disk.clone())).unwrap();
+    inspection.segments.into_iter().map(|segment| segment.file).collect()
 }
 
 fn remove(disk: &MemDisk, file: &str) {
@@ -140,7 +146,7 @@ fn a_segment_of_another_directory_is_a_stop() {
     let owner = Owner { node: NodeId(2), ..owner() };
     drop(Store::open(Arc::new(disk.clone()), &owner, options(), Incarnation(5)).unwrap());
     let bytes = disk.content(&segment::name(1)).unwrap();
-    let last = author.disk.contents().into_keys().filter(|n| n.starts_with("wal-")).next_back();
+    let last = author.disk.contents().into_keys().rfind(|n| n.starts_with("wal-"));
     let next = segment::name(segment::parse_name(&last.unwrap()).unwrap() + 1);
     author.disk.set_content(&next, &bytes);
     assert!(matches!(stop(&author.disk), StorageError::ForeignSegment { .. }));
@@ -149,8 +155,8 @@ fn a_segment_of_another_directory_is_a_stop() {
 #[test]
 fn a_missing_segment_in_the_middle_or_at_the_end_is_a_stop_and_nothing_is_dropped() {
     let author = long_log();
-    let files = author.disk.contents().into_keys().filter(|name| name.starts_with("wal-"));
-    let registered: Vec<String> = files.collect();
+    let registered = registered(&author.disk);
+    assert!(registered.len() > 4);
     for file in &registered[1..] {
         let disk = author.disk.crash_keeping_all();
         remove(&disk, file);
@@ -162,8 +168,7 @@ fn a_missing_segment_in_the_middle_or_at_the_end_is_a_stop_and_nothing_is_droppe
 #[test]
 fn a_missing_first_segment_is_no_loss_if_a_snapshot_covers_it() {
     let author = long_log();
-    let first = author.disk.contents().into_keys().find(|name| name.starts_with("wal-")).unwrap();
-    remove(&author.disk, &first);
+    remove(&author.disk, &registered(&author.disk)[0]);
     let (_, recovered) = open(&author.disk.crash_keeping_all()).unwrap();
     assert_eq!(recovered.log.last, author.last().0);
     assert_eq!(recovered.snapshot, author.snapshot);
@@ -315,10 +320,10 @@ fn a_directory_of_another_node_cluster_or_protocol_is_refused_with_both_names() 
         let disk = author.disk.crash_keeping_all();
         let before = disk.contents();
         let handle = Arc::new(disk.clone());
-        let error = Store::open(handle, &other, options(), Incarnation(1)).unwrap_err();
+        let error = Store::open(handle, &other, options(), Incarnation(1)).map(|_| ()).unwrap_err();
         let text = error.to_string();
         assert!(text.contains(found) && text.contains(expected), "{text}");
-        assert_eq!(disk.contents(), before);
+        assert!(disk.contents() == before);
     }
 }
 

@@ -192,7 +192,7 @@ pub(crate) fn outcome_with(disk: &MemDisk, options: StoreOptions) -> Found {
     match Store::open(Arc::new(disk.clone()), &owner(), options, Incarnation(77)) {
         Ok((_, Recovered { log, pledge, .. })) => Found::Opens { last: log.last.index, pledge },
         Err(error) => {
-            assert_eq!(disk.contents(), before, "{error} and yet something was changed");
+            assert!(disk.contents() == before, "{error}: and yet something was changed");
             match error {
                 StorageError::Damaged { file, damage, .. } => Found::Damaged { file, damage },
                 other => Found::Stops(other.to_string()),

@@ -252,7 +252,7 @@ impl Model {
         let from = found.log.base.index.next();
         let read = self.store.reader().read_entries(from, usize::MAX).unwrap();
         let possible = std::iter::once(&self.saved).chain(self.pending.iter().map(|(_, s)| s));
-        let matching = possible.clone().filter(|state| state.is(found, &read)).last();
+        let matching = possible.clone().rfind(|state| state.is(found, &read));
         let Some(state) = matching else {
             panic!(
                 "cut {}: found {:?}, expected one of {:#?}",
