@@ -495,9 +495,10 @@ impl Log {
         self.drop_cached_while(|entry, _| entry.index() <= to);
     }
 
-    /// Keeps at most about `limit_bytes` of entries in memory which nobody here needs any more.
+    /// Keeps at most about `limit_bytes` of entries in memory that can be read from disk as well
+    /// and will not be cut off. A state machine which is slower than the log gets them from there.
     pub fn trim_cache(&mut self, limit_bytes: usize) {
-        let done = self.durable().min(self.applied);
+        let done = self.durable().min(self.committed);
         self.drop_cached_while(|entry, bytes| bytes > limit_bytes && entry.index() <= done);
     }
 

@@ -229,3 +229,15 @@ fn entries_are_handed_out_by_bytes_and_at_least_one() {
     assert_eq!(log.entries(Index(1), 2 * one - 1).unwrap().len(), 1);
     assert_eq!(log.entries(Index(2), 1 << 20).unwrap().len(), 2);
 }
+
+#[test]
+fn a_state_machine_that_falls_behind_does_not_keep_the_log_in_memory() {
+    let mut log = log_of(&[1; 100]);
+    log.commit(Index(90));
+    log.trim_cache(0);
+    assert!(log.entries(Index(1), 1).is_some(), "what is not durable is nowhere else");
+    save(&mut log, 1);
+    log.trim_cache(0);
+    assert!(log.entries(Index(90), 1).is_none());
+    assert!(log.entries(Index(91), 1).is_some(), "what may be cut off stays");
+}
