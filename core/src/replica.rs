@@ -14,6 +14,8 @@ mod requests;
 mod serving;
 mod snapshots;
 mod status;
+#[cfg(test)]
+mod tests;
 mod writes;
 
 use std::collections::BTreeSet;
@@ -315,6 +317,7 @@ impl<P: Protocol> Replica<P> {
             }
             None => (None, Log::founded_by(founders)),
         };
+        log.set_room(self.has_room);
         self.writes.set_saved(pledge, log.snapshot().map(SnapshotMeta::id));
         self.applying = Applying::from(log.applied());
         if let Some(snapshot) = log.snapshot().cloned() {

@@ -1,0 +1,166 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::entry::{Entry, EntryKind};
+use crate::founding::FoundingRecord;
+use crate::types::{Index, LogId};
+use crate::write::{Identity, RecoveredLog};
+
+/// A protocol that takes the entries it is sent, and otherwise does nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Stub;
+
+impl Protocol for Stub {
+    const NAME: &'static str = "stub";
+    type Message = Vec<Entry>;
+    type Pledge = Nothing;
+
+    fn recover(
+        _: NodeId,
+        _: &Settings,
+        _: Option<Nothing>,
+        _: &mut Log,
+        _: &mut Effects<Vec<Entry>>,
+    ) -> Stub {
+        Stub
+    }
+
+    fn step(
+        &mut self,
+        _: Now,
+        input: Input<Vec<Entry>>,
+        log: &mut Log,
+        _: &mut Effects<Vec<Entry>>,
+    ) {
+        if let Input::Message { message, .. } = input {
+            let _ = log.splice(LogId::ZERO, message);
+        }
+    }
+
+    fn flush(&mut self, _: Now, _: &mut Log, _: &mut Effects<Vec<Entry>>) {}
+
+    fn pledge(&self) -> Nothing {
+        Nothing
+    }
+
+    fn standing(&self) -> Standing {
+        let ballot = Ballot(1);
+        Standing { role: Role::Follower, ballot, leader: None, serving: false }
+    }
+
+    fn vouches(_: &Vec<Entry>) -> bool {
+        false
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Nothing;
+
+impl Pledge for Nothing {
+    fn to_bytes(&self) -> PledgeBytes {
+        [1; 64]
+    }
+
+    fn from_bytes(_: &PledgeBytes) -> Option<Nothing> {
+        Some(Nothing)
+    }
+
+    fn promise(&self) -> Nothing {
+        Nothing
+    }
+}
+
+const ME: NodeId = NodeId(1);
+const PEER: NodeId = NodeId(2);
+
+fn founders() -> Membership {
+    Membership::new([(ME, Incarnation(101)), (PEER, Incarnation(102))])
+}
+
+fn started(settings: Settings) -> Replica<Stub> {
+    let identity = Identity {
+        node: ME,
+        cluster: String::new(),
+        protocol: String::new(),
+        incarnation: Incarnation(101),
+    };
+    let recovered = Recovered {
+        identity,
+        start: 1,
+        founding: FoundingRecord::default(),
+        pledge: None,
+        snapshot: None,
+        log: RecoveredLog::default(),
+    };
+    let config = ReplicaConfig { me: ME, members: [ME, PEER].into(), bootstrap: false, settings };
+    Replica::recover(config, recovered, Now::default(), &mut Vec::new()).unwrap()
+}
+
+/// Carries out what it takes to have events processed by a shell whose disk is quick.
+fn process(replica: &mut Replica<Stub>, event: Event<Vec<Entry>>) -> Vec<Effect<Vec<Entry>>> {
+    let now = Now::default();
+    let mut events = vec![event];
+    let mut all = Vec::new();
+    while let Some(event) = events.pop() {
+        let mut out = Vec::new();
+        replica.step(now, event, &mut out);
+        replica.flush(now, &mut out);
+        events.extend(out.iter().filter_map(|effect| match effect {
+            Effect::Persist { seq, .. } => Some(Event::Saved(*seq)),
+            _ => None,
+        }));
+        all.extend(out);
+    }
+    all
+}
+
+fn from_peer(message: PeerMessage<Vec<Entry>>) -> Event<Vec<Entry>> {
+    Event::Message(Envelope { from: PEER, to: ME, incarnation: Incarnation(102), message })
+}
+
+fn be_told_that_the_cluster_is_formed(replica: &mut Replica<Stub>) {
+    let record = FoundingRecord { round: 1, list: Some(founders()), formed: true };
+    let message = crate::founding::FoundingMessage { record, asks: false };
+    process(replica, from_peer(PeerMessage::Founding(message)));
+    assert!(replica.status().formed);
+}
+
+fn failures(effects: &[Effect<Vec<Entry>>]) -> Vec<Failure> {
+    let failure = |effect: &_| match effect {
+        Effect::Failed { failure, .. } => Some(*failure),
+        _ => None,
+    };
+    effects.iter().filter_map(failure).collect()
+}
+
+#[test]
+fn a_disk_that_filled_up_before_the_cluster_was_formed_takes_no_entries() {
+    let mut replica = started(Settings::default());
+    process(&mut replica, Event::Room(false));
+    be_told_that_the_cluster_is_formed(&mut replica);
+    let opening = Log::founded_by(founders()).opening();
+    let id = LogId::new(Index(1), Ballot(1));
+    let entry = Entry::new(id, founders().digest(), opening);
+    process(&mut replica, from_peer(PeerMessage::Protocol(vec![entry.clone()])));
+    assert_eq!(replica.status().last, LogId::ZERO);
+    process(&mut replica, Event::Room(true));
+    process(&mut replica, from_peer(PeerMessage::Protocol(vec![entry])));
+    assert_eq!(replica.status().last, id);
+}
+
+#[test]
+fn what_never_found_a_leader_ends_once_and_as_not_proposed() {
+    let mut replica = started(Settings::default());
+    let request = replica.name_request();
+    let read = replica.name_request();
+    let payload = Bytes::from_static(b"x");
+    process(&mut replica, Event::Propose { request, kind: EntryKind::Command, payload });
+    process(&mut replica, Event::Read { request: read });
+    let late = Now { monotonic: Duration::from_secs(6), wall: Duration::ZERO };
+    let mut out = Vec::new();
+    for _ in 0..2 {
+        replica.step(late, Event::Timeout(Timer::Requests), &mut out);
+        replica.flush(late, &mut out);
+    }
+    assert_eq!(failures(&out), [Failure::NoLeader, Failure::NoLeader]);
+}
