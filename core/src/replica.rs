@@ -205,9 +205,7 @@ impl<P: Protocol> Replica<P> {
             Event::Propose { request, kind, payload } => {
                 self.on_propose(now, request, kind, payload, out);
             }
-            Event::Read { request } => {
-                self.requests.admit_read(request, now.monotonic + self.settings.request_timeout);
-            }
+            Event::Read { request } => self.on_read(now, request, out),
             Event::Saved(seq) => self.on_saved(now, seq, out),
             Event::Timeout(timer) => self.on_timeout(now, timer, out),
             Event::Applied(applied) => self.on_applied(applied),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::entry::EntryKind;
+use crate::entry::{Entry, EntryKind};
 use crate::event::Failure;
 use crate::types::{Ballot, Index, RequestId};
 
@@ -51,8 +51,14 @@ struct Read {
 
 /// Proposals.
 impl Requests {
+    /// What all proposals cost.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What a proposal costs, in bytes. A small one costs more than its payload.
+    pub(super) fn cost_bytes(payload: &Bytes) -> usize {
+        Entry::OVERHEAD + payload.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -66,7 +72,7 @@ impl Requests {
         payload: Bytes,
         deadline: Duration,
     ) {
-        self.bytes += payload.len();
+        self.bytes += Requests::cost_bytes(&payload);
         let sent_at = Duration::ZERO;
         let proposed = Proposed { kind, payload, deadline, attempt: None, sent_at };
         let replaced = self.proposals.insert(request, proposed);
@@ -130,7 +136,7 @@ impl Requests {
     /// The request's entry was applied here, or the request is given up. True if it was pending.
     pub(super) fn end(&mut self, request: RequestId) -> bool {
         let Some(proposed) = self.proposals.remove(&request) else { return false };
-        self.bytes -= proposed.payload.len();
+        self.bytes -= Requests::cost_bytes(&proposed.payload);
         self.waiting.remove(&request);
         if let Some(attempt) = proposed.attempt {
             self.sent.remove(&attempt);
@@ -199,6 +205,11 @@ impl Requests {
 
 /// Reads.
 impl Requests {
+    /// What all reads cost.
+    pub(super) fn read_bytes(&self) -> usize {
+        self.reads.len() * Entry::OVERHEAD
+    }
+
     pub(super) fn admit_read(&mut self, request: RequestId, deadline: Duration) {
         let read = Read { deadline, sent_at: Duration::ZERO, ready_at: None };
         let replaced = self.reads.insert(request, read);
@@ -315,7 +326,7 @@ mod tests {
                 (RequestId(4), Failure::NoLeader)
             ]
         );
-        assert_eq!(requests.bytes(), b"payload".len());
+        assert_eq!(requests.bytes(), Requests::cost_bytes(&Bytes::from_static(b"payload")));
         assert!(!requests.end(RequestId(1)));
     }
 

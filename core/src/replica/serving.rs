@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Replica;
 use super::log_clock::LogClock;
+use super::requests::Requests;
 use crate::command::{Command, Register};
 use crate::entry::{Entry, EntryKind, Proposal};
 use crate::event::{Effect, Failure};
@@ -31,11 +32,25 @@ impl<P: Protocol> Replica<P> {
         if payload.len() > self.settings.max_command_bytes {
             return self.fail(request, Failure::TooLarge, out);
         }
-        if self.requests.bytes() + payload.len() > self.settings.uncommitted_bytes {
+        let waiting = self.requests.bytes();
+        let cost = Requests::cost_bytes(&payload);
+        if waiting > 0 && waiting + cost > self.settings.uncommitted_bytes {
             return self.fail(request, Failure::Busy, out);
         }
         let deadline = now.monotonic + self.settings.request_timeout;
         self.requests.admit(request, kind, payload, deadline);
+    }
+
+    pub(super) fn on_read(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        out: &mut Vec<Effect<P::Message>>,
+    ) {
+        if self.requests.read_bytes() >= self.settings.uncommitted_bytes {
+            return self.fail(request, Failure::Busy, out);
+        }
+        self.requests.admit_read(request, now.monotonic + self.settings.request_timeout);
     }
 
     /// Gives everything that waits to the leader, if one is known.

@@ -149,6 +149,40 @@ fn a_disk_that_filled_up_before_the_cluster_was_formed_takes_no_entries() {
 }
 
 #[test]
+fn small_requests_that_wait_for_a_leader_are_bounded_too() {
+    let limit = 100 * Entry::OVERHEAD;
+    let settings =
+        Settings { max_command_bytes: limit, uncommitted_bytes: limit, ..Settings::default() };
+    let mut replica = started(settings);
+    let mut refused = [0, 0];
+    for _ in 0..200 {
+        let request = replica.name_request();
+        let payload = Bytes::from_static(b"x");
+        let kind = EntryKind::Command;
+        let ended = process(&mut replica, Event::Propose { request, kind, payload });
+        refused[0] += failures(&ended).iter().filter(|f| **f == Failure::Busy).count();
+        let request = replica.name_request();
+        let ended = process(&mut replica, Event::Read { request });
+        refused[1] += failures(&ended).iter().filter(|f| **f == Failure::Busy).count();
+    }
+    assert_eq!(refused, [102, 100]);
+}
+
+#[test]
+fn the_largest_command_is_taken_however_small_the_limit_on_all() {
+    let limit = 1000;
+    let settings =
+        Settings { max_command_bytes: limit, uncommitted_bytes: limit, ..Settings::default() };
+    assert_eq!(settings.validate(), Ok(()));
+    let mut replica = started(settings);
+    let request = replica.name_request();
+    let payload = Bytes::from(vec![0; limit]);
+    let kind = EntryKind::Command;
+    let ended = process(&mut replica, Event::Propose { request, kind, payload });
+    assert_eq!(failures(&ended), []);
+}
+
+#[test]
 fn what_never_found_a_leader_ends_once_and_as_not_proposed() {
     let mut replica = started(Settings::default());
     let request = replica.name_request();
