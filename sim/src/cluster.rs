@@ -55,6 +55,7 @@ pub(crate) struct Cluster<P: Protocol> {
     crashes: u64,
     mishaps: u64,
     calm_since: Time,
+    leaders_fall_until: Time,
     /// Generators of the components that have no state of their own.
     timer_rng: Rng,
     disk_rng: Rng,
@@ -85,6 +86,8 @@ enum Happening<P: Protocol> {
     Client(usize, ClientEvent),
     /// Mishap number so many of the plan strikes.
     Mishap(usize),
+    /// A node that has begun to lead is not to go on, in one of its lives.
+    Fell { node: usize, life: u64 },
     /// The partition ends.
     Heal,
     /// A node's machine starts the process again.
@@ -121,6 +124,7 @@ impl<P: Protocol> Cluster<P> {
             crashes: 0,
             mishaps: 0,
             calm_since: Time::ZERO,
+            leaders_fall_until: Time::ZERO,
             timer_rng: Rng::new(seed, "timers"),
             disk_rng: Rng::new(seed, "disk"),
             thread_rng: Rng::new(seed, "threads"),
@@ -191,6 +195,7 @@ impl<P: Protocol> Cluster<P> {
             }
             Happening::Client(client, event) => self.on_client(client, event)?,
             Happening::Mishap(number) => self.on_mishap(number)?,
+            Happening::Fell { node, life } => self.fell(node, life),
             Happening::Heal => self.network.heal(),
             Happening::Restart(node) => self.start(node)?,
             Happening::Resume(node) => self.resume(node)?,
@@ -348,6 +353,7 @@ impl<P: Protocol> Node<P> {
             life: 0,
             process: None,
             paused: None,
+            doomed_in: None,
             wall_skew: rng.between(0, 100_000) as i64,
             slowness: 1,
         }

@@ -73,6 +73,11 @@ pub(crate) enum Mishap {
     Crash,
     /// The leader's process dies.
     CrashLeader,
+    /// One process dies in the middle of one of the next things that it does to its disk.
+    CrashWriting,
+    /// For a while, hardly any leader lasts for more than a few milliseconds: the ground on which
+    /// a log holds entries of many ballots, none of them committed (Ongaro 2014, figure 3.7).
+    FellLeaders,
     /// All processes die at once.
     CrashAll,
     /// A partition, or another one.
@@ -150,7 +155,7 @@ fn draw_settings(rng: &mut Rng, link: &LinkFaults, disk: &DiskFaults) -> Setting
         election: least..least * 2,
         request_timeout: millis(rng, 200..1200),
         max_command_bytes,
-        append_bytes: rng.between(200, 8000) as usize,
+        append_bytes: if rng.one_in(3) { 1 } else { rng.between(200, 8000) } as usize,
         window_bytes: rng.between(400, 20_000) as usize,
         uncommitted_bytes: max_command_bytes + rng.below(20_000) as usize,
         apply_bytes: rng.between(600, 8000) as usize,
@@ -166,6 +171,8 @@ fn draw_mishaps(rng: &mut Rng) -> Vec<(Mishap, Duration)> {
     let all = [
         (Mishap::Crash, 6, 200..1500),
         (Mishap::CrashLeader, 3, 400..2000),
+        (Mishap::CrashWriting, 3, 200..1500),
+        (Mishap::FellLeaders, 2, 500..2500),
         (Mishap::CrashAll, 2, 700..3000),
         (Mishap::Partition, 2, 150..1200),
         (Mishap::Pause, 2, 200..1500),
@@ -189,9 +196,10 @@ impl LinkFaults {
     fn draw(rng: &mut Rng) -> LinkFaults {
         let fastest = rng.between(50, 500);
         let slowest = fastest + if rng.one_in(2) { rng.below(300) } else { rng.below(5000) };
+        let longest = if rng.one_in(3) { 400_000 } else { 50_000 };
         LinkFaults {
             latency: (Duration::from_micros(fastest), Duration::from_micros(slowest)),
-            detour: Duration::from_micros(rng.between(500, 50_000)),
+            detour: Duration::from_micros(rng.between(500, longest)),
             loss_ppm: sometimes(rng, 50_000),
             duplicate_ppm: sometimes(rng, 100_000),
             reorder_ppm: sometimes(rng, 200_000),

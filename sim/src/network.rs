@@ -91,10 +91,10 @@ impl Network {
         self.rng.duration(Duration::ZERO, self.faults.detour)
     }
 
-    /// Puts a partition of this shape in place of the one there is.
-    pub(crate) fn partition(&mut self, shape: Partition) {
+    /// Puts a partition of this shape in place of the one there is. Where it is about one replica,
+    /// `one` is it.
+    pub(crate) fn partition(&mut self, shape: Partition, one: usize) {
         let n = self.nodes;
-        let one = self.rng.position(n);
         let side: Vec<bool> = (0..n).map(|_| self.rng.one_in(2)).collect();
         for from in 0..n {
             for to in 0..n {
@@ -170,11 +170,11 @@ mod tests {
         let mut network = Network::new(Rng::new(3, "network"), 5, faults());
         let cuts =
             |network: &Network, from: usize| (0..5).filter(|to| network.cut[from * 5 + to]).count();
-        network.partition(Partition::Mute);
+        network.partition(Partition::Mute, 2);
         let mute: Vec<usize> = (0..5).filter(|from| cuts(&network, *from) == 4).collect();
         assert_eq!(mute.len(), 1);
         assert_eq!((0..5).map(|from| cuts(&network, from)).sum::<usize>(), 4);
-        network.partition(Partition::Isolate);
+        network.partition(Partition::Isolate, 2);
         assert_eq!((0..5).map(|from| cuts(&network, from)).sum::<usize>(), 8);
         network.heal();
         assert_eq!((0..5).map(|from| cuts(&network, from)).sum::<usize>(), 0);

@@ -27,6 +27,8 @@ pub(crate) struct Node<P: Protocol> {
     pub(crate) process: Option<Process<P>>,
     /// While the process stands still: what has come for it.
     pub(crate) paused: Option<Vec<Local<P::Message>>>,
+    /// After so many steps of the storage thread the process dies.
+    pub(crate) doomed_in: Option<u64>,
     /// By how much the wall clock is wrong, in microseconds.
     pub(crate) wall_skew: i64,
     /// While the disk is slow: how often what it usually takes.

@@ -127,8 +127,14 @@ impl Checks {
         Ok(())
     }
 
-    /// A replica has taken inputs and said what it wants: this is how it stands.
-    pub(crate) fn stepped(&mut self, node: usize, standing: Standing, log: &Log) -> Verdict {
+    /// A replica has taken inputs and said what it wants: this is how it stands. True if it has
+    /// begun to lead.
+    pub(crate) fn stepped(
+        &mut self,
+        node: usize,
+        standing: Standing,
+        log: &Log,
+    ) -> Result<bool, Violation> {
         self.monotonic.stepped(node, log)?;
         durability::claims(node, log, &self.logs)?;
         let committed = log.committed();
@@ -141,11 +147,13 @@ impl Checks {
         }
         self.commit.agrees(node, committed, &self.logs.held[node])?;
         let leads = standing.role == Role::Leader;
-        if leads && self.election_safety.leads(node, standing.ballot)? {
+        let is_new = leads && self.election_safety.leads(node, standing.ballot)?;
+        if is_new {
             let held = &self.logs.held[node];
             self.leader_completeness.elected(node, standing.ballot, held, &self.commit)?;
         }
-        self.append_only.stepped(node, leads.then_some(standing.ballot))
+        self.append_only.stepped(node, leads.then_some(standing.ballot))?;
+        Ok(is_new)
     }
 
     /// This write of a replica, and every earlier one, has really reached its disk.

@@ -44,10 +44,12 @@ impl<P: Protocol> Cluster<P> {
     pub(super) fn observe(&mut self, node: usize) -> Verdict {
         let Some(process) = &self.nodes[node].process else { return Ok(()) };
         let replica = &process.replica;
-        match replica.log().zip(replica.protocol()) {
-            Some((log, protocol)) => self.checks.stepped(node, protocol.standing(), log),
-            None => Ok(()),
+        let Some((log, protocol)) = replica.log().zip(replica.protocol()) else { return Ok(()) };
+        let is_new_leader = self.checks.stepped(node, protocol.standing(), log)?;
+        if is_new_leader {
+            self.on_new_leader(node);
         }
+        Ok(())
     }
 
     pub(super) fn carry_out_effects(&mut self, node: usize) -> Verdict {

@@ -38,6 +38,13 @@ impl<P: Protocol> Cluster<P> {
                     self.crash_for(leader, ms(1000));
                 }
             }
+            Mishap::CrashWriting => {
+                self.nodes[some_node].doomed_in = Some(self.mishap_rng.below(6));
+            }
+            Mishap::FellLeaders => {
+                let duration = self.mishap_rng.duration(ms(50), mean);
+                self.leaders_fall_until = self.now() + duration;
+            }
             Mishap::CrashAll => {
                 for node in 0..self.nodes.len() {
                     self.crash_for(node, ms(200));
@@ -46,7 +53,8 @@ impl<P: Protocol> Cluster<P> {
             Mishap::Partition => {
                 let shape = Partition::ALL[self.mishap_rng.position(Partition::ALL.len())];
                 self.trace.note(self.agenda.now(), None, &format_args!("{shape:?}").to_string());
-                self.network.partition(shape);
+                let leader = self.leader().filter(|_| self.mishap_rng.one_in(2));
+                self.network.partition(shape, leader.unwrap_or(some_node));
                 let duration = self.mishap_rng.duration(ms(10), mean * 2);
                 self.agenda.after(duration, Happening::Heal);
             }
@@ -67,7 +75,50 @@ impl<P: Protocol> Cluster<P> {
         }
     }
 
-    fn crash_for(&mut self, node: usize, most: Duration) {
+    /// Somebody has begun to lead: these are times in which that does not last.
+    pub(super) fn on_new_leader(&mut self, node: usize) {
+        if self.phase == Phase::Storm && self.now() < self.leaders_fall_until {
+            let delay = self.mishap_rng.duration(Duration::ZERO, Duration::from_millis(10));
+            let life = self.nodes[node].life;
+            self.agenda.after(delay, Happening::Fell { node, life });
+        }
+    }
+
+    pub(super) fn fell(&mut self, node: usize, life: u64) {
+        let ms = Duration::from_millis;
+        if self.phase != Phase::Storm || self.nodes[node].life != life {
+            return;
+        }
+        match self.mishap_rng.below(4) {
+            0 => {
+                self.network.partition(Partition::Isolate, node);
+                let duration = self.mishap_rng.duration(ms(20), ms(500));
+                self.agenda.after(duration, Happening::Heal);
+            }
+            1 => {
+                let duration = self.mishap_rng.duration(ms(20), ms(500));
+                self.pause(node, duration);
+            }
+            _ => self.crash_for(node, ms(200)),
+        }
+    }
+
+    /// A node does one thing more to its disk. True if that is its death.
+    pub(super) fn is_doomed(&mut self, node: usize) -> bool {
+        match &mut self.nodes[node].doomed_in {
+            Some(0) => {
+                self.nodes[node].doomed_in = None;
+                self.phase == Phase::Storm
+            }
+            Some(steps) => {
+                *steps -= 1;
+                false
+            }
+            None => false,
+        }
+    }
+
+    pub(super) fn crash_for(&mut self, node: usize, most: Duration) {
         if self.nodes[node].process.is_none() {
             return;
         }

@@ -52,6 +52,10 @@ impl<P: Protocol> Cluster<P> {
 
     /// The thread is done with a step.
     pub(super) fn on_written(&mut self, node: usize) -> Verdict {
+        if self.is_doomed(node) {
+            self.crash_for(node, Duration::from_millis(500));
+            return Ok(());
+        }
         let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
         let mut writing = process.writing.take().expect("a step of a job");
         if let Some(step) = writing.job.steps().get(writing.done) {
