@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use quorate_core::{
-    Command, Effect, EntryKind, Envelope, Event, Failure, InSession, Now, Origin, Protocol,
+    Command, Effect, EntryKind, Envelope, Event, Failure, InSession, Index, Now, Origin, Protocol,
     Register, Replica, RequestId, Role, Settings, StateMachine, Timer,
 };
 use quorate_handoff::{Consumer, Producer, ShutdownWait};
@@ -77,6 +77,8 @@ pub(crate) struct EventLoop<P: Protocol, S: StateMachine> {
     stopper: Stopper,
     /// Set once the first restoration, if there is one, is over.
     ready: Option<Ready>,
+    /// A shutdown was asked for. What was asked for before is still taken.
+    is_leaving: bool,
     /// When a shutdown in good order no longer waits.
     farewell_until: Option<Duration>,
     seen: (Role, quorate_core::Ballot, Option<quorate_core::NodeId>),
@@ -110,6 +112,7 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
             board,
             stopper,
             ready: Some(ready),
+            is_leaving: false,
             farewell_until: None,
         }
     }
@@ -237,7 +240,7 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
                 Event::Room(room)
             }
             Completed::ShutDown => {
-                self.farewell_until.get_or_insert(now.monotonic + FAREWELL);
+                self.is_leaving = true;
                 return;
             }
         };
@@ -272,7 +275,10 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
 
     /// While the node shuts down: lets another one lead, waits for what is outstanding, and stops.
     fn say_farewell(&mut self, now: Now) {
-        let Some(until) = self.farewell_until else { return };
+        if !self.is_leaving {
+            return;
+        }
+        let until = *self.farewell_until.get_or_insert(now.monotonic + FAREWELL);
         let status = self.replica.status();
         let alone = status.membership.len() <= 1;
         let leads = status.role == Role::Leader && !alone;
@@ -311,6 +317,7 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
             self.seen = seen;
         }
         let identity = self.replica.cluster();
+        let first = self.replica.log().map_or(Index(1), |log| log.base().index.next());
         let waiting = self.waiting.len();
         self.board.post(|status| {
             status.identity = identity;
@@ -319,6 +326,7 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
             status.ballot = replica.ballot;
             status.leader = replica.leader;
             status.serving = replica.serving;
+            status.first = first;
             status.last = replica.last;
             status.durable = replica.durable;
             status.committed = replica.committed;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use quorate_core::{
-    Applier, Effect, Incarnation, NodeId, Protocol, Recovered, Replica, ReplicaConfig, Settings,
-    StateMachine,
+    Applier, Effect, Incarnation, Index, NodeId, Protocol, Recovered, Replica, ReplicaConfig,
+    Settings, StateMachine,
 };
 use quorate_handoff::{Completion, Producer, queue, slot};
 use quorate_storage::{FileDisk, Store};
@@ -269,6 +269,7 @@ fn board<P: Protocol>(config: &Config, replica: &Replica<P>) -> Board {
         ballot: of_replica.ballot,
         leader: of_replica.leader,
         serving: of_replica.serving,
+        first: replica.log().map_or(Index(1), |log| log.base().index.next()),
         last: of_replica.last,
         durable: of_replica.durable,
         committed: of_replica.committed,

@@ -33,6 +33,8 @@ pub struct Status {
     pub leader: Option<NodeId>,
     /// True if it is the leader and takes requests.
     pub serving: bool,
+    /// The first index that is still in its log; snapshots cover those before.
+    pub first: Index,
     /// The last entry of its log.
     pub last: LogId,
     /// The last index up to which its log is on its disk.

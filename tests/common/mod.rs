@@ -1,0 +1,215 @@
+//! Clusters in one process, on free ports of the loopback and in a temporary directory.
+#![allow(dead_code, reason = "each test file uses some of it")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use quorate::{At, Node, NodeId, Raft, Read, Settings, StartError, StateMachine};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+pub type Member = Node<Raft, Tally>;
+
+/// Far longer than anything takes on a loaded machine: whatever is not there by then, never is.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Counts, and remembers how often it was given each note.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    pub total: i64,
+    pub notes: BTreeMap<u64, u64>,
+    pub ballast: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Command {
+    Add(i64),
+    Note(u64),
+    Keep(Vec<u8>),
+    Sleep(Duration),
+    Panic,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Query {
+    Total,
+    All,
+    Panic,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    Total(i64),
+    All(Tally),
+}
+
+impl StateMachine for Tally {
+    type Command = Command;
+    type Response = i64;
+    type Query = Query;
+    type Answer = Answer;
+
+    fn apply(&mut self, _: &At, command: Command) -> i64 {
+        match command {
+            Command::Add(n) => self.total += n,
+            Command::Note(note) => *self.notes.entry(note).or_default() += 1,
+            Command::Keep(bytes) => self.ballast.push(bytes),
+            Command::Sleep(time) => std::thread::sleep(time),
+            Command::Panic => panic!("the test said so"),
+        }
+        self.total
+    }
+
+    fn query(&self, _: &At, query: Query) -> Answer {
+        match query {
+            Query::Total => Answer::Total(self.total),
+            Query::All => Answer::All(self.clone()),
+            Query::Panic => panic!("the test said so"),
+        }
+    }
+}
+
+/// A cluster whose nodes come and go.
+pub struct Cluster {
+    pub dir: TempDir,
+    pub addresses: BTreeMap<u64, String>,
+    pub nodes: BTreeMap<u64, Member>,
+    pub settings: Settings,
+}
+
+impl Cluster {
+    /// Starts that many nodes.
+    pub async fn start(size: u64) -> Cluster {
+        Cluster::start_with(size, Settings::default()).await
+    }
+
+    pub async fn start_with(size: u64, settings: Settings) -> Cluster {
+        let ports = free_ports(size);
+        let addresses = (1..).zip(ports).map(|(id, port)| (id, format!("127.0.0.1:{port}")));
+        let addresses = addresses.collect();
+        let dir = tempfile::tempdir().unwrap();
+        let mut cluster = Cluster { dir, addresses, nodes: BTreeMap::new(), settings };
+        for id in 1..=size {
+            cluster.up(id).await;
+        }
+        cluster
+    }
+
+    pub fn data_dir(&self, id: u64) -> PathBuf {
+        self.dir.path().join(id.to_string())
+    }
+
+    pub fn builder(&self, id: u64) -> quorate::Builder<Raft, Tally> {
+        Node::builder()
+            .id(id)
+            .members(self.addresses.clone())
+            .data_dir(self.data_dir(id))
+            .settings(self.settings.clone())
+            .segment_bytes(1 << 20)
+            .bootstrap(self.addresses.len() == 1)
+    }
+
+    /// Starts a node. One that was dropped a moment ago may still hold its directory.
+    pub async fn up(&mut self, id: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        let node = loop {
+            match self.builder(id).start().await {
+                Ok(node) => break node,
+                Err(StartError::Storage(_) | StartError::Bind { .. })
+                    if Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(error) => panic!("node {id}: {error}"),
+            }
+        };
+        self.nodes.insert(id, node);
+    }
+
+    /// Stops a node in good order.
+    pub async fn down(&mut self, id: u64) {
+        self.nodes.remove(&id).unwrap().shutdown().await.unwrap();
+    }
+
+    pub async fn all_down(&mut self) {
+        for (_, node) in std::mem::take(&mut self.nodes) {
+            node.shutdown().await.unwrap();
+        }
+    }
+
+    /// The node that serves, once there is one that the others know.
+    pub async fn leader(&self) -> u64 {
+        eventually("a leader", || async {
+            let leaders: BTreeSet<Option<NodeId>> =
+                self.nodes.values().map(|node| node.status().leader).collect();
+            let leader = leaders.first().copied().flatten()?;
+            let node = self.nodes.get(&leader.0)?;
+            (leaders.len() == 1 && node.status().serving).then_some(leader.0)
+        })
+        .await
+    }
+
+    /// A node that does not lead.
+    pub async fn follower(&self) -> u64 {
+        let leader = self.leader().await;
+        *self.nodes.keys().find(|id| **id != leader).unwrap()
+    }
+}
+
+/// Adds, however long there may be no leader.
+pub async fn add(node: &Member, n: i64) -> i64 {
+    eventually("an addition", || async { node.propose(Command::Add(n)).await.ok() }).await
+}
+
+pub async fn total(node: &Member) -> i64 {
+    let read = || async { node.read(Read::Linearizable, Query::Total).await.ok() };
+    match eventually("a read", read).await {
+        Answer::Total(total) => total,
+        Answer::All(_) => unreachable!(),
+    }
+}
+
+pub async fn local(node: &Member) -> Tally {
+    match node.read(Read::Local, Query::All).await.unwrap() {
+        Answer::All(tally) => tally,
+        Answer::Total(_) => unreachable!(),
+    }
+}
+
+/// Polls until there is an answer.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut attempt: impl FnMut() -> F,
+) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = attempt().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{what} did not come about in {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Ports that nobody uses, and that no other test of this process was given.
+pub fn free_ports(count: u64) -> Vec<u16> {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap();
+    let mut ports = Vec::new();
+    // Held until all are chosen, so that none is chosen twice.
+    let mut held = Vec::new();
+    while (ports.len() as u64) < count {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        if given.insert(port) {
+            ports.push(port);
+        }
+        held.push(listener);
+    }
+    ports
+}

@@ -1,0 +1,79 @@
+//! What the user's code can do to a node.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Answer, Cluster, Command, PATIENCE, Query, add, total};
+use quorate::{Read, ReadError, RequestError, StopReason};
+
+#[tokio::test]
+async fn a_panic_in_apply_stops_the_node_and_names_the_entry() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[&1];
+    add(node, 1).await;
+    let next = node.status().last.index.next();
+    assert_eq!(node.propose(Command::Panic).await, Err(RequestError::Unknown));
+    let reason = tokio::time::timeout(PATIENCE, node.stopped()).await.unwrap();
+    match reason {
+        StopReason::Panicked { index, message } => {
+            assert_eq!((index, message.as_str()), (next, "the test said so"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_a_query_is_an_error_of_that_query() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[&1];
+    add(node, 1).await;
+    for level in [Read::Local, Read::Linearizable] {
+        assert_eq!(node.read(level, Query::Panic).await, Err(ReadError::Panicked));
+    }
+    assert_eq!(node.read(Read::Local, Query::Total).await, Ok(Answer::Total(1)));
+}
+
+#[tokio::test]
+async fn a_slow_apply_does_not_cost_the_leadership() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let node = &cluster.nodes[&leader];
+    let ballot = node.status().ballot;
+    let slow = cluster.settings.election.end * 4;
+    node.propose(Command::Sleep(slow)).await.unwrap();
+    assert_eq!(node.status().ballot, ballot);
+    assert!(node.status().serving);
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_ever_for_a_slow_apply() {
+    let mut cluster = Cluster::start(1).await;
+    let node = cluster.nodes.remove(&1).unwrap();
+    add(&node, 1).await;
+    let slow = node.submit(Command::Sleep(Duration::from_secs(8)));
+    let begun = Instant::now();
+    let timeout = node.shutdown().await.unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(6));
+    assert_eq!(timeout.running, ["apply"]);
+    assert_eq!(slow.await, Err(RequestError::Unknown));
+    assert!(matches!(node.stopped().await, StopReason::Shutdown));
+}
+
+#[tokio::test]
+async fn requests_work_from_any_runtime_and_from_none() {
+    let cluster = Cluster::start(1).await;
+    let node = cluster.nodes[&1].clone();
+    add(&node, 1).await;
+    let other = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let session = node.session().await.unwrap();
+            session.propose(Command::Add(1)).await.unwrap();
+            node.propose(Command::Add(1)).await
+        })
+    });
+    let joined = tokio::task::spawn_blocking(|| other.join().unwrap()).await.unwrap();
+    assert_eq!(joined, Ok(3));
+    assert_eq!(total(&cluster.nodes[&1]).await, 3);
+}
