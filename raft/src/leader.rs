@@ -136,11 +136,11 @@ impl Leader {
         entries: Vec<Entry>,
     ) {
         let Some(progress) = self.peers.get_mut(&to) else { return };
-        if !progress.on_read(&entries, cx.log) {
-            return;
+        if let Some(previous) = progress.previous(cx.log)
+            && progress.on_read(&entries, cx.log)
+        {
+            send_entries(server, cx, self.rounds.latest(), to, progress, previous, entries);
         }
-        let Some(previous) = progress.previous(cx.log) else { return };
-        send_entries(server, cx, self.rounds.latest(), to, progress, previous, entries);
     }
 
     pub(crate) fn on_heartbeat_timeout(&mut self, server: &Server, cx: &mut Context<'_>) {

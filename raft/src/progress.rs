@@ -192,12 +192,12 @@ impl Progress {
         self.silence = self.silence.saturating_add(1);
         let silent = self.silence > PATIENCE;
         match &mut self.state {
-            State::Probe { paused } => *paused = silent,
             // `next` stays: the follower says by itself what it lacks, when it speaks again.
             State::Replicate(_) if silent => self.state = State::Probe { paused: true },
-            State::Full { rest: 0 } => self.state = State::Probe { paused: silent },
+            State::Full { rest: 0 } => self.state = State::Probe { paused: false },
             State::Full { rest } => *rest -= 1,
-            State::Replicate(_) | State::Snapshot(_) => {}
+            // An answer to the heartbeat itself tells what is to be sent.
+            State::Probe { .. } | State::Replicate(_) | State::Snapshot(_) => {}
         }
         self.reading = self.reading.map(|waited| waited + 1).filter(|&n| n < READ_PATIENCE);
     }
@@ -210,9 +210,9 @@ impl Progress {
     }
 
     /// Entries were read from disk. True if they are those which the follower needs next, as
-    /// the log holds them.
+    /// the log holds them. `next` must not be compacted: of that, the log could not tell.
     pub(crate) fn on_read(&mut self, entries: &[Entry], log: &Log) -> bool {
-        let (Some(first), Some(_)) = (entries.first(), self.reading) else {
+        let Some(first) = entries.first() else {
             return false; // Asked for again when the wait for them is over.
         };
         self.reading = None;
@@ -220,12 +220,10 @@ impl Progress {
             State::Probe { .. } | State::Replicate(_) => first.index() == self.next,
             State::Full { .. } | State::Snapshot(_) => false,
         };
-        // Of what is compacted, the log cannot tell whether these entries were the ones.
-        let in_log = self.next > log.base().index;
         let indexes = std::iter::successors(Some(self.next), |index| Some(index.next()));
         let is_held =
             |(entry, index): (&Entry, Index)| entry.index() == index && log.holds(entry.id);
-        wanted && in_log && entries.iter().zip(indexes).all(is_held)
+        wanted && entries.iter().zip(indexes).all(is_held)
     }
 
     fn replicate_after(&mut self, index: Index) {

@@ -25,6 +25,8 @@ pub(super) struct Sent {
 pub(super) struct Cluster {
     pub(super) nodes: BTreeMap<NodeId, Node>,
     pub(super) network: Vec<Sent>,
+    /// How many messages have arrived.
+    pub(super) delivered: usize,
     /// Messages on these ways are lost.
     pub(super) cut: BTreeSet<(NodeId, NodeId)>,
     /// Disks that complete nothing by themselves.
@@ -59,6 +61,7 @@ impl Cluster {
         Cluster {
             nodes: nodes.collect(),
             network: Vec::new(),
+            delivered: 0,
             cut: BTreeSet::new(),
             slow: BTreeSet::new(),
             now: Duration::ZERO,
@@ -152,6 +155,7 @@ impl Cluster {
     pub(super) fn deliver(&mut self, sent: Sent) {
         let Sent { from, to, message } = sent;
         if self.nodes[&to].up && !self.cut.contains(&(from, to)) {
+            self.delivered += 1;
             self.batch(to, vec![Input::Message { from, message }]);
         }
     }

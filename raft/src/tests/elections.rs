@@ -116,6 +116,30 @@ fn a_vote_leaves_with_the_write_that_records_it() {
 }
 
 #[test]
+fn who_votes_for_another_gives_its_own_campaign_up() {
+    let mut cluster = Cluster::of(3);
+    cluster.set_log(1, &[1]);
+    cluster.timeout(1, Timer::Election);
+    assert_eq!(cluster.raft(1).standing().role, Role::Candidate);
+    cluster.forge(2, 1, request(1, all_knowing(1)));
+    assert_eq!(cluster.raft(1).standing().role, Role::Follower);
+}
+
+#[test]
+fn the_own_election_is_put_off_by_a_vote_given_and_not_by_a_vote_refused_or_a_higher_term() {
+    let mut cluster = Cluster::of(3);
+    cluster.set_log(1, &[1]);
+    let due = |cluster: &Cluster| cluster.node(1).timers[&Timer::Election];
+    let before = due(&cluster);
+    cluster.now += Duration::from_millis(10);
+    cluster.forge(2, 1, request(2, LogId::ZERO));
+    cluster.forge(2, 1, vote(3, false));
+    assert_eq!((cluster.term(1), due(&cluster)), (3, before));
+    cluster.forge(2, 1, request(3, all_knowing(1)));
+    assert_eq!(due(&cluster), before + Duration::from_millis(10));
+}
+
+#[test]
 fn a_vote_is_remembered_across_a_restart() {
     let mut cluster = Cluster::of(3);
     cluster.forge(1, 2, request(1, LogId::ZERO));

@@ -1,8 +1,9 @@
 //! Linearizable reads.
 
-use quorate_core::{Index, Protocol, Timer};
+use quorate_core::{Ballot, Index, Protocol, Timer};
 
 use super::cluster::{Cluster, append, n};
+use crate::Message;
 
 #[test]
 fn a_read_is_answered_by_one_exchange_with_a_quorum() {
@@ -146,11 +147,14 @@ fn a_refusal_meant_for_an_earlier_term_confirms_no_read_of_this_one() {
     cluster.isolate(1);
     let read = cluster.read(1);
     cluster.heal();
+    let (term, probe) = (Ballot(1), append(&late[0].message).unwrap().probe);
+    let snapshot = cluster.nodes.get_mut(&n(1)).unwrap().snapshot();
+    cluster.forge(1, 2, Message::InstallSnapshot { term, probe, snapshot });
     for sent in late {
         cluster.deliver(sent);
     }
     let refusals = cluster.take(|sent| sent.to == n(1));
-    assert_eq!(refusals.len(), 2);
+    assert_eq!(refusals.len(), 3);
     for sent in refusals {
         cluster.deliver(sent);
     }

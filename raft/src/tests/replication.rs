@@ -140,13 +140,25 @@ fn a_purged_entry_before_a_stale_message_is_no_conflict() {
 
 #[test]
 fn diverged_logs_meet_after_one_exchange_for_each_term() {
+    logs_meet_after_few_exchanges(&[2, 4, 6], &[3, 5, 7], 4);
+    logs_meet_after_few_exchanges(&[3, 5, 7], &[2, 4, 6], 4);
+    logs_meet_after_few_exchanges(&[2], &[3, 5, 7], 2);
+    logs_meet_after_few_exchanges(&[3, 5, 7], &[2], 2);
+    logs_meet_after_few_exchanges(&[], &[2, 4, 6], 1);
+    logs_meet_after_few_exchanges(&[2, 4, 6], &[], 2);
+}
+
+/// Nodes 1 and 2 have 40 entries of each of these terms; node 2 leads.
+fn logs_meet_after_few_exchanges(mine: &[u64], leaders: &[u64], few: usize) {
     let mut cluster = Cluster::of(3);
-    let terms = |of: [u64; 3]| -> Vec<u64> {
-        std::iter::once(1).chain(of.into_iter().flat_map(|term| [term; 40])).collect()
+    let terms = |of: &[u64]| -> Vec<u64> {
+        std::iter::once(1).chain(of.iter().flat_map(|term| [*term; 40])).collect()
     };
-    cluster.set_log(1, &terms([2, 4, 6]));
-    cluster.set_log(2, &terms([3, 5, 7]));
+    cluster.set_log(1, &terms(mine));
+    cluster.set_log(2, &terms(leaders));
     cluster.isolate(1);
+    let term = cluster.ballot(1).max(cluster.ballot(2));
+    cluster.forge(3, 2, Message::RequestVoteReply { term, granted: false });
     cluster.elect(2);
     cluster.heal();
     cluster.timeout(2, Timer::Heartbeat);
@@ -172,7 +184,7 @@ fn diverged_logs_meet_after_one_exchange_for_each_term() {
     }
     cluster.settle();
     assert_eq!(cluster.node(1).terms(), cluster.node(2).terms());
-    assert!(conflicts <= 4, "{conflicts} exchanges");
+    assert!(conflicts <= few, "{conflicts} exchanges");
 }
 
 #[test]
@@ -184,6 +196,20 @@ fn a_conflict_that_was_answered_already_changes_nothing() {
     let stale = Appended::Conflict { previous: Index(1), hint: LogId::ZERO };
     cluster.forge(2, 1, reply(1, 1, stale));
     assert_eq!(cluster.raft(1), &before);
+}
+
+#[test]
+fn what_a_follower_has_acknowledged_is_not_sent_again_whatever_it_claims_to_lack() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.propose(1, "a");
+    cluster.settle();
+    cluster.propose(1, "b");
+    cluster.take(|_| true);
+    let claim = Appended::Conflict { previous: Index(3), hint: LogId::ZERO };
+    cluster.forge(2, 1, reply(1, 1, claim));
+    let sent = cluster.take(|sent| sent.to == n(2));
+    let previous = append(&sent[0].message).unwrap().previous;
+    assert_eq!(previous, LogId::new(Index(2), Ballot(1)));
 }
 
 #[test]

@@ -206,6 +206,18 @@ fn a_snapshot_that_comes_when_the_log_has_caught_up_changes_nothing() {
 }
 
 #[test]
+fn a_snapshot_of_entries_that_arrived_meanwhile_commits_them() {
+    let (mut cluster, snapshot) = behind();
+    cluster.set_log(3, &[1, 1, 1, 1, 1]);
+    let from = n(1);
+    let last = LogId::new(Index(4), Ballot(1));
+    assert_eq!(snapshot.last, last);
+    cluster.input(3, Input::SnapshotFetched { from, snapshot });
+    assert_eq!(cluster.committed(3), 4);
+    assert_eq!(cluster.last_index(3), Index(5));
+}
+
+#[test]
 fn a_snapshot_offered_by_one_leader_is_acknowledged_to_the_next() {
     let (mut cluster, snapshot) = behind();
     compact(&mut cluster, 2);
@@ -230,6 +242,16 @@ fn a_leader_installs_no_snapshot() {
     let from = n(2);
     cluster.input(1, Input::SnapshotFetched { from, snapshot });
     assert_eq!(cluster.node(1).last(), before.last());
+}
+
+#[test]
+fn a_snapshot_of_a_term_that_the_server_has_forgotten_is_not_installed() {
+    let (mut cluster, snapshot) = behind();
+    let last = LogId::new(Index(9), Ballot(2));
+    let (from, snapshot) = (n(1), SnapshotMeta { last, ..snapshot });
+    let before = cluster.node(3).log.clone();
+    cluster.input(3, Input::SnapshotFetched { from, snapshot });
+    assert_eq!(cluster.node(3).log, before);
 }
 
 #[test]
