@@ -42,11 +42,11 @@ pub enum Level {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// Surely not proposed: a queue is full.
-    #[error("BUSY the write was not proposed: {0}; try again later")]
+    /// Surely not proposed: a queue or a disk is full, or the write is too large for one entry.
+    #[error("BUSY the write was not proposed: {0}")]
     Busy(String),
     /// Surely not proposed: there is no leader to propose it to, or it cannot be reached.
-    #[error("CLUSTERDOWN the write was not proposed: {0}; try again")]
+    #[error("CLUSTERDOWN the write was not proposed: {0}; it is safe to repeat it")]
     NotProposed(String),
     /// It may have been applied, or may yet be.
     #[error("UNKNOWN the write may or may not be applied: {0}; read before you repeat it")]
@@ -78,6 +78,8 @@ pub struct Status {
     pub role: Role,
     /// The leader, if known.
     pub leader: Option<u64>,
+    /// Where the leader listens for the other nodes.
+    pub leader_address: Option<String>,
     /// Raft's term.
     pub term: u64,
     /// Number of members.
@@ -90,4 +92,6 @@ pub struct Status {
     pub committed_index: u64,
     /// The last entry which this node has executed.
     pub applied_index: u64,
+    /// False while this node's disk is full.
+    pub has_room: bool,
 }

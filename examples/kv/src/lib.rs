@@ -15,6 +15,7 @@ mod limits;
 mod local;
 mod loopback;
 mod machine;
+mod node;
 mod op;
 mod pipeline;
 mod replies;

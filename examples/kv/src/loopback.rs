@@ -141,12 +141,14 @@ impl Cluster for Loopback {
             protocol: "none",
             role: Role::Leader,
             leader: Some(1),
+            leader_address: None,
             term: 1,
             members: 1,
             last_index: index,
             durable_index: 0,
             committed_index: index,
             applied_index: index,
+            has_room: true,
         }
     }
 }

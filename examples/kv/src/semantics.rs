@@ -64,12 +64,14 @@ fn surroundings() -> Surroundings {
         protocol: "raft",
         role: Role::Leader,
         leader: Some(1),
+        leader_address: Some("10.0.0.2:7102".to_owned()),
         term: 3,
         members: 3,
         last_index: 9,
         durable_index: 8,
         committed_index: 7,
         applied_index: 6,
+        has_room: true,
     };
     Surroundings { status, uptime: Duration::from_secs(90_000), clients: 2, max_clients: 10 }
 }

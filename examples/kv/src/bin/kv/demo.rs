@@ -5,12 +5,13 @@ mod load;
 mod nodes;
 mod report;
 
+use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use quorate_kv::{ClientError, Level};
 
 use crate::cli::DemoArgs;
@@ -105,15 +106,19 @@ struct Kill {
 
 impl<'a> Demo<'a> {
     async fn start(args: &'a DemoArgs, dir: PathBuf) -> Result<Demo<'a>, DemoError> {
-        println!("Three replicas in {}", dir.display());
+        println!("three replicas, each a process of its own, with their data in {}", dir.display());
         let mut nodes = Nodes::new(&dir)?;
         nodes.start_all().await?;
         let addresses: Vec<SocketAddr> = nodes.addresses();
         let load = Load::new(addresses);
         let bar = ProgressBar::new(args.writes);
-        let style = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} writes, {per_sec} {msg}";
+        let style = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} writes, {rate} writes/s";
         if let Ok(style) = ProgressStyle::with_template(style) {
-            bar.set_style(style);
+            let rate = |state: &ProgressState, out: &mut dyn Write| {
+                // A terminal that is gone is no reason to stop.
+                let _ = write!(out, "{}", HumanCount(state.per_sec() as u64));
+            };
+            bar.set_style(style.with_key("rate", rate));
         }
         Ok(Demo { args, dir, nodes, load, bar })
     }

@@ -15,8 +15,6 @@ fn main() -> ExitCode {
     let result: Result<(), Box<dyn Error>> = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args).map_err(Into::into),
         Command::Demo(args) => demo::run(&args).map_err(Into::into),
-        Command::Inspect { dir } => serve::inspect(&dir).map_err(Into::into),
-        Command::Verify { dir } => serve::verify(&dir).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

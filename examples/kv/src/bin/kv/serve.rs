@@ -1,32 +1,194 @@
-//! `kv serve`, `kv inspect`, `kv verify`: one node and its data directory.
+//! `kv serve`: one node, from its start to its end.
 
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use quorate::{Builder, Node, Raft, Settings, StartError, StopReason};
+use quorate_kv::{Machine, ServerOptions, serve};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::{ArgsError, ServeArgs};
 
-/// Why a node did not start, or a directory could not be looked at.
+/// Why a node did not start, or has stopped without being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The arguments contradict each other.
     #[error(transparent)]
     Args(#[from] ArgsError),
-    /// This build holds the server but not the node.
-    #[error("this build has no replication in it: {0} cannot be served")]
-    NoNode(PathBuf),
+    /// The node did not start.
+    #[error("node {id} does not start: {source}")]
+    Start {
+        /// Which.
+        id: u64,
+        /// Why.
+        source: StartError,
+    },
+    /// The address for clients cannot be listened at.
+    #[error("cannot listen for clients at {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The node has stopped by itself.
+    #[error("node {id} has stopped: {reason}")]
+    Stopped {
+        /// Which.
+        id: u64,
+        /// Why.
+        reason: StopReason,
+    },
+    /// The operating system gave no threads or no signals.
+    #[error("the operating system refused what a server needs: {0}")]
+    System(#[from] io::Error),
 }
+
+/// A node that is asked to end has ended after that long, whatever its clients and peers do.
+const GRACE: Duration = Duration::from_millis(4700);
+
+/// How many files a node opens besides its clients' sockets, generously.
+const OTHER_FILES: u64 = 128;
 
 /// Runs a node until it is told to stop.
 pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
     args.validate()?;
-    Err(ServeError::NoNode(args.data.clone()))
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.from_env_lossy())
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(serve_node(args));
+    // What is left are clients which do not take their replies.
+    runtime.shutdown_background();
+    outcome
 }
 
-/// Shows what a data directory holds.
-pub fn inspect(dir: &Path) -> Result<(), ServeError> {
-    Err(ServeError::NoNode(dir.to_owned()))
+async fn serve_node(args: &ServeArgs) -> Result<(), ServeError> {
+    let mut signals = Signals::new()?;
+    let max_clients = max_clients(args.max_clients);
+    let id = args.id;
+    let started = tokio::select! {
+        started = builder(args).start() => started,
+        // Recovery may take long, and is as good as any moment to be killed.
+        _ = signals.next() => return Ok(()),
+    };
+    let node = started.map_err(|source| ServeError::Start { id, source })?;
+    let listening = TcpListener::bind(&args.listen).await;
+    let listening = listening.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (address, listener) = match listening {
+        Ok(listening) => listening,
+        Err(source) => {
+            // The others need not wait for an election.
+            let _ = node.shutdown().await;
+            return Err(ServeError::Listen { address: args.listen.clone(), source });
+        }
+    };
+    announce(&format!(
+        "node {id} of cluster {:?} is ready: clients at {address}, peers at {}",
+        args.cluster,
+        node.local_address()
+    ));
+
+    let (stop, stopped) = oneshot::channel::<()>();
+    let options = ServerOptions { max_clients, ..ServerOptions::default() };
+    let server = serve(listener, node.clone(), options, async { drop(stopped.await) });
+    let server = tokio::spawn(server);
+    tokio::select! {
+        signal = signals.next() => tracing::info!(signal, "asked to stop"),
+        reason = node.stopped() => return Err(ServeError::Stopped { id, reason }),
+    }
+    let until = Instant::now() + GRACE;
+    drop(stop);
+    let ending = async {
+        // Only a server that has panicked fails to end; the node is shut down all the same.
+        let _ = server.await;
+        node.shutdown().await
+    };
+    match timeout_at(until, ending).await {
+        Ok(Ok(())) => tracing::info!("stopped"),
+        Ok(Err(error)) => tracing::warn!(%error, "exiting all the same"),
+        Err(_) => tracing::warn!("exiting before everything has ended"),
+    }
+    Ok(())
 }
 
-/// Checks a data directory.
-pub fn verify(dir: &Path) -> Result<(), ServeError> {
-    Err(ServeError::NoNode(dir.to_owned()))
+fn builder(args: &ServeArgs) -> Builder<Raft, Machine> {
+    let members = args.peers.iter().map(|peer| (peer.id, peer.address.clone()));
+    let builder = Node::<Raft, Machine>::builder()
+        .id(args.id)
+        .members(members)
+        .data_dir(&args.data)
+        .cluster(&args.cluster)
+        .bootstrap(args.bootstrap)
+        .settings(settings(args));
+    match args.segment_bytes {
+        Some(bytes) => builder.segment_bytes(bytes),
+        None => builder,
+    }
+}
+
+fn settings(args: &ServeArgs) -> Settings {
+    let mut settings = Settings::default();
+    if let Some(ms) = args.election_timeout_ms {
+        let timeout = Duration::from_millis(ms);
+        settings.election = timeout..timeout * 2;
+        settings.heartbeat = timeout / 5;
+    }
+    if let Some(bytes) = args.snapshot_bytes {
+        settings.snapshot_bytes = bytes;
+    }
+    settings
+}
+
+/// The line for whoever waits for the node, a person or a program: on standard output, which
+/// may be closed without harm.
+fn announce(line: &str) {
+    let mut out = io::stdout();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// What a process is asked to stop with.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Signals { terminate, interrupt })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// As many clients as were asked for, or as many as the process may open files for. A node must
+/// never find that its clients have left no file for its log.
+fn max_clients(wanted: usize) -> usize {
+    let needed = (wanted as u64).saturating_add(OTHER_FILES);
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let Some(allowed) = current else { return wanted };
+    let raised = maximum.map_or(needed, |maximum| maximum.min(needed));
+    let raise = || setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum });
+    let allowed = if raised > allowed && raise().is_ok() { raised } else { allowed };
+    let clients = usize::try_from(allowed.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
+    if clients < wanted {
+        tracing::warn!(wanted, clients, "fewer clients: the limit of open files is too low");
+    }
+    clients.clamp(1, wanted.max(1))
 }

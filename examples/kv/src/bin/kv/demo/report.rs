@@ -100,7 +100,7 @@ impl fmt::Display for Report {
 
 /// How to do it without the demo.
 pub fn by_hand() -> String {
-    let exe = std::env::current_exe().map_or("kv".to_owned(), |exe| exe.display().to_string());
+    let exe = program();
     let peers = "1=127.0.0.1:7101,2=127.0.0.1:7102,3=127.0.0.1:7103";
     let serve = |id: u64| {
         format!(
@@ -115,4 +115,12 @@ pub fn by_hand() -> String {
         serve(2),
         serve(3)
     )
+}
+
+/// How to call this program from the directory in which it was called.
+fn program() -> String {
+    let Ok(exe) = std::env::current_exe() else { return "kv".to_owned() };
+    let here = std::env::current_dir().ok();
+    let shorter = here.and_then(|here| exe.strip_prefix(here).ok());
+    shorter.unwrap_or(&exe).display().to_string()
 }
