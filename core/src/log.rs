@@ -273,8 +273,12 @@ impl Log {
             if !self.has_room {
                 return Err(Rejected::NoRoom);
             }
-            if self.digest_at(first.index().previous()).is_some_and(|d| d != first.parent) {
+            let before = first.index().previous();
+            if self.digest_at(before).is_some_and(|digest| digest != first.parent) {
                 return Err(Rejected::ParentDiffers(first.id));
+            }
+            if self.time_at(before).is_some_and(|time| time > first.time) {
+                return Err(Rejected::OutOfOrder(first.id));
             }
             if first.index() <= self.last.index {
                 let keep = first.index().previous();
@@ -381,6 +385,14 @@ impl Log {
             return Some(self.base_digest);
         }
         self.cached(index).map(Entry::digest)
+    }
+
+    /// The timestamp of the entry at `index` if it can be told from memory.
+    fn time_at(&self, index: Index) -> Option<LogTime> {
+        if index == self.last.index {
+            return Some(self.last_time);
+        }
+        self.cached(index).map(|entry| entry.time)
     }
 
     fn cached(&self, index: Index) -> Option<&Entry> {

@@ -241,3 +241,24 @@ fn a_state_machine_that_falls_behind_does_not_keep_the_log_in_memory() {
     assert!(log.entries(Index(90), 1).is_none());
     assert!(log.entries(Index(91), 1).is_some(), "what may be cut off stays");
 }
+
+#[test]
+fn an_entry_older_than_the_one_it_follows_is_refused() {
+    let at = |time| Proposal::new(EntryKind::Noop, LogTime(time), Bytes::new());
+    let mut log = Log::founded_by(members());
+    let first = log.append(Ballot(1), at(10));
+    log.append(Ballot(1), at(20));
+    let behind = |log: &Log, previous, ballot, time| {
+        let parent = log.digest_at(previous).unwrap();
+        Entry::new(LogId::new(previous.next(), Ballot(ballot)), parent, at(time))
+    };
+    let before = log.clone();
+    let appended = behind(&log, Index(2), 1, 19);
+    let replacing = behind(&log, Index(1), 2, 9);
+    let refused = |entry: &Entry| Err(Rejected::OutOfOrder(entry.id));
+    assert_eq!(log.splice(log.last(), vec![appended.clone()]), refused(&appended));
+    assert_eq!(log.splice(first, vec![replacing.clone()]), refused(&replacing));
+    assert_eq!(log, before);
+    let fitting = behind(&log, Index(1), 2, 10);
+    assert_eq!(log.splice(first, vec![fitting]), Ok(Index(2)));
+}
