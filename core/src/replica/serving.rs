@@ -37,7 +37,7 @@ impl<P: Protocol> Replica<P> {
         if waiting > 0 && waiting + cost > self.settings.uncommitted_bytes {
             return self.fail(request, Failure::Busy, out);
         }
-        let deadline = now.monotonic + self.settings.request_timeout;
+        let deadline = now.monotonic.saturating_add(self.settings.request_timeout);
         self.requests.admit(request, kind, payload, deadline);
     }
 
@@ -50,7 +50,8 @@ impl<P: Protocol> Replica<P> {
         if self.requests.read_bytes() >= self.settings.uncommitted_bytes {
             return self.fail(request, Failure::Busy, out);
         }
-        self.requests.admit_read(request, now.monotonic + self.settings.request_timeout);
+        let deadline = now.monotonic.saturating_add(self.settings.request_timeout);
+        self.requests.admit_read(request, deadline);
     }
 
     /// Gives everything that waits to the leader, if one is known.

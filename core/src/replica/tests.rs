@@ -198,3 +198,18 @@ fn what_never_found_a_leader_ends_once_and_as_not_proposed() {
     }
     assert_eq!(failures(&out), [Failure::NoLeader, Failure::NoLeader]);
 }
+
+#[test]
+fn a_request_may_wait_for_as_long_as_a_duration_can_say() {
+    let settings = Settings { request_timeout: Duration::MAX, ..Settings::default() };
+    assert_eq!(settings.validate(), Ok(()));
+    let mut replica = started(settings);
+    let (request, read) = (replica.name_request(), replica.name_request());
+    let (kind, payload) = (EntryKind::Command, Bytes::from_static(b"x"));
+    let now = Now { monotonic: Duration::from_secs(1), wall: Duration::ZERO };
+    let mut out = Vec::new();
+    replica.step(now, Event::Propose { request, kind, payload }, &mut out);
+    replica.step(now, Event::Read { request: read }, &mut out);
+    replica.step(now, Event::Timeout(Timer::Requests), &mut out);
+    assert_eq!(failures(&out), []);
+}
