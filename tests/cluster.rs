@@ -63,20 +63,21 @@ async fn a_node_that_was_away_for_long_catches_up_by_snapshot() {
     let away = cluster.follower().await;
     cluster.down(away).await;
     let leader = cluster.leader().await;
-    let ballast = || Command::Keep(vec![7; 16 << 10]);
-    let submitted: Vec<_> = (0..200).map(|_| cluster.nodes[&leader].submit(ballast())).collect();
-    for response in submitted {
-        response.await.unwrap();
-    }
-    let first = eventually("compaction", || async {
-        let first = cluster.nodes[&leader].status().first;
-        (first.0 > 20).then_some(first)
+    let mut kept = 0;
+    let first = eventually("compaction", || {
+        kept += 1;
+        let (node, bytes) = (&cluster.nodes[&leader], vec![7; 16 << 10]);
+        async move {
+            node.propose(Command::Keep(bytes)).await.unwrap();
+            let first = node.status().first;
+            (first.0 > 20).then_some(first)
+        }
     })
     .await;
     cluster.up(away).await;
     let node = &cluster.nodes[&away];
     assert_eq!(total(node).await, 0);
-    assert_eq!(local(node).await.ballast.len(), 200);
+    assert_eq!(local(node).await.ballast.len(), kept);
     assert!(node.status().first >= first);
     add(node, 3).await;
     assert_eq!(total(&cluster.nodes[&leader]).await, 3);

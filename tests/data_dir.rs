@@ -1,4 +1,5 @@
 //! A data directory belongs to one node of one cluster, and to one process at a time.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 
