@@ -8,7 +8,8 @@
 //! 2. *D* is the highest sequence which is vouched for: every group says how far everything was
 //!    synced when it was written, and so does the meta file. All blocks behind G are searched for
 //!    headers of intact groups, whether or not they follow.
-//! 3. D > G: something acknowledged is damaged.
+//! 3. D > G, or the group behind G names another one as the one before it: something acknowledged
+//!    is damaged.
 //! 4. Otherwise what follows G within the size of one group is a torn tail.
 //! 5. A damaged header further out is damage: no torn group reaches so far.
 

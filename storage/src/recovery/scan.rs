@@ -56,6 +56,8 @@ struct Behind {
     durable_through: u64,
     /// Where the first group stands that comes after the next one, and its first index.
     after_next: Option<((u64, u64), Option<Index>)>,
+    /// A group follows another one than that which is found as the last.
+    contradicts: bool,
     /// A damaged header further out than a torn group reaches.
     far_damage: Option<(u64, u64)>,
 }
@@ -198,7 +200,7 @@ impl<D: Disk> Scan<'_, D> {
         let indexes = Index::ZERO..Index::ZERO;
         let nowhere = End { from: place, place, damage: Damage::GroupMissing, indexes };
         let End { place: (mut segment, mut offset), damage, indexes, .. } = end.unwrap_or(nowhere);
-        if vouched > last {
+        if vouched > last || behind.contradicts {
             let next = found.index.shape.last.index.next();
             let after = behind.after_next;
             if let (Damage::GroupMissing, Some(((later, at), _))) = (damage, after)
@@ -264,6 +266,10 @@ impl Behind {
     fn add(&mut self, group: &Group, found: &Scanned) {
         let header = &group.header;
         self.durable_through = self.durable_through.max(header.durable_through);
+        // It was written after the group before it was synced, and that is another one: what
+        // stands in its place is left over from a history that was cut off.
+        self.contradicts |=
+            header.sequence == found.head.sequence + 1 && header.previous != found.head.digest;
         // The group behind the last one is the one in question: the first after it tells where
         // the log goes on.
         if header.sequence > found.head.sequence + 1 && self.after_next.is_none() {

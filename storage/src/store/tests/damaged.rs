@@ -200,6 +200,23 @@ fn an_attested_tail_block_that_is_zeroed_or_stale_is_damage() {
 }
 
 #[test]
+fn a_group_of_a_history_that_was_cut_off_is_not_taken_for_its_successor() {
+    let mut author = Author::new();
+    author.append(1, &[b"one"]);
+    let mut other = Author::on(&author.disk.crash_keeping_all());
+    other.append(1, &[b"lost"]);
+    let mut author = Author::on(&author.disk.crash_keeping_all());
+    author.append(2, &[b"two"]);
+    author.append(2, &[b"three"]);
+    // The disk forgets the second write of this place and shows the first again.
+    let file = segment::name(1);
+    let (offset, _) = groups(&author.disk, 1)[1];
+    let stale = other.disk.content(&file).unwrap();
+    overwrite(&author.disk, &file, offset, &stale[offset..offset + 4096]);
+    assert!(matches!(outcome(&author.disk), Found::Damaged { .. }));
+}
+
+#[test]
 fn a_misdirected_write_is_found_where_it_went_and_where_it_should_have_gone() {
     let author = small_log();
     let file = segment::name(1);

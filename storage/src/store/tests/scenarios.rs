@@ -1,9 +1,13 @@
 //! What a store keeps across restarts.
 
+use std::sync::Arc;
+
 use quorate_core::*;
 
 use super::fixture::*;
 use crate::disk::MemDisk;
+use crate::error::StorageError;
+use crate::store::{Store, StoreOptions};
 
 #[test]
 fn an_empty_directory_becomes_the_owners() {
@@ -154,4 +158,60 @@ fn only_the_end_of_a_long_log_is_kept_in_memory() {
     assert!(kept <= options().tail_bytes && kept > options().tail_bytes / 2);
     assert_eq!(recovered.log.tail, author.entries[400 - recovered.log.tail.len()..]);
     assert_eq!(store.reader().read_entries(Index(7), 1).unwrap(), author.entries[6..7]);
+}
+
+#[test]
+fn a_log_of_many_small_entries_is_found_without_holding_them_all() {
+    let mut author = Author::new();
+    let payloads = vec![&b"x"[..]; 1000];
+    for _ in 0..100 {
+        author.append(1, &payloads);
+    }
+    let options = StoreOptions { tail_bytes: 10_000, ..options() };
+    let disk = Arc::new(author.disk.crash_losing_all());
+    let (store, recovered) = Store::open(disk, &owner(), options, Incarnation(77)).unwrap();
+    assert_eq!(recovered.log.last, LogId::new(Index(100_000), Ballot(1)));
+    assert_eq!(recovered.log.ballots.len(), 1);
+    assert!(recovered.log.tail.len() < 200);
+    let read = store.reader().read_entries(Index(77_777), 65_000).unwrap();
+    assert_eq!(read.len(), 1000);
+    assert_eq!(read, author.entries[77_776..78_776]);
+}
+
+#[test]
+fn entries_are_read_by_one_thread_while_another_writes_cuts_and_compacts() {
+    let mut author = Author::new();
+    author.append(1, &[b"one"]);
+    let reader = author.store.reader();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            let (mut from, mut count) = (Index(1), 0u64);
+            while !done.load(std::sync::atomic::Ordering::Acquire) || count == 0 {
+                match reader.read_entries(from, 20_000) {
+                    Ok(entries) => {
+                        let chained = |pair: &[Entry]| pair[0].digest() == pair[1].parent;
+                        assert!(entries.windows(2).all(chained));
+                        assert!(entries.iter().all(Entry::payload_is_intact));
+                        count += entries.len() as u64;
+                        from = entries.last().map_or(Index(1), |last| last.index().next());
+                    }
+                    Err(StorageError::Compacted { base, .. }) => from = base.next(),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            count
+        });
+        for round in 1..=15u64 {
+            for i in 0..20u8 {
+                author.append(round, &[&[i; 3000]]);
+            }
+            let last = author.last().0.index.0;
+            let write = author.cutting(last - 5, round + 1, &[b"instead"]);
+            author.save(write);
+            author.take_snapshot(last - 5);
+        }
+        done.store(true, std::sync::atomic::Ordering::Release);
+        assert!(reading.join().unwrap() > 0);
+    });
 }
