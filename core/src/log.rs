@@ -49,6 +49,10 @@ pub struct Log {
     committed: Index,
     applied: Index,
     uncommitted_bytes: usize,
+    /// For each step of `committed` that is not wholly applied: where it led, and the bytes it
+    /// covered.
+    unapplied: VecDeque<(Index, usize)>,
+    unapplied_bytes: usize,
     durability: Durability,
     has_room: bool,
 }
@@ -97,6 +101,8 @@ impl Log {
             last_time,
             committed: covered.index,
             applied: covered.index,
+            unapplied: VecDeque::new(),
+            unapplied_bytes: 0,
             durability: Durability::all_durable_through(found.last.index),
             has_room: true,
         }
@@ -198,6 +204,12 @@ impl Log {
     #[must_use]
     pub fn uncommitted_bytes(&self) -> usize {
         self.uncommitted_bytes
+    }
+
+    /// Bytes of entries that are committed, but not wholly known to be applied.
+    #[must_use]
+    pub fn unapplied_bytes(&self) -> usize {
+        self.unapplied_bytes
     }
 
     /// Entries from `from` on, from memory: as many as fit into `max_bytes`, at least one if
@@ -342,11 +354,15 @@ impl Log {
     /// verified.
     pub fn commit(&mut self, index: Index) {
         assert!(index <= self.last.index, "commit {index} is beyond the log's end {:?}", self.last);
+        let mut bytes = 0;
         while self.committed < index {
             self.committed = self.committed.next();
-            if let Some(entry) = self.cached(self.committed) {
-                self.uncommitted_bytes -= entry.size_bytes();
-            }
+            bytes += self.cached(self.committed).map_or(0, Entry::size_bytes);
+        }
+        self.uncommitted_bytes -= bytes;
+        if bytes > 0 {
+            self.unapplied.push_back((index, bytes));
+            self.unapplied_bytes += bytes;
         }
     }
 
@@ -369,6 +385,8 @@ impl Log {
         self.cache.clear();
         self.cache_bytes = 0;
         self.uncommitted_bytes = 0;
+        self.unapplied.clear();
+        self.unapplied_bytes = 0;
         self.last = snapshot.last;
         self.last_digest = snapshot.digest;
         self.last_time = snapshot.time;
@@ -468,6 +486,9 @@ impl Log {
         assert!(self.applied <= index, "what was applied stays applied");
         assert!(index <= self.committed, "only what is committed is applied");
         self.applied = index;
+        while let Some((_, bytes)) = self.unapplied.pop_front_if(|(through, _)| *through <= index) {
+            self.unapplied_bytes -= bytes;
+        }
     }
 
     /// A snapshot of this replica's own is on disk.

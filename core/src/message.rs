@@ -90,4 +90,6 @@ pub enum Refusal {
     Busy,
     /// Its disk is full.
     DiskFull,
+    /// The command is larger than the leader allows.
+    TooLarge,
 }

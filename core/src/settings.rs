@@ -23,12 +23,12 @@ pub struct Settings {
     /// How many bytes of entries may be on their way to one peer, unacknowledged.
     /// Default: 8 MiB.
     pub window_bytes: usize,
-    /// How many bytes of entries a leader takes that are not committed yet. Beyond that,
+    /// How many bytes of entries a leader takes that are not committed and applied yet. Beyond that,
     /// proposals are refused as busy. Default: 64 MiB.
     pub uncommitted_bytes: usize,
     /// How many bytes of entries are handed to the applier before it answers. Default: 4 MiB.
     pub apply_bytes: usize,
-    /// How many bytes of durable and applied entries are kept in memory for slow peers.
+    /// How many bytes of durable and committed entries are kept in memory for slow peers.
     /// Default: 32 MiB.
     pub log_cache_bytes: usize,
     /// How many bytes of applied entries make a new snapshot worth its cost, unless the last
@@ -62,13 +62,17 @@ impl Default for Settings {
     }
 }
 
+/// Longer than anybody waits for a leader, and short enough to be added to any moment.
+const LONGEST_ELECTION: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Settings which cannot work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
     /// A follower would replace leaders that are alive.
     #[error(
-        "election timeouts must start at five heartbeats or more, and the range must not be empty"
+        "election timeouts must start at five heartbeats or more, end within a day, and the range \
+         must not be empty"
     )]
     Election,
     /// A limit of zero.
@@ -85,7 +89,8 @@ impl Settings {
     /// # Errors
     /// Names the setting to change.
     pub fn validate(&self) -> Result<(), SettingsError> {
-        if self.election.is_empty() || self.election.start < self.heartbeat * 5 {
+        let patient = self.heartbeat.checked_mul(5).is_some_and(|five| self.election.start >= five);
+        if self.election.is_empty() || !patient || self.election.end > LONGEST_ELECTION {
             return Err(SettingsError::Election);
         }
         let positive = [
@@ -118,6 +123,8 @@ mod tests {
         assert_eq!(Settings::default().validate(), Ok(()));
         let hasty = Settings { heartbeat: Duration::from_millis(41), ..Settings::default() };
         assert_eq!(hasty.validate(), Err(SettingsError::Election));
+        let endless = Settings { heartbeat: Duration::MAX, ..Settings::default() };
+        assert_eq!(endless.validate(), Err(SettingsError::Election));
         let zero = Settings { window_bytes: 0, ..Settings::default() };
         assert_eq!(zero.validate(), Err(SettingsError::Zero("window_bytes")));
         let small = Settings { uncommitted_bytes: 1, ..Settings::default() };

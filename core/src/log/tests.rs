@@ -262,3 +262,16 @@ fn an_entry_older_than_the_one_it_follows_is_refused() {
     let fitting = behind(&log, Index(1), 2, 10);
     assert_eq!(log.splice(first, vec![fitting]), Ok(Index(2)));
 }
+
+#[test]
+fn what_is_committed_counts_until_it_is_applied() {
+    let mut log = log_of(&[1, 1, 1]);
+    let one = log.cached(Index(1)).unwrap().size_bytes();
+    assert_eq!((log.uncommitted_bytes(), log.unapplied_bytes()), (3 * one, 0));
+    log.commit(Index(2));
+    assert_eq!((log.uncommitted_bytes(), log.unapplied_bytes()), (one, 2 * one));
+    log.set_applied(Index(1));
+    assert_eq!(log.unapplied_bytes(), 2 * one);
+    log.set_applied(Index(2));
+    assert_eq!(log.unapplied_bytes(), 0);
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Replica;
+use super::forwarded::Attempt;
 use super::log_clock::LogClock;
 use super::requests::Requests;
 use crate::command::{Command, Register};
@@ -64,7 +65,7 @@ impl<P: Protocol> Replica<P> {
         while let Some((request, proposed)) = self.requests.next_to_send(ballot) {
             let (kind, payload) = (proposed.kind, proposed.payload.clone());
             if leader == self.me
-                && let Some(refusal) = self.too_busy_for(&payload)
+                && let Some(refusal) = self.refusal_of(&payload)
             {
                 self.fail(request, failure_of(refusal), out);
                 continue;
@@ -165,21 +166,23 @@ impl<P: Protocol> Replica<P> {
             EntryKind::Register => Register::decode(&payload).is_some(),
             EntryKind::Noop | EntryKind::Membership | EntryKind::Time => false,
         };
-        let allowed = well_formed && payload.len() <= self.settings.max_command_bytes;
         // Only who leads in this ballot knows what was taken in it, and may say what was not.
-        if !leads || !allowed || !self.forwarded.is_first(ballot, from, attempt, oldest) {
+        if !leads || !well_formed {
             self.ignored.untimely += 1;
             return;
         }
-        let refusal =
-            if standing.serving { self.too_busy_for(&payload) } else { Some(Refusal::HandingOver) };
-        match refusal {
-            None => self.propose(now, kind, payload, out),
-            Some(reason) => {
-                let refused = Forward::Refused { attempt, reason };
-                self.post(from, PeerMessage::Forward(refused));
+        let refusal = match self.forwarded.note(ballot, from, attempt, oldest) {
+            Attempt::Settled => {
+                self.ignored.untimely += 1;
+                return;
             }
-        }
+            Attempt::Refused(reason) => Some(reason),
+            Attempt::First if !standing.serving => Some(Refusal::HandingOver),
+            Attempt::First => self.refusal_of(&payload),
+        };
+        let Some(reason) = refusal else { return self.propose(now, kind, payload, out) };
+        self.forwarded.refuse(from, attempt, reason);
+        self.post(from, PeerMessage::Forward(Forward::Refused { attempt, reason }));
     }
 
     fn on_refused(
@@ -190,7 +193,7 @@ impl<P: Protocol> Replica<P> {
     ) {
         match reason {
             Refusal::HandingOver => self.requests.pause(attempt),
-            Refusal::Busy | Refusal::DiskFull => {
+            Refusal::Busy | Refusal::DiskFull | Refusal::TooLarge => {
                 if let Some(request) = self.requests.attempted(attempt) {
                     self.fail(request, failure_of(reason), out);
                 }
@@ -201,13 +204,17 @@ impl<P: Protocol> Replica<P> {
 
 /// A leader's side.
 impl<P: Protocol> Replica<P> {
-    fn too_busy_for(&self, payload: &Bytes) -> Option<Refusal> {
-        let uncommitted = self.log().map_or(0, crate::log::Log::uncommitted_bytes);
-        if !self.has_room {
+    /// Why this command is not taken, if it is not. What was committed but not executed yet
+    /// counts as well: a slow state machine pushes back, too.
+    fn refusal_of(&self, payload: &Bytes) -> Option<Refusal> {
+        let log = self.log();
+        let pending = log.map_or(0, |log| log.uncommitted_bytes() + log.unapplied_bytes());
+        let with_it = pending + Entry::OVERHEAD + payload.len();
+        if payload.len() > self.settings.max_command_bytes {
+            Some(Refusal::TooLarge)
+        } else if !self.has_room {
             Some(Refusal::DiskFull)
-        } else if uncommitted + Entry::OVERHEAD + payload.len() > self.settings.uncommitted_bytes
-            && uncommitted > 0
-        {
+        } else if pending > 0 && with_it > self.settings.uncommitted_bytes {
             Some(Refusal::Busy)
         } else {
             None
@@ -279,5 +286,6 @@ fn failure_of(refusal: Refusal) -> Failure {
         Refusal::HandingOver => Failure::NoLeader,
         Refusal::Busy => Failure::Busy,
         Refusal::DiskFull => Failure::DiskFull,
+        Refusal::TooLarge => Failure::TooLarge,
     }
 }
