@@ -8,6 +8,9 @@ use crate::fault::PeerFault;
 use crate::message::{AppendEntries, AppendEntriesReply, Appended, Message};
 use crate::server::{Context, Server};
 
+/// No log gets there: one entry in each nanosecond would take 292 years.
+const ABSURD_INDEX: Index = Index(1 << 63);
+
 /// A server that follows a leader, or waits for one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Follower {
@@ -96,7 +99,8 @@ impl Follower {
         }
         let covered = cx.log.holds(snapshot.last);
         let contradicts = !covered && snapshot.last.index <= cx.log.committed();
-        if contradicts || snapshot.membership.is_empty() {
+        let absurd = snapshot.last.index >= ABSURD_INDEX;
+        if contradicts || absurd || snapshot.membership.is_empty() {
             return Err(PeerFault::ImpossibleSnapshot);
         }
         self.hear(server, cx, from)?;

@@ -267,9 +267,11 @@ fn snapshots_that_cannot_be_are_faults_and_change_nothing() {
     let nobodys = SnapshotMeta {
         last: LogId::new(Index(9), Ballot(1)),
         membership: Membership::default(),
-        ..other
+        ..other.clone()
     };
+    let endless = SnapshotMeta { last: LogId::new(Index(u64::MAX), Ballot(1)), ..other };
     for (snapshot, fault) in [
+        (endless, PeerFault::ImpossibleSnapshot),
         (contradicting, PeerFault::ImpossibleSnapshot),
         (future, PeerFault::FromTheFuture),
         (nobodys, PeerFault::ImpossibleSnapshot),
