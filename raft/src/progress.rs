@@ -152,8 +152,8 @@ impl Progress {
     pub(crate) fn on_held(&mut self, index: Index) {
         match &self.state {
             State::Probe { .. } if index >= self.next.previous() => self.replicate_after(index),
-            State::Replicate(_) => self.next = self.next.max(index.next()),
-            State::Probe { .. } | State::Full { .. } | State::Snapshot(_) => {}
+            State::Replicate(_) | State::Full { .. } => self.go_to(self.next.max(index.next())),
+            State::Probe { .. } | State::Snapshot(_) => {}
         }
     }
 

@@ -48,6 +48,7 @@ enum Action {
     HandOver,
     AnyTimer,
     Usurp,
+    Room,
 }
 
 struct Chaos {
@@ -100,6 +101,7 @@ impl Chaos {
             weigh(Action::HandOver, &[0, 4]),
             weigh(Action::AnyTimer, &[0, 5, 50]),
             weigh(Action::Usurp, &[0, 5, 40]),
+            weigh(Action::Room, &[0, 0, 5]),
         ];
         let (loss, disorder) = ([0, 2, 10][random.below(3)], [0, 10, 60][random.below(3)]);
         let counts = Counts::default();
@@ -139,6 +141,7 @@ impl Chaos {
             Action::HandOver => self.cluster.input(id.0, Input::HandOver),
             Action::AnyTimer => self.any_timer(id),
             Action::Usurp => self.usurp(id),
+            Action::Room => self.set_room(id, self.random.0.is_multiple_of(2)),
         }
     }
 
@@ -313,6 +316,11 @@ impl Chaos {
         node.log.trim_cache(0);
     }
 
+    /// The disk fills up, or there is room again.
+    fn set_room(&mut self, id: NodeId, room: bool) {
+        self.cluster.nodes.get_mut(&id).unwrap().log.set_room(room);
+    }
+
     /// The network is whole, all disks work and all servers run.
     fn calm_down(&mut self) {
         self.cluster.heal();
@@ -320,6 +328,7 @@ impl Chaos {
             if !self.cluster.nodes[&id].up {
                 self.restart(id);
             }
+            self.set_room(id, true);
         }
     }
 
@@ -367,7 +376,19 @@ impl Chaos {
     }
 }
 
+/// Says which seed failed.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in the run of seed {}", self.0);
+        }
+    }
+}
+
 fn run(seed: u64, steps: usize) -> Counts {
+    let _named = Seed(seed);
     let mut chaos = Chaos::new(seed);
     for _ in 0..steps {
         chaos.step();

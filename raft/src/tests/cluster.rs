@@ -196,6 +196,17 @@ impl Cluster {
         panic!("the cluster never comes to rest");
     }
 
+    /// Repeats `step` until `id` leads.
+    pub(super) fn until_leads(&mut self, id: u64, mut step: impl FnMut(&mut Cluster)) {
+        for _ in 0..20 {
+            if self.node(id).leads() {
+                return;
+            }
+            step(self);
+        }
+        panic!("node {id} does not win: {:?}", self.raft(id));
+    }
+
     /// The timers run out whose time has come.
     pub(super) fn fire_due_timers(&mut self) {
         for id in self.founders.clone().voters() {

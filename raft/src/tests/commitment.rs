@@ -147,10 +147,10 @@ fn copies_of_an_earlier_terms_entry_on_a_quorum_do_not_commit_it() {
     cluster.isolate(4);
     cluster.slow.insert(n(1));
     cluster.timeout(1, Timer::Election);
-    while !cluster.node(1).leads() {
+    cluster.until_leads(1, |cluster| {
         cluster.save(1);
         cluster.settle();
-    }
+    });
     assert_eq!(cluster.term(1), 4);
     // Node 3 gets the entry of term 2, and nothing more.
     let sent = cluster.nodes[&n(1)].log.entries(Index(2), 1).unwrap();

@@ -47,11 +47,11 @@ fn a_read_waits_until_the_leader_has_committed_in_its_own_term() {
     cluster.now += cluster.settings.election.end;
     cluster.slow.extend([n(2), n(3)]);
     cluster.timeout(2, Timer::Election);
-    while !cluster.node(2).leads() {
+    cluster.until_leads(2, |cluster| {
         cluster.save(3);
         cluster.save(2);
         cluster.settle();
-    }
+    });
     let read = cluster.read(2);
     cluster.settle();
     assert_eq!(cluster.committed(2), 2);
