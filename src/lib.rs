@@ -1,4 +1,70 @@
-//! quorate.
+//! State-machine replication: write a state machine, get a replicated, durable, linearizable
+//! service.
+//!
+//! Implement [`StateMachine`]: what a command does to the state, and what a query answers. Start a
+//! [`Node`] for each member of the cluster. Every node takes commands and queries; each command is
+//! put into one order by consensus, saved by a majority, and executed by all in that order.
+//!
+//! ```no_run
+//! use quorate::{At, Node, Raft, Read, StateMachine};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Default, Clone, Serialize, Deserialize)]
+//! struct Counter {
+//!     value: i64,
+//! }
+//!
+//! impl StateMachine for Counter {
+//!     type Command = i64;
+//!     type Response = i64;
+//!     type Query = ();
+//!     type Answer = i64;
+//!
+//!     fn apply(&mut self, _: &At, add: i64) -> i64 {
+//!         self.value += add;
+//!         self.value
+//!     }
+//!
+//!     fn query(&self, _: &At, (): ()) -> i64 {
+//!         self.value
+//!     }
+//! }
+//!
+//! # async fn one_of_three() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = Node::<Raft, Counter>::builder()
+//!     .id(1)
+//!     .members([(1, "10.0.0.1:7001"), (2, "10.0.0.2:7001"), (3, "10.0.0.3:7001")])
+//!     .data_dir("data/1")
+//!     .start()
+//!     .await?;
+//! let total = node.propose(5).await?;
+//! let value = node.read(Read::Linearizable, ()).await?;
+//! # let _ = (total, value);
+//! node.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! - A command that was answered is on the disks of a majority and survives the loss of any
+//!   minority. Three outcomes are never mixed: answered, [surely without
+//!   effect](RequestError::NotProposed), [unknown](RequestError::Unknown).
+//! - Under a [`Session`], or through a [`Client`] from outside, a command takes effect once, however
+//!   often it had to be sent.
+//! - A [linearizable](Read::Linearizable) read sees every write that was answered before it began,
+//!   whichever nodes were asked.
+//! - Disks tear and rot, networks lose and repeat, clocks jump: none of it loses what was answered.
+//!   A node whose disk fails [stops](StopReason), and says why.
+//!
+//! # Around the state machine
+//!
+//! - [`Settings`]: times and limits. [`Builder`]: everything else that is set.
+//! - [`Node::status`]: who leads, how far everybody is. The crate `tracing` gets what is worth a
+//!   line, in a span that names cluster and node.
+//! - [`Transport`]: connections other than plain TCP.
+//! - A state that is plain `Clone` and serde data is [`Snapshottable`] by itself; one that is large
+//!   says how its snapshots are taken.
 
 mod apply_thread;
 mod client;
@@ -26,8 +92,8 @@ pub use net::{Acceptor, Connection, TcpTransport, Transport};
 pub use node::Node;
 pub use quorate_core::{
     ApplyError, At, Ballot, Digest, Fatal, Ignored, Incarnation, Index, LogId, LogTime, Membership,
-    NodeId, RestoreError, Role, SessionId, Settings, SettingsError, SnapshotMeta, Snapshottable,
-    StateMachine,
+    NodeId, Protocol, RestoreError, Role, SessionId, Settings, SettingsError, SnapshotMeta,
+    Snapshottable, StateMachine,
 };
 pub use quorate_raft::Raft;
 pub use quorate_storage::StorageError;

@@ -144,7 +144,7 @@ impl<S: StateMachine> StorageThread<S> {
 
     /// Waits for writes. If none come: vouches for the last one, and looks for room.
     fn rest(&mut self) -> Result<(), StorageError> {
-        let no_room = !self.store.has_room() || self.store.room_error().is_some();
+        let no_room = self.store.room_error().is_some();
         let patience = match (self.is_attested, no_room) {
             (false, _) => ATTEST_AFTER,
             (true, true) => RETRY_ROOM_AFTER,
@@ -187,10 +187,12 @@ impl<S: StateMachine> StorageThread<S> {
         if let Some(seq) = self.store.run(job)? {
             self.tell(Completed::Saved(seq));
         }
-        let has_room = self.store.has_room();
+        // Segments that are not ready yet, on a disk that is not full, are merely waited for.
+        let error = self.store.room_error();
+        let has_room = error.is_none() || self.store.has_room();
         if has_room != self.has_room {
             self.has_room = has_room;
-            let error = self.store.room_error().map(ToString::to_string).unwrap_or_default();
+            let error = error.map(ToString::to_string).unwrap_or_default();
             tracing::warn!(has_room, %error, "room on the disk");
             self.tell(Completed::Room(has_room));
         }

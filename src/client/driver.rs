@@ -38,6 +38,8 @@ pub(super) struct Driver {
     /// By the names under which they were last asked; commands have one name for each number.
     outstanding: BTreeMap<u64, Outstanding>,
     refused_until: Option<Instant>,
+    /// What the log was last told of an address.
+    told: BTreeMap<String, String>,
 }
 
 struct Session {
@@ -82,6 +84,7 @@ impl Driver {
             session: None,
             outstanding: BTreeMap::new(),
             refused_until: None,
+            told: BTreeMap::new(),
         }
     }
 
@@ -102,7 +105,23 @@ impl Driver {
         }
     }
 
-    async fn connect(&self) -> Result<Greeted, HandshakeError> {
+    async fn connect(&mut self) -> Result<Greeted, HandshakeError> {
+        let connected = self.greet_next().await;
+        if let Err(error) = &connected {
+            let address = &self.addresses[self.next_address];
+            let refused =
+                matches!(error, HandshakeError::Refused(_) | HandshakeError::RefusedByThem(_));
+            let text = error.to_string();
+            // Once, and not at each of many attempts.
+            if refused && self.told.get(address) != Some(&text) {
+                tracing::warn!(%address, %error, "no node of this cluster");
+                self.told.insert(address.clone(), text);
+            }
+        }
+        connected
+    }
+
+    async fn greet_next(&self) -> Result<Greeted, HandshakeError> {
         let address = &self.addresses[self.next_address];
         let connection = match timeout(DIAL_TIMEOUT, self.transport.dial(address)).await {
             Ok(connection) => connection.map_err(FrameError::Io)?,
@@ -113,15 +132,7 @@ impl Driver {
             Role::Peer { .. } => hello.judge_cluster(&self.cluster, Digest::ZERO),
             Role::Client => Err(Refusal::NotANode),
         };
-        let greeted = handshake::greet(connection, &own, judge).await;
-        match &greeted {
-            Err(error @ (HandshakeError::Refused(_) | HandshakeError::RefusedByThem(_))) => {
-                tracing::warn!(%address, %error, "no node of this cluster");
-            }
-            Err(error) => tracing::debug!(%address, %error, "not reached"),
-            Ok(_) => {}
-        }
-        greeted
+        handshake::greet(connection, &own, judge).await
     }
 
     /// Sends and receives until the connection is of no more use.
@@ -238,12 +249,18 @@ impl Driver {
         out.freeze()
     }
 
-    /// Gives numbers in the session to commands which have none, in the order they came.
+    /// Gives numbers in the session to commands which have none, in the order they came, as far
+    /// as the session's window allows.
     fn number_commands(&mut self) {
+        let Some(session) = &self.session else { return };
+        let end = self.first_unacknowledged(session) + session.window;
         let Some(session) = &mut self.session else { return };
         let commands =
             self.outstanding.values_mut().filter(|one| one.order.what == Wanted::Command);
         for one in commands.filter(|one| one.sequence.is_none()) {
+            if session.next_sequence >= end {
+                return;
+            }
             one.sequence = Some(session.next_sequence);
             session.next_sequence += 1;
         }

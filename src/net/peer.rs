@@ -109,13 +109,17 @@ impl Dialler {
         loop {
             match self.connect().await {
                 Ok(greeted) => {
-                    backoff = BACKOFF.start;
-                    self.told = None;
+                    let begun = Instant::now();
                     tracing::info!(peer = %self.to, address = %self.address, "connected");
                     self.set_connected(true);
                     let error = self.converse(greeted).await;
                     self.set_connected(false);
                     tracing::info!(peer = %self.to, address = %self.address, %error, "disconnected");
+                    // A node that hangs up at once is not dialled any faster for having answered.
+                    if begun.elapsed() > BACKOFF.end {
+                        backoff = BACKOFF.start;
+                    }
+                    self.told = None;
                 }
                 Err(error) => self.tell(&error),
             }

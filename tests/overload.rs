@@ -1,0 +1,69 @@
+//! A node that is given more than it can take says so, and keeps to what it took.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Cluster, Command, add, total};
+use quorate::{NotProposed, RequestError, Settings};
+
+#[tokio::test]
+async fn too_many_requests_are_refused_as_busy_and_the_others_are_answered() {
+    let settings = Settings {
+        uncommitted_bytes: 64 << 10,
+        max_command_bytes: 16 << 10,
+        ..Settings::default()
+    };
+    let cluster = Cluster::start_with(3, settings).await;
+    let node = &cluster.nodes[&cluster.follower().await];
+    let slow = node.submit(Command::Sleep(Duration::from_millis(200)));
+    let submitted: Vec<_> = (0..5000).map(|_| node.submit(Command::Add(1))).collect();
+    let mut answered = 0;
+    for response in submitted {
+        match response.await {
+            Ok(_) => answered += 1,
+            Err(error) => {
+                assert_eq!(error, RequestError::NotProposed(NotProposed::Busy));
+                assert!(error.surely_not_applied());
+            }
+        }
+    }
+    slow.await.unwrap();
+    assert!((1..5000).contains(&answered), "{answered}");
+    assert_eq!(total(node).await, answered);
+}
+
+#[tokio::test]
+async fn a_command_that_is_too_large_is_refused_and_the_largest_is_not() {
+    let settings = Settings { max_command_bytes: 1 << 20, ..Settings::default() };
+    let cluster = Cluster::start_with(3, settings).await;
+    let node = &cluster.nodes[&cluster.follower().await];
+    add(node, 1).await;
+    let large = node.propose(Command::Keep(vec![0; (1 << 20) + 1])).await;
+    assert_eq!(large, Err(RequestError::NotProposed(NotProposed::TooLarge)));
+    // The request's own frame takes a few bytes.
+    assert_eq!(node.propose(Command::Keep(vec![0; (1 << 20) - 64])).await, Ok(1));
+}
+
+#[tokio::test]
+async fn large_commands_pass_through_small_segments_and_windows() {
+    let settings = Settings {
+        append_bytes: 64 << 10,
+        window_bytes: 256 << 10,
+        apply_bytes: 64 << 10,
+        log_cache_bytes: 256 << 10,
+        ..Settings::default()
+    };
+    let cluster = Cluster::start_with(3, settings).await;
+    cluster.leader().await;
+    let node = &cluster.nodes[&1];
+    let submitted: Vec<_> = (0..20).map(|n| node.submit(Command::Keep(vec![n; 3 << 20]))).collect();
+    for response in submitted {
+        response.await.unwrap();
+    }
+    for (id, other) in &cluster.nodes {
+        total(other).await;
+        let lengths: Vec<_> = common::local(other).await.ballast.iter().map(Vec::len).collect();
+        assert_eq!(lengths, vec![3 << 20; 20], "node {id}");
+    }
+}
