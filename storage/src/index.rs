@@ -140,8 +140,18 @@ impl LogIndex {
         self.extents.retain(|_, extent| extent.end > base.index.next());
     }
 
-    /// How many extents there are.
-    pub(crate) fn extents(&self) -> usize {
-        self.extents.len()
+    /// True if no run was carried out, or none that left a trace.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.extents.is_empty()
+            && self.shape.last == self.shape.base
+            && self.shape.base.index == Index::ZERO
+    }
+
+    /// Makes an empty log one that begins behind `base`.
+    pub(crate) fn stand_on(&mut self, base: LogId, digest: Digest) {
+        assert!(self.is_empty(), "a log that holds entries says itself where it begins");
+        self.shape = Shape { base, last: base, ballots: Vec::new() };
+        self.base_digest = digest;
+        self.last_digest = digest;
     }
 }

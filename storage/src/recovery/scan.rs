@@ -164,13 +164,13 @@ impl<D: Disk> Scan<'_, D> {
         }
         let shape = &found.index.shape;
         // The start of a compacted log: what the run goes on from is no longer here.
-        let is_before = found.is_empty() || run.previous.index < shape.base.index;
+        let is_before = found.index.is_empty() || run.previous.index < shape.base.index;
         if is_before {
             return self.meta.first_sequence > 1
                 || self.first_may_be_missing
                 || run.previous.index == Index::ZERO;
         }
-        let at_end = run.previous == shape.last && !found.is_empty();
+        let at_end = run.previous == shape.last && !found.index.is_empty();
         shape.holds(run.previous) && (!at_end || run.previous_digest == found.index.last_digest)
     }
 
@@ -280,12 +280,6 @@ impl Behind {
 }
 
 impl Scanned {
-    fn is_empty(&self) -> bool {
-        self.index.extents() == 0
-            && self.index.shape.last == self.index.shape.base
-            && self.index.shape.base.index == Index::ZERO
-    }
-
     /// Does what the group says.
     fn add(&mut self, group: Group, payloads: &bytes::Bytes) -> Result<(), StorageError> {
         let Group { header, digest, len, .. } = group;
@@ -317,7 +311,7 @@ impl Scanned {
         from: &mut usize,
     ) -> Result<(), StorageError> {
         let shape = &self.index.shape;
-        if run.starts_anew || self.is_empty() || run.previous.index < shape.base.index {
+        if run.starts_anew || self.index.is_empty() || run.previous.index < shape.base.index {
             self.tail.clear();
             let anew = RunHeader { starts_anew: true, entries: Vec::new(), ..*run };
             self.index.apply(&anew, number, at);
