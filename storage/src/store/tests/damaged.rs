@@ -201,19 +201,46 @@ fn an_attested_tail_block_that_is_zeroed_or_stale_is_damage() {
 
 #[test]
 fn a_group_of_a_history_that_was_cut_off_is_not_taken_for_its_successor() {
+    for with_entries in [true, false] {
+        let mut author = Author::new();
+        author.append(1, &[b"one"]);
+        let mut other = Author::on(&author.disk.crash_keeping_all());
+        other.append(1, &[b"lost"]);
+        let mut author = Author::on(&author.disk.crash_keeping_all());
+        author.append(2, &[b"two"]);
+        if with_entries {
+            author.append(2, &[b"three"]);
+        } else {
+            author.pledge = pledge(7);
+            let write = author.write(Vec::new());
+            author.save(write);
+        }
+        // The disk forgets the second write of this place and shows the first again.
+        let file = segment::name(1);
+        let (offset, _) = groups(&author.disk, 1)[1];
+        let stale = other.disk.content(&file).unwrap();
+        overwrite(&author.disk, &file, offset, &stale[offset..offset + 4096]);
+        assert!(matches!(outcome(&author.disk), Found::Damaged { .. }));
+    }
+}
+
+#[test]
+fn a_damaged_header_further_out_than_a_torn_group_reaches_is_damage() {
+    let options = StoreOptions { group_bytes: 8 << 10, ..options() };
     let mut author = Author::new();
-    author.append(1, &[b"one"]);
-    let mut other = Author::on(&author.disk.crash_keeping_all());
-    other.append(1, &[b"lost"]);
-    let mut author = Author::on(&author.disk.crash_keeping_all());
-    author.append(2, &[b"two"]);
-    author.append(2, &[b"three"]);
-    // The disk forgets the second write of this place and shows the first again.
+    (0..12).for_each(|_| author.append(1, &[b"x"]));
+    let groups = groups(&author.disk, 1);
     let file = segment::name(1);
-    let (offset, _) = groups(&author.disk, 1)[1];
-    let stale = other.disk.content(&file).unwrap();
-    overwrite(&author.disk, &file, offset, &stale[offset..offset + 4096]);
-    assert!(matches!(outcome(&author.disk), Found::Damaged { .. }));
+    for (offset, _) in &groups[1..11] {
+        overwrite(&author.disk, &file, *offset, &[0; 4096]);
+    }
+    author.disk.flip(&file, groups[11].0 + 70, 1);
+    let expected = Found::Damaged { file: file.clone(), damage: Damage::Header };
+    assert_eq!(outcome_with(&author.disk, options), expected);
+    // As far as a torn group reaches it proves nothing.
+    overwrite(&author.disk, &file, groups[11].0, &[0; 4096]);
+    let found = outcome_with(&author.disk, options);
+    assert!(matches!(found, Found::Opens { last: Index(1), .. }), "{found:?}");
 }
 
 #[test]
