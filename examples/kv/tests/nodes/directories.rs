@@ -1,0 +1,119 @@
+//! Data directories that cannot be, or must not be, used.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+
+use crate::mount::Mount;
+use crate::nodes::{Ended, Nodes, insist, until};
+
+/// All files below a directory, with their content.
+fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(content(&path));
+        } else {
+            files.insert(path.display().to_string(), fs::read(&path).unwrap());
+        }
+    }
+    files
+}
+
+/// A directory which a cluster of one node has left in order.
+async fn left_behind() -> Nodes {
+    let mut nodes = Nodes::new(1, &["--bootstrap", "--cluster", "ours"]);
+    nodes.start_all().await;
+    insist(&nodes, 1, &["SET", "k", "v"]).await;
+    assert!(nodes.terminate(1).await.0.success());
+    nodes
+}
+
+fn assert_refused(ended: &Ended, why: &str) {
+    assert!(!ended.status.success());
+    assert!(ended.stderr.contains("kv: ") && ended.stderr.contains(why), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_never_share_a_directory() {
+    let mut nodes = Nodes::new(1, &["--bootstrap"]);
+    nodes.start_all().await;
+    insist(&nodes, 1, &["SET", "k", "v"]).await;
+    // With the same ports, too: were a socket opened first, the error would be another.
+    let second = nodes.run_to_its_end(1, &[]).await;
+    assert_refused(&second, "in use by another process");
+    insist(&nodes, 1, &["SET", "k", "w"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_directory_of_another_node_or_cluster_is_refused_and_left_alone() {
+    let ours = left_behind().await;
+    let before = content(ours.data(1));
+    let mut other_node = Nodes::new(2, &["--cluster", "ours"]);
+    other_node.set_data(2, ours.data(1).to_owned());
+    assert_refused(&other_node.run_to_its_end(2, &[]).await, "belongs to node 1");
+    let mut other_cluster = Nodes::new(1, &["--bootstrap", "--cluster", "theirs"]);
+    other_cluster.set_data(1, ours.data(1).to_owned());
+    let ended = other_cluster.run_to_its_end(1, &[]).await;
+    assert_refused(&ended, "belongs to cluster \"ours\"");
+    assert!(content(ours.data(1)) == before, "something was changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_directory_founds_a_single_node_only_on_request() {
+    let mut nodes = Nodes::new(1, &[]);
+    let ended = nodes.run_to_its_end(1, &[]).await;
+    assert_refused(&ended, "bootstrap");
+    assert!(!nodes.data(1).exists());
+    let ended = nodes.run_to_its_end(1, &["--bootstrap", "--protocol", "vsr"]).await;
+    assert_refused(&ended, "Viewstamped Replication is not implemented");
+    let ended = nodes.run_to_its_end(1, &["--bootstrap", "--segment-bytes", "5000"]).await;
+    assert_refused(&ended, "segment_bytes");
+    assert!(!nodes.data(1).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_disk_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mount) = Mount::tmpfs(dir.path(), 64) else { return };
+    let mut nodes = Nodes::new(1, &["--bootstrap"]);
+    nodes.set_data(1, dir.path().join("data"));
+    nodes.start_all().await;
+    insist(&nodes, 1, &["SET", "k", "v"]).await;
+    assert!(nodes.terminate(1).await.0.success());
+    let before = content(dir.path());
+    mount.set_read_only();
+    let ended = nodes.run_to_its_end(1, &[]).await;
+    assert_refused(&ended, "Read-only file system");
+    assert!(content(dir.path()) == before);
+    nodes.set_data(1, dir.path().join("elsewhere"));
+    assert_refused(&nodes.run_to_its_end(1, &[]).await, "Read-only file system");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_taken_is_named() {
+    let mut nodes = Nodes::new(1, &["--bootstrap"]);
+    let taken = TcpListener::bind(nodes.peer_address(1)).unwrap();
+    let ended = nodes.run_to_its_end(1, &[]).await;
+    assert_refused(&ended, &nodes.peer_address(1).to_string());
+    drop(taken);
+    let _taken = TcpListener::bind(nodes.address(1)).unwrap();
+    let ended = nodes.run_to_its_end(1, &[]).await;
+    assert_refused(&ended, &nodes.address(1).to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_disk_was_wiped_says_so_and_takes_no_part() {
+    let mut nodes = Nodes::three(&[]).await;
+    insist(&nodes, 1, &["SET", "k", "v"]).await;
+    nodes.kill(3).await;
+    fs::remove_dir_all(nodes.data(3)).unwrap();
+    nodes.spawn(3);
+    let status = nodes.ended(3).await;
+    assert!(!status.success());
+    until("it says why", || async { nodes.logged(3).contains("wiped").then_some(()) }).await;
+    insist(&nodes, 1, &["SET", "k", "w"]).await;
+}

@@ -1,0 +1,133 @@
+//! Disks that run full, and have room again.
+
+use std::fs;
+use std::path::Path;
+
+use quorate_kv::Client;
+use quorate_kv::resp::Value;
+use tempfile::TempDir;
+
+use crate::mount::Mount;
+use crate::nodes::{Nodes, bulk, call, until};
+
+const DISK_MIB: u64 = 16;
+const FILLER: &str = "filler";
+
+/// A cluster on small disks, part of which is taken by a file that can be removed.
+struct SmallDisks {
+    nodes: Nodes,
+    _mounts: Vec<Mount>,
+    dir: TempDir,
+}
+
+impl SmallDisks {
+    async fn start(filler_mib: [usize; 3]) -> Option<SmallDisks> {
+        let dir = tempfile::Builder::new().prefix("kv-disks-").tempdir().unwrap();
+        let args = ["--segment-bytes", "262144", "--snapshot-bytes", "1000000000"];
+        let mut nodes = Nodes::new(3, &args);
+        let mut mounts = Vec::new();
+        for (id, mib) in (1..).zip(filler_mib) {
+            let disk = disk(dir.path(), id);
+            mounts.push(Mount::tmpfs(&disk, DISK_MIB)?);
+            fs::write(disk.join(FILLER), vec![1; mib << 20]).unwrap();
+            nodes.set_data(id, disk.join("data"));
+        }
+        nodes.start_all().await;
+        nodes.leader().await;
+        Some(SmallDisks { nodes, _mounts: mounts, dir })
+    }
+
+    fn make_room(&self, id: usize) {
+        fs::remove_file(disk(self.dir.path(), id).join(FILLER)).unwrap();
+    }
+}
+
+fn disk(dir: &Path, id: usize) -> std::path::PathBuf {
+    dir.join(format!("disk-{id}"))
+}
+
+/// Values of 10 kB each, so many that they can be told apart.
+fn value(number: usize) -> String {
+    format!("{number:010}").repeat(1000)
+}
+
+async fn set(client: &mut Client, number: usize) -> Value {
+    call(client, &["SET", &format!("k{number}"), &value(number)]).await
+}
+
+async fn check(nodes: &Nodes, id: usize, acknowledged: &[usize]) {
+    let mut client = nodes.client(id).await;
+    for number in acknowledged {
+        let found = call(&mut client, &["GET", &format!("k{number}")]).await;
+        assert!(found == bulk(&value(*number)), "k{number} on node {id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_disks_stop_writes_with_a_clear_error_until_there_is_room() {
+    let Some(mut disks) = SmallDisks::start([8; 3]).await else { return };
+    let nodes = &disks.nodes;
+    let mut client = nodes.client(1).await;
+    let mut acknowledged = Vec::new();
+    let mut refusals = 0;
+    for number in 0..2000 {
+        match set(&mut client, number).await {
+            Value::Simple(_) => acknowledged.push(number),
+            Value::Error(text) if text.starts_with("BUSY ") => {
+                assert!(text.contains("disk"), "{text}");
+                refusals += 1;
+            }
+            // The leader has found its disk full after it was sent there, or has lost its place.
+            Value::Error(text) => {
+                assert!(text.starts_with("UNKNOWN ") || text.starts_with("CLUSTERDOWN "), "{text}");
+            }
+            other => panic!("{other:?}"),
+        }
+        if refusals > 20 {
+            break;
+        }
+    }
+    assert!(refusals > 20, "20 MB went onto a disk of 8 MB");
+    assert!(acknowledged.len() > 200, "{}", acknowledged.len());
+    // What was written can be read while nothing can be written.
+    check(nodes, 2, &acknowledged).await;
+
+    (1..=3).for_each(|id| disks.make_room(id));
+    for (id, next) in (1..=3).zip(10_000..) {
+        until("writes are taken again", || async {
+            let mut client = nodes.client(id).await;
+            (set(&mut client, next).await == Value::Simple("OK".into())).then_some(())
+        })
+        .await;
+        acknowledged.push(next);
+    }
+    nodes.converge().await;
+    disks.nodes.kill_all().await;
+    disks.nodes.start_all().await;
+    disks.nodes.leader().await;
+    disks.nodes.converge().await;
+    for id in 1..=3 {
+        check(&disks.nodes, id, &acknowledged).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_disk_is_full_holds_nobody_up_and_catches_up_once_there_is_room() {
+    let Some(disks) = SmallDisks::start([0, 0, 12]).await else { return };
+    let nodes = &disks.nodes;
+    let leader = nodes.leader().await;
+    // If the one with the small disk leads, writes are refused until there is room, as above.
+    let mut client = nodes.client(leader).await;
+    let mut acknowledged = Vec::new();
+    for number in 0..700 {
+        if set(&mut client, number).await == Value::Simple("OK".into()) {
+            acknowledged.push(number);
+        }
+    }
+    assert!(leader == 3 || acknowledged.len() > 650, "{}", acknowledged.len());
+    disks.make_room(3);
+    nodes.converge().await;
+    for id in 1..=3 {
+        check(nodes, id, &acknowledged).await;
+    }
+}

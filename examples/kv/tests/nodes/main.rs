@@ -1,0 +1,16 @@
+//! Real nodes: processes of the `kv` program which are killed, stopped, starved and lied to.
+//!
+//! Time limits here are wide: they only tell a node which is at work from one which hangs.
+
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
+mod catch_up;
+mod directories;
+mod full_disk;
+mod kills;
+mod load;
+mod minority;
+mod mount;
+mod nodes;
+mod peer_port;
+mod stopping;

@@ -1,0 +1,39 @@
+//! Small file systems of their own, where the tests may mount any.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A file system in memory; unmounted when this is dropped.
+pub struct Mount {
+    path: PathBuf,
+}
+
+impl Mount {
+    /// Mounts one of so many MiB. `None` if that is not allowed: the test says that it is skipped.
+    pub fn tmpfs(path: &Path, mib: u64) -> Option<Mount> {
+        std::fs::create_dir_all(path).unwrap();
+        let options = format!("size={mib}m");
+        let mounted = mount(&["-t", "tmpfs", "-o", &options, "tmpfs"], path);
+        if !mounted {
+            println!("SKIPPED: a tmpfs cannot be mounted here (that takes root on Linux)");
+        }
+        mounted.then(|| Mount { path: path.to_owned() })
+    }
+
+    /// From here on nothing can be written there.
+    pub fn set_read_only(&self) {
+        assert!(mount(&["-o", "remount,ro"], &self.path));
+    }
+}
+
+fn mount(args: &[&str], path: &Path) -> bool {
+    let output = Command::new("mount").args(args).arg(path).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Lazily: a process that was just killed may not have let go of it.
+        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
+    }
+}

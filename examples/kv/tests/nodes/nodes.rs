@@ -1,0 +1,320 @@
+//! Nodes as processes, each with a data directory and two ports of its own.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use quorate_kv::Client;
+use quorate_kv::resp::Value;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// What does not happen within this does not happen.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often to look whether something has happened.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A cluster. Its processes are killed, and its directories removed, when this is dropped.
+pub struct Nodes {
+    dir: TempDir,
+    args: Vec<String>,
+    list: Vec<Node>,
+}
+
+struct Node {
+    address: SocketAddr,
+    peer_address: SocketAddr,
+    data: PathBuf,
+    process: Option<Child>,
+}
+
+/// How a process which had to end has ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stderr: String,
+}
+
+impl Nodes {
+    /// So many nodes, which are given these arguments beyond the usual; none runs yet.
+    pub fn new(count: usize, args: &[&str]) -> Nodes {
+        let dir = tempfile::Builder::new().prefix("kv-nodes-").tempdir().unwrap();
+        let node = |id: usize| Node {
+            address: free_address(),
+            peer_address: free_address(),
+            data: dir.path().join(format!("node-{id}")),
+            process: None,
+        };
+        let list: Vec<Node> = (1..=count).map(node).collect();
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Nodes { dir, args, list }
+    }
+
+    /// Three nodes, which listen, and one of which leads.
+    pub async fn three(args: &[&str]) -> Nodes {
+        let mut nodes = Nodes::new(3, args);
+        nodes.start_all().await;
+        nodes.leader().await;
+        nodes
+    }
+
+    pub async fn start_all(&mut self) {
+        for id in 1..=self.list.len() {
+            self.spawn(id);
+        }
+        for id in 1..=self.list.len() {
+            self.wait_until_ready(id).await;
+        }
+    }
+
+    pub async fn start(&mut self, id: usize) {
+        self.spawn(id);
+        self.wait_until_ready(id).await;
+    }
+
+    /// Runs a node that is not expected to serve, until it ends by itself.
+    pub async fn run_to_its_end(&mut self, id: usize, args: &[&str]) -> Ended {
+        let output = self.command(id).args(args).kill_on_drop(true).output();
+        let output = timeout(PATIENCE, output).await.expect("it goes on").unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "", "it said that it serves");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ended { status: output.status, stderr }
+    }
+
+    pub fn spawn(&mut self, id: usize) {
+        let log = File::options().create(true).append(true).open(self.log(id)).unwrap();
+        let mut command = self.command(id);
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let process = command.kill_on_drop(true).spawn().unwrap();
+        self.list[id - 1].process = Some(process);
+    }
+
+    /// A node says one line on standard output once it listens.
+    pub async fn wait_until_ready(&mut self, id: usize) {
+        let stdout = self.list[id - 1].process.as_mut().unwrap().stdout.take().unwrap();
+        let mut lines = BufReader::new(stdout).lines();
+        let line = timeout(PATIENCE, lines.next_line()).await.expect("the node is not ready");
+        let line = line.unwrap().unwrap_or_else(|| panic!("node {id} ended"));
+        assert!(line.contains(&self.address(id).to_string()), "{line}");
+    }
+
+    /// SIGKILL: the process has no chance to save anything.
+    pub async fn kill(&mut self, id: usize) {
+        let mut process = self.list[id - 1].process.take().unwrap();
+        process.kill().await.unwrap();
+    }
+
+    /// SIGKILL to all of them, before any has ended.
+    pub async fn kill_all(&mut self) {
+        (1..=self.list.len()).for_each(|id| self.signal(id, Signal::KILL));
+        for node in &mut self.list {
+            node.process.take().unwrap().wait().await.unwrap();
+        }
+    }
+
+    /// SIGTERM; returns how the process ended, and how long that took.
+    pub async fn terminate(&mut self, id: usize) -> (ExitStatus, Duration) {
+        let began = Instant::now();
+        self.signal(id, Signal::TERM);
+        (self.ended(id).await, began.elapsed())
+    }
+
+    /// Waits until a node's process has ended.
+    pub async fn ended(&mut self, id: usize) -> ExitStatus {
+        let mut process = self.list[id - 1].process.take().unwrap();
+        timeout(PATIENCE, process.wait()).await.expect("it goes on").unwrap()
+    }
+
+    /// The node's process goes on, but does nothing until [`Nodes::resume`].
+    pub fn pause(&self, id: usize) {
+        self.signal(id, Signal::STOP);
+    }
+
+    pub fn resume(&self, id: usize) {
+        self.signal(id, Signal::CONT);
+    }
+
+    fn signal(&self, id: usize, signal: Signal) {
+        let pid = Pid::from_raw(self.pid(id).cast_signed()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    pub fn pid(&self, id: usize) -> u32 {
+        self.list[id - 1].process.as_ref().unwrap().id().expect("it runs")
+    }
+
+    /// Where a node serves clients.
+    pub fn address(&self, id: usize) -> SocketAddr {
+        self.list[id - 1].address
+    }
+
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.list.iter().map(|node| node.address).collect()
+    }
+
+    /// Where a node listens for the others.
+    pub fn peer_address(&self, id: usize) -> SocketAddr {
+        self.list[id - 1].peer_address
+    }
+
+    /// Has all nodes dial one of them elsewhere from their next start on.
+    pub fn set_peer_address(&mut self, id: usize, address: SocketAddr) {
+        self.list[id - 1].peer_address = address;
+    }
+
+    pub fn data(&self, id: usize) -> &Path {
+        &self.list[id - 1].data
+    }
+
+    /// Has a node keep its data elsewhere from its next start on.
+    pub fn set_data(&mut self, id: usize, data: PathBuf) {
+        self.list[id - 1].data = data;
+    }
+
+    /// What a node has logged so far.
+    pub fn logged(&self, id: usize) -> String {
+        fs::read_to_string(self.log(id)).unwrap()
+    }
+
+    /// A connection to a node.
+    pub async fn client(&self, id: usize) -> Client {
+        timeout(PATIENCE, Client::connect(self.address(id))).await.unwrap().unwrap()
+    }
+
+    /// What a node says of itself: a field of INFO.
+    pub async fn info(&self, id: usize, field: &str) -> Option<String> {
+        let mut client = Client::connect(self.address(id)).await.ok()?;
+        let reply = timeout(Duration::from_secs(2), client.call(&["INFO"])).await.ok()?.ok()?;
+        let Value::Bulk(text) = reply else { panic!("INFO was answered {reply:?}") };
+        let text = String::from_utf8(text).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        Some(value.unwrap_or_else(|| panic!("no {field} in {text}")).to_owned())
+    }
+
+    /// Waits until a node of the highest term leads; returns it.
+    pub async fn leader(&self) -> usize {
+        self.leader_but(&[]).await
+    }
+
+    /// The same, not asking those nodes.
+    pub async fn leader_but(&self, but: &[usize]) -> usize {
+        until("a node leads", || async {
+            let mut leaders = Vec::new();
+            for id in (1..=self.list.len()).filter(|id| !but.contains(id)) {
+                if self.info(id, "role").await.as_deref() == Some("master") {
+                    let term = self.info(id, "term").await.and_then(|term| term.parse().ok());
+                    leaders.push((term.unwrap_or(0_u64), id));
+                }
+            }
+            leaders.into_iter().max().map(|(_, id)| id)
+        })
+        .await
+    }
+
+    /// Waits until all nodes have applied what any of them knows to be committed.
+    pub async fn converge(&self) {
+        let index = |id, field| async move {
+            let text = self.info(id, field).await;
+            text.and_then(|text| text.parse::<u64>().ok())
+        };
+        let mut goal = 0;
+        for id in 1..=self.list.len() {
+            goal = goal.max(index(id, "committed_index").await.unwrap_or(0));
+        }
+        for id in 1..=self.list.len() {
+            until("a node has applied everything", || async move {
+                index(id, "applied_index").await.filter(|applied| *applied >= goal)
+            })
+            .await;
+        }
+    }
+
+    fn command(&self, id: usize) -> Command {
+        let node = &self.list[id - 1];
+        let peers = (1..).zip(&self.list);
+        let peers: Vec<String> =
+            peers.map(|(id, node): (usize, _)| format!("{id}={}", node.peer_address)).collect();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kv"));
+        command
+            .args(["serve", "--id", &id.to_string(), "--peers", &peers.join(",")])
+            .args(["--listen", &node.address.to_string(), "--data"])
+            .arg(&node.data)
+            .args(&self.args)
+            .env_remove("RUST_LOG");
+        command
+    }
+
+    fn log(&self, id: usize) -> PathBuf {
+        self.dir.path().join(format!("node-{id}.log"))
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for id in 1..=self.list.len() {
+                let log = fs::read_to_string(self.log(id)).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().collect();
+                let last = lines[lines.len().saturating_sub(40)..].join("\n");
+                eprintln!("the end of what node {id} logged:\n{last}\n");
+            }
+        }
+    }
+}
+
+/// Asks again and again until there is an answer.
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() -> F) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(since.elapsed() < PATIENCE, "it did not happen in time that {what}");
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Sends a command and waits for the reply.
+pub async fn call(client: &mut Client, command: &[&str]) -> Value {
+    timeout(PATIENCE, client.call(command)).await.expect("no reply").unwrap()
+}
+
+/// Sends a command until it is executed; for those which may be executed twice.
+pub async fn insist(nodes: &Nodes, id: usize, command: &[&str]) -> Value {
+    until("a command is executed", || async move {
+        let mut client = Client::connect(nodes.address(id)).await.ok()?;
+        let reply = call(&mut client, command).await;
+        (!matches!(reply, Value::Error(_))).then_some(reply)
+    })
+    .await
+}
+
+pub fn bulk(text: &str) -> Value {
+    Value::Bulk(text.as_bytes().to_vec())
+}
+
+/// An address at which nobody listens, and which no other test is given. Below the range from
+/// which the system takes the ports of outgoing connections: a client which retries could
+/// otherwise occupy the port of the very node it is waiting for.
+fn free_address() -> SocketAddr {
+    const FIRST: u32 = 10_000;
+    const LAST: u32 = 32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(97);
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(step < LAST - FIRST, "no port is free");
+        let port = (FIRST + start.wrapping_add(step) % (LAST - FIRST)) as u16;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
