@@ -52,6 +52,8 @@ pub(crate) struct Process<P: Protocol> {
     /// The apply thread.
     pub(crate) apply_queue: VecDeque<ApplyJob>,
     pub(crate) applying: bool,
+    /// The generation of the last restoration that was asked for.
+    pub(crate) newest_restore: Generation,
     /// The helper threads, with what they are at.
     pub(crate) snapshots: SnapshotStore<SimDisk>,
     pub(crate) reader: LogReader<SimDisk>,
@@ -173,6 +175,7 @@ impl<P: Protocol> Process<P> {
             has_room: true,
             apply_queue: VecDeque::new(),
             applying: false,
+            newest_restore: Generation::default(),
             helping: BTreeMap::new(),
             last_help: 0,
             last_saved: Time::ZERO,

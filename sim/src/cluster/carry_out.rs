@@ -86,6 +86,9 @@ impl<P: Protocol> Cluster<P> {
             }
             Effect::Restore { generation, snapshot } => {
                 self.marks.note("snapshots restored");
+                if let Some(process) = &mut self.nodes[node].process {
+                    process.newest_restore = generation;
+                }
                 self.queue_apply(node, ApplyJob::Restore(generation, snapshot));
             }
             Effect::TakeSnapshot => self.queue_apply(node, ApplyJob::TakeSnapshot),

@@ -72,7 +72,15 @@ impl<P: Protocol> Cluster<P> {
 
     fn restore(&mut self, node: usize, generation: Generation, meta: &SnapshotMeta) -> Verdict {
         let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
-        let mut content = process.snapshots.open(&meta.id()).map_err(|why| gave_up(node, &why))?;
+        let mut content = match process.snapshots.open(&meta.id()) {
+            Ok(content) => content,
+            Err(_) if process.newest_restore > generation => {
+                // Another one was installed since, so this one may be gone: its turn will come.
+                self.marks.note("restorations overtaken");
+                return Ok(());
+            }
+            Err(why) => return Err(gave_up(node, &why)),
+        };
         let restored = process.applier.restore(generation, meta, &mut content);
         let deadline = restored.map_err(|why| gave_up(node, &why))?;
         let seen = process.applier.query(Look { key: 0 });
