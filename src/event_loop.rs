@@ -4,18 +4,21 @@
 //! gathered (work done by other threads, messages, timers, requests), steps the replica with each
 //! of them, flushes it once, and hands what it asks for to whoever does it. Nothing here blocks.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod timers;
+mod waiting;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quorate_core::{
-    Command, Effect, EntryKind, Envelope, Event, Failure, InSession, Index, Now, Origin, Protocol,
-    Register, Replica, RequestId, Role, Settings, StateMachine, Timer,
+    Ballot, Command, Effect, Entry, EntryKind, Envelope, Event, InSession, Index, NodeId, Now,
+    Origin, Protocol, Register, Replica, Role, Settings, StateMachine,
 };
 use quorate_handoff::{Consumer, Producer, ShutdownWait};
 use tokio::time::Sleep;
@@ -25,10 +28,13 @@ use crate::completed::Completed;
 use crate::error::{NotProposed, ReadError, StopReason};
 use crate::helpers::{ReadJob, SnapshotJob};
 use crate::net::peer::Link;
-use crate::requests::{Answer, OVERHEAD_BYTES, ReadAnswer, Request};
+use crate::requests::{OVERHEAD_BYTES, Request};
 use crate::status::Board;
 use crate::storage_thread::WriteJob;
 use crate::threads::Stopper;
+pub(crate) use timers::Clock;
+use timers::Timers;
+use waiting::{Awaited, Waiting};
 
 /// How long a shutdown waits for another node to lead, and for what is outstanding.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -71,7 +77,7 @@ pub(crate) struct EventLoop<P: Protocol, S: StateMachine> {
     clock: Clock,
     timers: Timers,
     waiting: Waiting<S>,
-    links: BTreeMap<quorate_core::NodeId, Link>,
+    links: BTreeMap<NodeId, Link>,
     workers: Workers<S>,
     board: Board,
     stopper: Stopper,
@@ -81,7 +87,7 @@ pub(crate) struct EventLoop<P: Protocol, S: StateMachine> {
     is_leaving: bool,
     /// When a shutdown in good order no longer waits.
     farewell_until: Option<Duration>,
-    seen: (Role, quorate_core::Ballot, Option<quorate_core::NodeId>),
+    seen: (Role, Ballot, Option<NodeId>),
 }
 
 impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
@@ -92,7 +98,7 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
         effects: Vec<Effect<P::Message>>,
         settings: Arc<Settings>,
         clock: Clock,
-        links: BTreeMap<quorate_core::NodeId, Link>,
+        links: BTreeMap<NodeId, Link>,
         workers: Workers<S>,
         board: Board,
         stopper: Stopper,
@@ -179,7 +185,7 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
             }
             Effect::SetTimer(timer, range) => self.timers.set(timer, self.clock.elapsed(), &range),
             Effect::Apply { generation, entries } => {
-                let cost = entries.iter().map(quorate_core::Entry::size_bytes).sum();
+                let cost = entries.iter().map(Entry::size_bytes).sum();
                 hand_over(&self.workers.applier, Job::Apply { generation, entries }, cost);
             }
             Effect::Restore { generation, snapshot } => {
@@ -370,83 +376,6 @@ fn refuse<S: StateMachine>(request: Request<S>, reason: NotProposed) {
     }
 }
 
-/// The requests of this node's clients that are not answered yet.
-struct Waiting<S: StateMachine> {
-    requests: HashMap<RequestId, (Awaited<S>, usize)>,
-    bytes: usize,
-    max_bytes: usize,
-}
-
-enum Awaited<S: StateMachine> {
-    Proposal(Answer<S::Response>),
-    Read(S::Query, ReadAnswer<S::Answer>),
-}
-
-impl<S: StateMachine> Waiting<S> {
-    fn new(max_bytes: usize) -> Waiting<S> {
-        Waiting { requests: HashMap::new(), bytes: 0, max_bytes }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.requests.is_empty()
-    }
-
-    fn len(&self) -> usize {
-        self.requests.len()
-    }
-
-    fn is_full_for(&self, request: &Request<S>) -> bool {
-        let bytes = match request {
-            Request::Propose { body, .. } => body.len(),
-            Request::Register { .. } | Request::Read { .. } => 0,
-        };
-        self.bytes > 0 && self.bytes + bytes + OVERHEAD_BYTES > self.max_bytes
-    }
-
-    fn admit(&mut self, name: RequestId, bytes: usize, awaited: Awaited<S>) {
-        self.bytes += bytes + OVERHEAD_BYTES;
-        self.requests.insert(name, (awaited, bytes + OVERHEAD_BYTES));
-    }
-
-    fn take(&mut self, name: RequestId) -> Option<Awaited<S>> {
-        let (awaited, bytes) = self.requests.remove(&name)?;
-        self.bytes -= bytes;
-        Some(awaited)
-    }
-
-    /// A response to a request that is no longer waited for was given up as unknown before.
-    fn answer(&mut self, name: RequestId, outcome: quorate_core::Outcome<S::Response>) {
-        if let Some(Awaited::Proposal(answer)) = self.take(name) {
-            let _ = answer.complete(Ok(outcome));
-        }
-    }
-
-    fn take_read(&mut self, name: RequestId) -> Option<(S::Query, ReadAnswer<S::Answer>)> {
-        match self.take(name)? {
-            Awaited::Read(query, answer) => Some((query, answer)),
-            Awaited::Proposal(_) => unreachable!("a proposal does not become ready to be read"),
-        }
-    }
-
-    fn fail(&mut self, name: RequestId, failure: Failure) {
-        match self.take(name) {
-            Some(Awaited::Proposal(answer)) => _ = answer.complete(Err(failure.into())),
-            Some(Awaited::Read(_, answer)) => _ = answer.complete(Err(failure.into())),
-            None => {}
-        }
-    }
-
-    /// Nobody will answer any more. A dropped proposal is of unknown outcome.
-    fn give_up(&mut self) {
-        for (_, (awaited, _)) in self.requests.drain() {
-            if let Awaited::Read(_, answer) = awaited {
-                let _ = answer.complete(Err(ReadError::ShuttingDown));
-            }
-        }
-        self.bytes = 0;
-    }
-}
-
 /// What has gathered for the next round.
 struct Gathering<P: Protocol, S: StateMachine> {
     inputs: Inputs<P, S>,
@@ -485,88 +414,5 @@ impl<P: Protocol, S: StateMachine> Gathering<P, S> {
         }
         ready |= Pin::new(&mut self.stop).poll(cx).is_ready();
         if ready { Poll::Ready(()) } else { Poll::Pending }
-    }
-}
-
-/// The replica's timers, on the process's monotonic clock.
-#[derive(Default)]
-struct Timers {
-    due: BTreeMap<Timer, Duration>,
-    farewell: Option<Duration>,
-}
-
-impl Timers {
-    fn set(&mut self, timer: Timer, now: Duration, range: &std::ops::Range<Duration>) {
-        let spread = range.end.saturating_sub(range.start);
-        self.due.insert(timer, now + range.start + spread.mul_f64(fastrand::f64()));
-    }
-
-    fn set_farewell(&mut self, until: Duration) {
-        self.farewell = Some(until);
-    }
-
-    fn next(&self) -> Option<Duration> {
-        self.due.values().copied().chain(self.farewell).min()
-    }
-
-    fn take_expired(&mut self, now: Duration) -> Option<Timer> {
-        let (timer, _) = self.due.iter().find(|(_, due)| **due <= now)?;
-        let timer = *timer;
-        self.due.remove(&timer);
-        Some(timer)
-    }
-}
-
-/// Tells the time to the replica.
-#[derive(Clone, Copy)]
-pub(crate) struct Clock {
-    start: Instant,
-}
-
-impl Clock {
-    pub(crate) fn start() -> Clock {
-        Clock { start: Instant::now() }
-    }
-
-    pub(crate) fn now(&self) -> Now {
-        // A clock before 1970 decides nothing: log time merely does not follow it.
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Now { monotonic: self.elapsed(), wall }
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.start.elapsed()
-    }
-
-    fn instant(&self, at: Option<Duration>) -> Option<Instant> {
-        self.start.checked_add(at?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timers_expire_in_their_range_and_once() {
-        let mut timers = Timers::default();
-        let (now, range) = (Duration::from_secs(1), Duration::from_secs(2)..Duration::from_secs(3));
-        timers.set(Timer::Election, now, &range);
-        let due = timers.next().unwrap();
-        assert!((now + range.start..now + range.end).contains(&due), "{due:?}");
-        assert_eq!(timers.take_expired(now + range.start - Duration::from_nanos(1)), None);
-        assert_eq!(timers.take_expired(now + range.end), Some(Timer::Election));
-        assert_eq!(timers.take_expired(now + range.end), None);
-        assert_eq!(timers.next(), None);
-    }
-
-    #[test]
-    fn a_timer_set_again_counts_from_then() {
-        let mut timers = Timers::default();
-        let one = Duration::from_secs(1);
-        timers.set(Timer::Heartbeat, Duration::ZERO, &(one..one));
-        timers.set(Timer::Heartbeat, one, &(one..one));
-        assert_eq!(timers.take_expired(one), None);
-        assert_eq!(timers.take_expired(2 * one), Some(Timer::Heartbeat));
     }
 }

@@ -1,0 +1,88 @@
+//! What the clients of this node wait for.
+
+use std::collections::HashMap;
+
+use quorate_core::{Failure, Outcome, RequestId, StateMachine};
+
+use crate::error::ReadError;
+use crate::requests::{Answer, OVERHEAD_BYTES, ReadAnswer, Request};
+
+/// The requests of this node's clients that are not answered yet.
+pub(super) struct Waiting<S: StateMachine> {
+    requests: HashMap<RequestId, (Awaited<S>, usize)>,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+pub(super) enum Awaited<S: StateMachine> {
+    Proposal(Answer<S::Response>),
+    Read(S::Query, ReadAnswer<S::Answer>),
+}
+
+impl<S: StateMachine> Waiting<S> {
+    pub(super) fn new(max_bytes: usize) -> Waiting<S> {
+        Waiting { requests: HashMap::new(), bytes: 0, max_bytes }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub(super) fn is_full_for(&self, request: &Request<S>) -> bool {
+        let bytes = match request {
+            Request::Propose { body, .. } => body.len(),
+            Request::Register { .. } | Request::Read { .. } => 0,
+        };
+        self.bytes > 0 && self.bytes + bytes + OVERHEAD_BYTES > self.max_bytes
+    }
+
+    pub(super) fn admit(&mut self, name: RequestId, bytes: usize, awaited: Awaited<S>) {
+        self.bytes += bytes + OVERHEAD_BYTES;
+        self.requests.insert(name, (awaited, bytes + OVERHEAD_BYTES));
+    }
+
+    fn take(&mut self, name: RequestId) -> Option<Awaited<S>> {
+        let (awaited, bytes) = self.requests.remove(&name)?;
+        self.bytes -= bytes;
+        Some(awaited)
+    }
+
+    /// A response to a request that is no longer waited for was given up as unknown before.
+    pub(super) fn answer(&mut self, name: RequestId, outcome: Outcome<S::Response>) {
+        if let Some(Awaited::Proposal(answer)) = self.take(name) {
+            let _ = answer.complete(Ok(outcome));
+        }
+    }
+
+    pub(super) fn take_read(
+        &mut self,
+        name: RequestId,
+    ) -> Option<(S::Query, ReadAnswer<S::Answer>)> {
+        match self.take(name)? {
+            Awaited::Read(query, answer) => Some((query, answer)),
+            Awaited::Proposal(_) => unreachable!("a proposal does not become ready to be read"),
+        }
+    }
+
+    pub(super) fn fail(&mut self, name: RequestId, failure: Failure) {
+        match self.take(name) {
+            Some(Awaited::Proposal(answer)) => _ = answer.complete(Err(failure.into())),
+            Some(Awaited::Read(_, answer)) => _ = answer.complete(Err(failure.into())),
+            None => {}
+        }
+    }
+
+    /// Nobody will answer any more. A dropped proposal is of unknown outcome.
+    pub(super) fn give_up(&mut self) {
+        for (_, (awaited, _)) in self.requests.drain() {
+            if let Awaited::Read(_, answer) = awaited {
+                let _ = answer.complete(Err(ReadError::ShuttingDown));
+            }
+        }
+        self.bytes = 0;
+    }
+}
