@@ -21,6 +21,17 @@ pub struct Surroundings {
     pub clients: usize,
     /// How many may be.
     pub max_clients: usize,
+    /// What the node holds, as of a moment ago.
+    pub keys: KeyCount,
+}
+
+/// How many keys there are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyCount {
+    /// All of them.
+    pub keys: i64,
+    /// Those with an expiry.
+    pub expiring: i64,
 }
 
 /// Redis's names for the two parts a node can play.
@@ -41,6 +52,7 @@ pub fn render(surroundings: &Surroundings, wanted: &[String]) -> String {
         ("server", server(surroundings)),
         ("clients", clients(surroundings)),
         ("replication", replication(&surroundings.status)),
+        ("keyspace", keyspace(surroundings.keys)),
     ];
     let mut text = String::new();
     for (name, lines) in sections {
@@ -92,6 +104,8 @@ fn replication(status: &Status) -> String {
         Role::Follower | Role::Candidate => 0,
     };
     let leader = status.leader.map_or("none".to_owned(), |leader| leader.to_string());
+    let address = status.leader_address.as_deref().unwrap_or_default();
+    let disk = if status.has_room { "ok" } else { "full" };
     let link = if status.leader.is_some() { "up" } else { "down" };
     section(
         "Replication",
@@ -102,11 +116,19 @@ fn replication(status: &Status) -> String {
             ("protocol", &status.protocol),
             ("members", &status.members),
             ("leader", &leader),
+            ("leader_address", &address),
             ("term", &status.term),
             ("last_index", &status.last_index),
             ("durable_index", &status.durable_index),
             ("committed_index", &status.committed_index),
             ("applied_index", &status.applied_index),
+            ("disk", &disk),
         ],
     )
+}
+
+/// As in Redis, an empty database is not listed.
+fn keyspace(KeyCount { keys, expiring }: KeyCount) -> String {
+    let count = format!("keys={keys},expires={expiring},avg_ttl=0");
+    if keys == 0 { section("Keyspace", &[]) } else { section("Keyspace", &[("db0", &count)]) }
 }

@@ -56,7 +56,13 @@ impl StateMachine for Machine {
 
     fn query(&self, at: &At, query: Query) -> Vec<Reply> {
         let now_ms = at.time.as_millis();
-        let Query::Run(reads) = query;
+        let reads = match query {
+            Query::Run(reads) => reads,
+            Query::Count => {
+                let counts = [self.store.len(now_ms), self.store.expiring(now_ms)];
+                return counts.into_iter().map(integer).collect();
+            }
+        };
         let mut budget = Budget { left: MAX_ANSWER_BYTES };
         reads.iter().map(|read| self.read(now_ms, read, &mut budget)).collect()
     }

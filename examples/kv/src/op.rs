@@ -15,11 +15,13 @@ pub enum Command {
     Run(Vec<Op>),
 }
 
-/// Questions answered from one and the same state; one [`Reply`] for each.
+/// Questions answered from one and the same state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Query {
-    /// Answer these.
+    /// Answer these; one [`Reply`] for each.
     Run(Vec<Read>),
+    /// How many keys there are, and how many of them have an expiry: two [`Reply::Integer`]s.
+    Count,
 }
 
 /// One operation of a [`Command`].

@@ -6,7 +6,7 @@ use quorate_core::{At, Index, LogTime, Role, StateMachine};
 
 use crate::cluster::Status;
 use crate::connection::{Connection, Step, Transaction};
-use crate::info::Surroundings;
+use crate::info::{KeyCount, Surroundings};
 use crate::machine::Machine;
 use crate::op::{Command, Op, Query, Reply};
 use crate::replies::Replies;
@@ -73,7 +73,8 @@ fn surroundings() -> Surroundings {
         applied_index: 6,
         has_room: true,
     };
-    Surroundings { status, uptime: Duration::from_secs(90_000), clients: 2, max_clients: 10 }
+    let keys = KeyCount { keys: 5, expiring: 4 };
+    Surroundings { status, uptime: Duration::from_secs(90_000), clients: 2, max_clients: 10, keys }
 }
 
 #[test]
@@ -101,7 +102,15 @@ fn commands_answer_what_redis_answers() {
 fn info_tells_the_part_that_the_node_plays() {
     let mut player = Player::new();
     let all = player.send("INFO");
-    for part in ["redis_version:7", "role:master", "leader:1", "term:3", "uptime_in_days:1"] {
+    for part in [
+        "redis_version:7",
+        "role:master",
+        "leader:1",
+        "term:3",
+        "uptime_in_days:1",
+        "db0:keys=5,expires=4",
+        "leader_address:10.0.0.2:7102",
+    ] {
         assert!(all.contains(part), "{part}: {all}");
     }
     let one = player.send("INFO Replication");

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
@@ -11,9 +11,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::buffers::Buffers;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Level};
 use crate::connection::Connection;
-use crate::info::Surroundings;
+use crate::info::{KeyCount, Surroundings};
+use crate::op::{Query, Reply};
 use crate::pipeline::Pipeline;
 
 /// How a server treats its clients.
@@ -55,7 +56,9 @@ pub async fn serve<C: Cluster>(
         clients: AtomicUsize::new(0),
         buffers: Buffers::new(options.max_buffer_bytes),
         last_id: AtomicU64::new(0),
+        keys: Mutex::default(),
     });
+    let counting = tokio::spawn(count_keys(cluster.clone(), Arc::clone(&shared)));
     let mut tasks = JoinSet::new();
     tokio::pin!(stop);
     loop {
@@ -81,6 +84,7 @@ pub async fn serve<C: Cluster>(
         }
     }
     drop(listener);
+    counting.abort();
     stop_clients.send_replace(true);
     let drained = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(options.drain, drained).await.is_err() {
@@ -90,6 +94,7 @@ pub async fn serve<C: Cluster>(
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Shared {
@@ -98,6 +103,19 @@ struct Shared {
     clients: AtomicUsize,
     buffers: Buffers,
     last_id: AtomicU64,
+    keys: Mutex<KeyCount>,
+}
+
+/// INFO must not wait for the state machine: it tells what was counted up to a second ago.
+async fn count_keys<C: Cluster>(cluster: C, shared: Arc<Shared>) {
+    loop {
+        let counts = cluster.read(Query::Count, Level::Local).await;
+        if let Ok([Reply::Integer(keys), Reply::Integer(expiring)]) = counts.as_deref() {
+            let count = KeyCount { keys: *keys, expiring: *expiring };
+            *shared.keys.lock().unwrap_or_else(PoisonError::into_inner) = count;
+        }
+        tokio::time::sleep(COUNT_EVERY).await;
+    }
 }
 
 /// The right to be one of the clients.
@@ -134,6 +152,7 @@ async fn serve_one<C: Cluster>(
         uptime: shared.started.elapsed(),
         clients: shared.clients.load(Ordering::Relaxed),
         max_clients: shared.max_clients,
+        keys: *shared.keys.lock().unwrap_or_else(PoisonError::into_inner),
     };
     let connection = Connection::new(shared.last_id.fetch_add(1, Ordering::Relaxed) + 1);
     let id = connection.id;

@@ -122,8 +122,18 @@ impl Store {
     /// How many keys there are.
     #[must_use]
     pub fn len(&self, now_ms: u64) -> usize {
-        let gone = self.deadlines.iter().take_while(|(last, _)| last.get() < now_ms).count();
-        self.entries.len() - gone
+        self.entries.len() - self.gone(now_ms)
+    }
+
+    /// How many of them have an expiry.
+    #[must_use]
+    pub fn expiring(&self, now_ms: u64) -> usize {
+        self.deadlines.len() - self.gone(now_ms)
+    }
+
+    /// How many have expired and were not removed yet.
+    fn gone(&self, now_ms: u64) -> usize {
+        self.deadlines.iter().take_while(|(last, _)| last.get() < now_ms).count()
     }
 
     /// All keys.
@@ -184,6 +194,7 @@ mod tests {
         assert!(store.entry(10, &key(1)).is_some());
         assert!(store.entry(11, &key(1)).is_none());
         assert_eq!((store.len(10), store.len(11)), (1, 0));
+        assert_eq!((store.expiring(10), store.expiring(11)), (1, 0));
         assert_eq!((store.keys(10).count(), store.keys(11).count()), (1, 0));
         store.expire(10);
         assert_eq!(store.next_expiry_ms(), Some(11));

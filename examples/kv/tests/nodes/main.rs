@@ -7,6 +7,7 @@
 mod catch_up;
 mod directories;
 mod full_disk;
+mod inspection;
 mod kills;
 mod load;
 mod minority;

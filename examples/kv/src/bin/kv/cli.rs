@@ -26,6 +26,22 @@ pub enum Command {
     /// Run three nodes on this machine, put them under load, kill the leader, and check that
     /// nothing was lost.
     Demo(DemoArgs),
+    /// Show what a data directory holds, without changing it. On the directory of a node that
+    /// runs, the very end may be seen in part.
+    Inspect {
+        /// The data directory of a node.
+        dir: PathBuf,
+        /// Show every group of the log: what was written and synced as one.
+        #[arg(long)]
+        groups: bool,
+    },
+    /// Check every byte of a data directory, without changing it. Ends with status 1 and the
+    /// place if something is damaged; on the directory of a node that runs, damage at the very
+    /// end means something only if it stays.
+    Verify {
+        /// The data directory of a node.
+        dir: PathBuf,
+    },
 }
 
 /// What `serve` is told.

@@ -2,6 +2,7 @@
 
 mod cli;
 mod demo;
+mod directory;
 mod serve;
 
 use std::error::Error;
@@ -15,6 +16,8 @@ fn main() -> ExitCode {
     let result: Result<(), Box<dyn Error>> = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args).map_err(Into::into),
         Command::Demo(args) => demo::run(&args).map_err(Into::into),
+        Command::Inspect { dir, groups } => directory::inspect(&dir, groups).map_err(Into::into),
+        Command::Verify { dir } => directory::verify(&dir).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
