@@ -33,7 +33,7 @@ async fn a_directory_can_be_inspected_and_verified_also_while_its_node_runs() {
 
     // One flipped bit, in the middle of what the last snapshot holds.
     let snapshot = fs::read_dir(nodes.data(1)).unwrap().map(|entry| entry.unwrap().path());
-    let snapshot = snapshot.filter(|path| path.to_string_lossy().contains("snapshot")).max();
+    let snapshot = snapshot.filter(|path| path.to_string_lossy().contains("/snap-")).max();
     let snapshot = snapshot.expect("a snapshot was taken");
     let mut bytes = fs::read(&snapshot).unwrap();
     let middle = bytes.len() / 2;

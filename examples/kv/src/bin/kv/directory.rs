@@ -80,9 +80,9 @@ impl fmt::Display for Shown<'_> {
         writeln!(f, "node        {} of cluster {:?}", identity.node, identity.cluster)?;
         writeln!(f, "protocol    {}", identity.protocol)?;
         writeln!(f, "incarnation {}", identity.incarnation)?;
-        let end =
-            if self.inspection.is_clean { "stopped in order" } else { "not stopped in order" };
-        writeln!(f, "starts      {}; {end}, or running", self.inspection.start)?;
+        let clean = self.inspection.is_clean;
+        let end = if clean { "stopped in order" } else { "running, or not stopped in order" };
+        writeln!(f, "starts      {}; {end}", self.inspection.start)?;
         match &founding.list {
             Some(list) if founding.formed => {
                 let members: Vec<String> = list.voters().map(|id| id.to_string()).collect();
