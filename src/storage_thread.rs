@@ -92,6 +92,8 @@ pub(crate) struct StorageThread<S: StateMachine> {
     stopper: Stopper,
     has_room: bool,
     is_attested: bool,
+    /// A group was saved since things were last kept in order.
+    order_is_due: bool,
 }
 
 /// What the queue of writes says.
@@ -108,7 +110,15 @@ impl<S: StateMachine> StorageThread<S> {
         done: Producer<Completed<S>>,
         stopper: Stopper,
     ) -> StorageThread<S> {
-        StorageThread { store, writes, done, stopper, has_room: true, is_attested: false }
+        StorageThread {
+            store,
+            writes,
+            done,
+            stopper,
+            has_room: true,
+            is_attested: false,
+            order_is_due: false,
+        }
     }
 
     /// Works until there is nothing more to come, or the disk fails.
@@ -131,12 +141,19 @@ impl<S: StateMachine> StorageThread<S> {
         }
     }
 
-    /// What to do next: save what waits, else keep things in order.
+    /// What to do next: save what waits, or keep things in order, in turn. Segments must be ready
+    /// before the log needs them, also under a load that never pauses.
     fn next_job(&mut self) -> Result<Option<Job>, StorageError> {
+        if std::mem::take(&mut self.order_is_due)
+            && let Some(job) = self.store.maintenance()?
+        {
+            return Ok(Some(job));
+        }
         if self.store.has_queued()
             && let Some(job) = self.store.prepare()?
         {
             self.is_attested = false;
+            self.order_is_due = true;
             return Ok(Some(job));
         }
         self.store.maintenance()

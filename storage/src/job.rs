@@ -30,6 +30,8 @@ pub(crate) enum Outcome {
     Nothing,
     /// Everything up to `seq` is saved.
     Saved { seq: Option<WriteSeq>, written: Option<Box<Written>>, meta: Option<Box<Meta>> },
+    /// A part of a new segment is filled.
+    Filled { segment: u64 },
     /// A segment is ready.
     Prepared { segment: u64, len: u64, meta: Box<Meta> },
     /// Segments do not belong to the log any more.

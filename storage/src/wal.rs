@@ -22,7 +22,7 @@ use crate::meta::{Meta, Sworn};
 use crate::segment;
 use crate::store::StoreOptions;
 use batch::Batch;
-use rooms::Rooms;
+use rooms::{Preparation, Rooms};
 
 /// Everything the log on disk is made of, but the disk.
 #[derive(Debug)]
@@ -201,6 +201,7 @@ impl Wal {
                 }
                 return seq;
             }
+            Outcome::Filled { .. } => self.rooms.on_slice(),
             Outcome::Prepared { segment, len, meta } => {
                 self.meta = *meta;
                 self.rooms.register(segment, len);
@@ -219,7 +220,7 @@ impl Wal {
     ) -> Result<(), StorageError> {
         assert!(self.is_busy, "a job that was not given out");
         self.is_busy = false;
-        if let Outcome::Prepared { segment, .. } = job.outcome
+        if let Outcome::Filled { segment } | Outcome::Prepared { segment, .. } = job.outcome
             && self.rooms.gives_up_preparing(segment, job.steps(), step, &error)
         {
             return Ok(());
@@ -394,8 +395,12 @@ impl Wal {
         let total = if self.rooms.is_tight() { 0 } else { self.rooms.total_bytes() };
         let aim = self.options.segment_bytes_for(total);
         let id = self.meta.end_segment;
-        let Some((mut steps, len)) = self.rooms.prepare(self.active(), self.store, id, aim) else {
-            return Ok(None);
+        let (mut steps, len) = match self.rooms.prepare(self.active(), self.store, id, aim) {
+            None => return Ok(None),
+            Some(Preparation::Slice(steps)) => {
+                return Ok(Some(self.begin(steps, Outcome::Filled { segment: id })));
+            }
+            Some(Preparation::Last(steps, len)) => (steps, len),
         };
         let mut meta = Box::new(self.meta.clone());
         meta.end_segment = id + 1;

@@ -23,6 +23,10 @@ const SPARES: usize = 4;
 /// How much is filled with zeros in one step, in bytes.
 const FILL_BYTES: u64 = 1 << 18;
 
+/// How much of a new segment is filled in one job, in bytes: groups that wait for the disk wait
+/// no longer than for this much.
+const SLICE_BYTES: u64 = 1 << 20;
+
 static ZEROS: [u8; FILL_BYTES as usize] = [0; FILL_BYTES as usize];
 
 /// A registered segment.
@@ -40,11 +44,29 @@ pub(crate) struct Spare {
     pub(crate) len: u64,
 }
 
+/// A new segment on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Filling {
+    file: String,
+    len: u64,
+    filled: u64,
+}
+
+/// What is to be done for there to be one segment more.
+#[derive(Debug)]
+pub(super) enum Preparation {
+    /// These steps bring it nearer.
+    Slice(Vec<Step>),
+    /// With these steps it has its name, and this length.
+    Last(Vec<Step>, u64),
+}
+
 /// The segments of a log.
 #[derive(Debug)]
 pub(super) struct Rooms {
     segments: BTreeMap<u64, Segment>,
     spares: Vec<Spare>,
+    filling: Option<Filling>,
     /// A file whose preparation failed.
     abandoned: Option<String>,
     out_of_room: Option<StorageError>,
@@ -60,6 +82,7 @@ impl Rooms {
         Rooms {
             segments,
             spares,
+            filling: None,
             abandoned: None,
             out_of_room: None,
             is_tight: false,
@@ -132,6 +155,7 @@ impl Rooms {
 
     pub(super) fn register(&mut self, id: u64, len: u64) {
         self.segments.insert(id, Segment { len, first_sequence: None });
+        self.filling = None;
         self.out_of_room = None;
         // What was used for it is a spare no longer.
         let file = segment::name_in_preparation(id);
@@ -157,41 +181,60 @@ impl Rooms {
         Some(vec![Step::Remove { file }, Step::SyncDir])
     }
 
-    /// The steps which prepare segment `id`, up to where it has its name, and its length; `None`
-    /// if there are enough segments, or no room for one more.
+    /// The next steps which prepare segment `id`; `None` if there are enough segments, or no
+    /// room for one more.
     pub(super) fn prepare(
         &mut self,
         active: Option<u64>,
         store: Digest,
         id: u64,
         aim_bytes: u64,
-    ) -> Option<(Vec<Step>, u64)> {
+    ) -> Option<Preparation> {
         if self.wanted.is_none() && self.ready(active).count() >= READY {
             return None;
         }
         let least = self.wanted.map_or(0, |len| len + BLOCK);
-        let usable = |spare: &Spare| spare.len >= least.max(2 * BLOCK);
-        let spare = self.spares.iter().position(usable).map(|at| self.spares.remove(at));
-        if spare.is_none() && self.out_of_room.is_some() {
+        let tmp = segment::name_in_preparation(id);
+        self.filling.take_if(|filling| filling.file != tmp || filling.len < least);
+        if self.filling.is_none()
+            && let Some(spare) = self.take_spare(least.max(2 * BLOCK))
+        {
+            let steps = vec![Step::Rename { from: spare.file, to: tmp }, Step::SyncDir];
+            return Some(self.name(steps, store, id, spare.len));
+        }
+        if self.filling.is_none() && self.out_of_room.is_some() {
             return None;
         }
+        let len = aim_bytes.max(least).next_multiple_of(BLOCK);
+        let filling = self.filling.get_or_insert(Filling { file: tmp, len, filled: 0 });
+        if filling.filled < filling.len {
+            return Some(Preparation::Slice(fill(filling)));
+        }
+        let len = filling.len;
+        Some(self.name(Vec::new(), store, id, len))
+    }
+
+    fn take_spare(&mut self, least: u64) -> Option<Spare> {
+        let at = self.spares.iter().position(|spare| spare.len >= least)?;
+        Some(self.spares.remove(at))
+    }
+
+    /// A file is there for segment `id`, once `steps` are done: it gets its header and its name.
+    fn name(&mut self, mut steps: Vec<Step>, store: Digest, id: u64, len: u64) -> Preparation {
         self.wanted = None;
         let tmp = segment::name_in_preparation(id);
-        let (mut steps, len) = match spare {
-            Some(spare) => {
-                (vec![Step::Rename { from: spare.file, to: tmp.clone() }, Step::SyncDir], spare.len)
-            }
-            None => {
-                let len = aim_bytes.max(least).next_multiple_of(BLOCK);
-                (fill(&tmp, len), len)
-            }
-        };
         let bytes = Bytes::from(segment::encode(store, id, len));
         steps.push(Step::Write { file: tmp.clone(), offset: 0, bytes });
         steps.push(Step::Sync { file: tmp.clone() });
         steps.push(Step::Rename { from: tmp, to: segment::name(id) });
         steps.push(Step::SyncDir);
-        Some((steps, len))
+        Preparation::Last(steps, len)
+    }
+
+    /// The steps of a [`Preparation::Slice`] were carried out.
+    pub(super) fn on_slice(&mut self) {
+        let filling = self.filling.as_mut().expect("a slice is of a segment on its way");
+        filling.filled = slice_end(filling);
     }
 
     /// True if the preparation failed for want of room only, before the segment had its name.
@@ -211,6 +254,7 @@ impl Rooms {
         if gives_up {
             let source = Arc::new(io::Error::new(error.kind(), error.to_string()));
             self.out_of_room = Some(StorageError::NoRoom { source });
+            self.filling = None;
             self.abandoned = Some(tmp);
             self.is_tight = true;
         }
@@ -223,16 +267,25 @@ impl Rooms {
     }
 }
 
-/// The steps which create a file of zeros, written for real: space that is only set aside costs
-/// an update of the file system's own books when it is first written to.
-fn fill(file: &str, len: u64) -> Vec<Step> {
-    let mut steps = vec![Step::Create { file: file.to_owned() }];
-    let mut offset = 0;
-    while offset < len {
-        let part = FILL_BYTES.min(len - offset);
+/// The steps which fill the next slice of a new segment with zeros, written for real: space that
+/// is only set aside costs an update of the file system's own books when it is first written to.
+fn fill(filling: &Filling) -> Vec<Step> {
+    let file = &filling.file;
+    let mut steps = Vec::new();
+    if filling.filled == 0 {
+        steps.push(Step::Create { file: file.clone() });
+    }
+    let mut offset = filling.filled;
+    while offset < slice_end(filling) {
+        let part = FILL_BYTES.min(slice_end(filling) - offset);
         let bytes = Bytes::from_static(&ZEROS[..usize::try_from(part).unwrap_or(0)]);
-        steps.push(Step::Write { file: file.to_owned(), offset, bytes });
+        steps.push(Step::Write { file: file.clone(), offset, bytes });
         offset += part;
     }
+    steps.push(Step::Sync { file: file.clone() });
     steps
+}
+
+fn slice_end(filling: &Filling) -> u64 {
+    filling.len.min(filling.filled + SLICE_BYTES)
 }

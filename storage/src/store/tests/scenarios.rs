@@ -7,6 +7,7 @@ use quorate_core::*;
 use super::fixture::*;
 use crate::disk::MemDisk;
 use crate::error::StorageError;
+use crate::job::Step;
 use crate::store::{Store, StoreOptions};
 
 #[test]
@@ -221,4 +222,41 @@ fn entries_are_read_by_one_thread_while_another_writes_cuts_and_compacts() {
         done.store(true, std::sync::atomic::Ordering::Release);
         assert!(reading.join().unwrap() > 0);
     });
+}
+
+#[test]
+fn a_group_waits_for_a_slice_of_a_new_segment_and_not_for_all_of_it() {
+    let disk = MemDisk::new();
+    let large = StoreOptions { segment_bytes: Some(4 << 20), ..options() };
+    let (store, _) = Store::open(Arc::new(disk.clone()), &owner(), large, Incarnation(77)).unwrap();
+    let mut author = Author::new();
+    (author.disk, author.store) = (disk, store);
+    let (mut slices, mut registered) = (0, 0);
+    while registered < 2 {
+        // Large enough that the segments which are ready are used up, again and again.
+        let write = author.appending(1, &[&[7; 300_000]]);
+        author.enqueue(write);
+        while let Some(job) = author.store.prepare().unwrap() {
+            author.store.run(job).unwrap();
+        }
+        if let Some(job) = author.store.maintenance().unwrap() {
+            let filled = job.steps().iter().filter_map(|step| match step {
+                Step::Write { bytes, .. } => Some(bytes.len()),
+                _ => None,
+            });
+            let names = job.steps().iter().any(|step| matches!(step, Step::Rename { .. }));
+            assert!(filled.sum::<usize>() <= 1 << 20);
+            slices += u32::from(!names);
+            registered += u32::from(names);
+            author.store.run(job).unwrap();
+        }
+    }
+    assert!(slices >= 8, "{slices}");
+    while author.store.has_queued() {
+        author.flush().unwrap();
+    }
+    let disk = author.disk.crash_losing_all();
+    let (store, recovered) = Store::open(Arc::new(disk), &owner(), large, Incarnation(77)).unwrap();
+    assert_eq!(recovered.log.last, author.entries.last().unwrap().id);
+    assert_eq!(store.reader().read_entries(Index(1), usize::MAX).unwrap(), author.entries);
 }
