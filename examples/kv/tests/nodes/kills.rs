@@ -9,6 +9,9 @@ use crate::nodes::{Nodes, bulk, call};
 
 const WRITERS: usize = 8;
 
+/// Segments and snapshots come and go all the time.
+const SMALL_FILES: [&str; 4] = ["--segment-bytes", "65536", "--snapshot-bytes", "100000"];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn any_node_takes_writes_and_sees_those_of_the_others_at_once() {
     let nodes = Nodes::three(&[]).await;
@@ -31,7 +34,7 @@ async fn any_node_takes_writes_and_sees_those_of_the_others_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_one_node_after_the_other_loses_nothing_and_repeats_nothing() {
     let kills = std::env::var("KILLS").map_or(6, |kills| kills.parse().unwrap());
-    let mut nodes = Nodes::three(&["--snapshot-bytes", "100000"]).await;
+    let mut nodes = Nodes::three(&SMALL_FILES).await;
     let load = Load::start(&nodes, WRITERS);
     for kill in 0..kills {
         load.progress(500).await;
@@ -75,5 +78,56 @@ async fn a_leader_that_hangs_is_replaced_and_does_no_harm_when_it_goes_on() {
     tokio::join!(hanging, tokio::time::sleep(Duration::from_secs(3)));
     nodes.resume(leader);
     load.progress(1000).await;
+    println!("{:?}", load.check(&nodes).await);
+}
+
+/// ROUNDS=200 SEED=7 in the environment for more, and for others.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_which_die_hang_and_stop_in_any_order_lose_nothing_and_repeat_nothing() {
+    let number =
+        |name, default| std::env::var(name).map_or(default, |text| text.parse::<u64>().unwrap());
+    let mut random: u64 = number("SEED", 1);
+    let mut dice = |sides: u64| {
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % sides
+    };
+    let mut nodes = Nodes::three(&SMALL_FILES).await;
+    let load = Load::start(&nodes, WRITERS);
+    for _ in 0..number("ROUNDS", 10) {
+        load.progress(dice(600)).await;
+        let any = dice(3) as usize + 1;
+        match dice(5) {
+            0 => {
+                nodes.kill(any).await;
+                // With or without time for the others to go on.
+                load.progress(dice(2) * 200).await;
+                nodes.start(any).await;
+            }
+            1 => {
+                let other = any % 3 + 1;
+                nodes.kill(any).await;
+                nodes.kill(other).await;
+                nodes.start(other).await;
+                load.progress(dice(2) * 200).await;
+                nodes.start(any).await;
+            }
+            2 => {
+                nodes.kill_all().await;
+                nodes.start_all().await;
+            }
+            3 => {
+                assert!(nodes.terminate(any).await.0.success());
+                load.progress(dice(2) * 200).await;
+                nodes.start(any).await;
+            }
+            _ => {
+                nodes.pause(any);
+                load.progress(dice(300)).await;
+                nodes.resume(any);
+            }
+        }
+    }
+    load.progress(500).await;
     println!("{:?}", load.check(&nodes).await);
 }
