@@ -6,6 +6,7 @@
 
 mod catch_up;
 mod directories;
+mod expiry;
 mod full_disk;
 mod inspection;
 mod kills;
