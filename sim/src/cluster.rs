@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_core::{Event, Incarnation, NodeId, Now, Protocol, Role, Standing};
+use quorate_core::{Envelope, Event, Incarnation, NodeId, Now, Protocol, Role, Standing};
 
 use crate::checks::{Checks, Converging, Unconverged, Verdict, Violation, converged};
 use crate::clock::{Agenda, Time};
@@ -80,8 +80,8 @@ enum Phase {
 enum Happening<P: Protocol> {
     /// Something inside the process of a node, in one of its lives.
     Local { node: usize, life: u64, what: Local<P::Message> },
-    /// A message arrives.
-    Arrive(Box<quorate_core::Envelope<P::Message>>),
+    /// A message arrives that was sent at that time.
+    Arrive { sent: Time, envelope: Box<Envelope<P::Message>> },
     /// Something concerning a client.
     Client(usize, ClientEvent),
     /// Mishap number so many of the plan strikes.
@@ -188,7 +188,11 @@ impl<P: Protocol> Cluster<P> {
     fn happen(&mut self, what: Happening<P>) -> Verdict {
         match what {
             Happening::Local { node, life, what } => self.on_local(node, life, what)?,
-            Happening::Arrive(envelope) => {
+            Happening::Arrive { sent, envelope } => {
+                if self.nodes[position(envelope.from)].silent_until >= Some(sent) {
+                    self.marks.note("messages lost with their sender");
+                    return Ok(());
+                }
                 let node = position(envelope.to);
                 let life = self.nodes[node].life;
                 self.on_local(node, life, Local::Event(Event::Message(*envelope)))?;
@@ -354,6 +358,7 @@ impl<P: Protocol> Node<P> {
             process: None,
             paused: None,
             doomed_in: None,
+            silent_until: None,
             wall_skew: rng.between(0, 100_000) as i64,
             slowness: 1,
         }

@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) calm: Duration,
     /// How long mishaps go on.
     pub(crate) stormy: Duration,
+    /// How long a machine is down at most after a crash.
+    pub(crate) downtime: Duration,
     pub(crate) load: Load,
 }
 
@@ -102,6 +104,9 @@ pub(crate) struct Load {
     /// How much state every snapshot carries beside what the clients wrote.
     pub(crate) ballast_bytes: u64,
     pub(crate) reads_ppm: u32,
+    /// How many of the clients do nothing but read, and do not wait long before they read again:
+    /// one that also writes has soon nothing but writes outstanding where a leader is cut off.
+    pub(crate) readers: usize,
     pub(crate) sessionless_ppm: u32,
     pub(crate) expiring_ppm: u32,
     pub(crate) oversized_ppm: u32,
@@ -123,8 +128,14 @@ impl Plan {
         let link = LinkFaults::draw(rng);
         let disk = DiskFaults::draw(rng);
         let completions = Completions::draw(rng);
-        let settings = draw_settings(rng, &link, &disk);
+        let mut settings = draw_settings(rng, &link, &disk);
         let load = Load::draw(rng, &settings);
+        let turmoil = rng.one_in(5);
+        let mishaps = if turmoil { draw_turmoil(rng) } else { draw_mishaps(rng) };
+        if turmoil && rng.one_in(2) {
+            // One entry at a time, so that a leader can die between any two.
+            settings.append_bytes = 1;
+        }
         Plan {
             nodes: nodes.unwrap_or(drawn),
             settings,
@@ -133,9 +144,10 @@ impl Plan {
             segment_bytes: 4096 * rng.between(4, 16),
             group_bytes: rng.between(4096, 60_000) as usize,
             completions,
-            mishaps: draw_mishaps(rng),
+            mishaps,
             calm: if rng.one_in(3) { Duration::ZERO } else { millis(rng, 300..600) },
             stormy: millis(rng, 3000..6000),
+            downtime: if turmoil { millis(rng, 20..200) } else { Duration::from_secs(1) },
             load,
         }
     }
@@ -188,6 +200,18 @@ fn draw_mishaps(rng: &mut Rng) -> Vec<(Mishap, Duration)> {
     }
     if !chosen.iter().any(|(mishap, _)| matches!(mishap, Mishap::Crash | Mishap::CrashLeader)) {
         chosen.push((Mishap::CrashLeader, millis(rng, 400..1200)));
+    }
+    chosen
+}
+
+/// Leader upon leader, and hardly anything else.
+fn draw_turmoil(rng: &mut Rng) -> Vec<(Mishap, Duration)> {
+    let mut chosen = vec![(Mishap::FellLeaders, millis(rng, 800..2500))];
+    if rng.one_in(2) {
+        chosen.push((Mishap::Crash, millis(rng, 100..800)));
+    }
+    if rng.one_in(2) {
+        chosen.push((Mishap::Partition, millis(rng, 100..800)));
     }
     chosen
 }
@@ -245,6 +269,7 @@ impl Load {
         let ballast_bytes = if rng.one_in(12) { rng.below(3 << 20) } else { rng.below(300) };
         Load {
             clients: rng.between(3, 8) as usize,
+            readers: rng.between(0, 2) as usize,
             keys: rng.between(1, 12),
             window: rng.between(1, most) as usize,
             think: (Duration::ZERO, millis(rng, 4..25)),

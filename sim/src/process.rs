@@ -27,6 +27,8 @@ pub(crate) struct Node<P: Protocol> {
     pub(crate) process: Option<Process<P>>,
     /// While the process stands still: what has come for it.
     pub(crate) paused: Option<Vec<Local<P::Message>>>,
+    /// What was sent up to this moment and has not arrived is lost.
+    pub(crate) silent_until: Option<Time>,
     /// After so many steps of the storage thread the process dies.
     pub(crate) doomed_in: Option<u64>,
     /// By how much the wall clock is wrong, in microseconds.

@@ -166,7 +166,8 @@ impl Workload {
         if self.closed {
             return;
         }
-        let delay = self.rng.duration(self.load.think.0, self.load.think.1);
+        let hurry = if client < self.load.readers { 4 } else { 1 };
+        let delay = self.rng.duration(self.load.think.0, self.load.think.1) / hurry;
         out.push(Act::Later(delay, ClientEvent::Think));
         if self.clients[client].ops.len() >= self.load.window {
             return;
@@ -181,7 +182,7 @@ impl Workload {
 
     fn choose(&mut self, client: usize, op: OpId) -> Option<What> {
         let key = self.rng.below(self.load.keys);
-        if self.rng.chance(self.load.reads_ppm) {
+        if client < self.load.readers || self.rng.chance(self.load.reads_ppm) {
             return Some(What::Read { key });
         }
         if self.rng.chance(self.load.sessionless_ppm) {

@@ -45,9 +45,13 @@ impl<P: Protocol> Cluster<P> {
         let Some(process) = &self.nodes[node].process else { return Ok(()) };
         let replica = &process.replica;
         let Some((log, protocol)) = replica.log().zip(replica.protocol()) else { return Ok(()) };
+        let committed = self.checks.committed();
         let is_new_leader = self.checks.stepped(node, protocol.standing(), log)?;
         if is_new_leader {
             self.on_new_leader(node);
+        }
+        if self.checks.committed() > committed {
+            self.on_commit(node);
         }
         Ok(())
     }
@@ -109,14 +113,16 @@ impl<P: Protocol> Cluster<P> {
 
     fn send(&mut self, node: usize, envelope: Envelope<P::Message>) {
         let to = position(envelope.to);
+        let sent = self.now();
+        let arrive = |envelope| Happening::Arrive { sent, envelope: Box::new(envelope) };
         let arrivals = self.network.send(self.agenda.now(), node, to);
         match arrivals {
             [None, _] => self.marks.note("messages lost"),
-            [Some(time), None] => self.agenda.at(time, Happening::Arrive(Box::new(envelope))),
+            [Some(time), None] => self.agenda.at(time, arrive(envelope)),
             [Some(first), Some(second)] => {
                 self.marks.note("messages duplicated");
-                self.agenda.at(first, Happening::Arrive(Box::new(envelope.clone())));
-                self.agenda.at(second, Happening::Arrive(Box::new(envelope)));
+                self.agenda.at(first, arrive(envelope.clone()));
+                self.agenda.at(second, arrive(envelope));
             }
         }
     }

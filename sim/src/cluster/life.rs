@@ -92,6 +92,9 @@ impl<P: Protocol> Cluster<P> {
         let it = &mut self.nodes[node];
         let Some(process) = it.process.take() else { return };
         self.trace.note(self.agenda.now(), Some(node), "crash");
+        if self.mishap_rng.one_in(2) {
+            it.silent_until = Some(self.agenda.now());
+        }
         it.life += 1;
         it.paused = None;
         self.crashes += 1;

@@ -32,10 +32,10 @@ impl<P: Protocol> Cluster<P> {
         let some_node = self.mishap_rng.position(self.nodes.len());
         let ms = Duration::from_millis;
         match mishap {
-            Mishap::Crash => self.crash_for(some_node, ms(1000)),
+            Mishap::Crash => self.crash_for(some_node, self.plan.downtime),
             Mishap::CrashLeader => {
                 if let Some(leader) = self.leader() {
-                    self.crash_for(leader, ms(1000));
+                    self.crash_for(leader, self.plan.downtime);
                 }
             }
             Mishap::CrashWriting => {
@@ -75,12 +75,32 @@ impl<P: Protocol> Cluster<P> {
         }
     }
 
-    /// Somebody has begun to lead: these are times in which that does not last.
+    /// Somebody has begun to lead: these are times in which that does not last. Every other one
+    /// is cut off before it has said a word, so that the entry which opens its reign is on its
+    /// own disk only.
     pub(super) fn on_new_leader(&mut self, node: usize) {
-        if self.phase == Phase::Storm && self.now() < self.leaders_fall_until {
-            let delay = self.mishap_rng.duration(Duration::ZERO, Duration::from_millis(10));
-            let life = self.nodes[node].life;
-            self.agenda.after(delay, Happening::Fell { node, life });
+        if self.phase != Phase::Storm || self.now() >= self.leaders_fall_until {
+            return;
+        }
+        let sync = self.plan.disk.sync.1;
+        let round = 2 * self.plan.link.latency.1 + sync;
+        let mut delay = self.mishap_rng.duration(Duration::ZERO, 2 * round);
+        let life = self.nodes[node].life;
+        if self.mishap_rng.one_in(2) {
+            self.nodes[node].silent_until = Some(self.agenda.now());
+            self.network.partition(Partition::Isolate, node);
+            delay = sync + self.mishap_rng.duration(Duration::ZERO, sync);
+            self.agenda.after(delay, Happening::Heal);
+        }
+        self.agenda.after(delay, Happening::Fell { node, life });
+    }
+
+    /// Somebody has committed what nobody knew to be: in such times that may be the last thing
+    /// that it does, before it tells anybody.
+    pub(super) fn on_commit(&mut self, node: usize) {
+        let falls = self.phase == Phase::Storm && self.now() < self.leaders_fall_until;
+        if falls && self.mishap_rng.one_in(4) {
+            self.crash_for(node, self.plan.downtime);
         }
     }
 
@@ -99,7 +119,7 @@ impl<P: Protocol> Cluster<P> {
                 let duration = self.mishap_rng.duration(ms(20), ms(500));
                 self.pause(node, duration);
             }
-            _ => self.crash_for(node, ms(200)),
+            _ => self.crash_for(node, self.plan.downtime),
         }
     }
 
