@@ -239,9 +239,6 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
             }
             Completed::FetchProgress { snapshot, next } => Event::FetchProgress { snapshot, next },
             Completed::Room(room) => {
-                if !room {
-                    tracing::warn!("the disk is full: no proposals are taken until there is room");
-                }
                 self.board.post(|status| status.has_room = room);
                 Event::Room(room)
             }

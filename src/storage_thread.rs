@@ -209,8 +209,10 @@ impl<S: StateMachine> StorageThread<S> {
         let has_room = error.is_none() || self.store.has_room();
         if has_room != self.has_room {
             self.has_room = has_room;
-            let error = error.map(ToString::to_string).unwrap_or_default();
-            tracing::warn!(has_room, %error, "room on the disk");
+            match error {
+                Some(error) => tracing::warn!(%error, "no room on the disk: proposals are refused"),
+                None => tracing::info!("there is room on the disk again"),
+            }
             self.tell(Completed::Room(has_room));
         }
         Ok(())
