@@ -315,6 +315,10 @@ impl Driver {
                 self.pause();
                 Ok(())
             }
+            // An earlier attempt may have taken effect, at a node that thought otherwise of it.
+            Failed::Request(RequestError::NotProposed(_)) if one.unknown => {
+                self.settle(reply.id, Err(Failed::Request(RequestError::Unknown)))
+            }
             error => self.settle(reply.id, Err(error)),
         }
     }
@@ -388,5 +392,42 @@ impl Outstanding {
         if !self.unknown {
             self.order.fate.take_back();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::net::TcpTransport;
+
+    fn refused_for_good_after(lose_first_answer: bool) -> Failed {
+        let (_orders, queue) = mpsc::channel(1);
+        let transport = Box::new(TcpTransport);
+        let mut driver = Driver::new(vec!["a".to_owned()], "c".to_owned(), transport, queue);
+        driver.session = Some(Session { id: SessionId(1), window: 8, next_sequence: 0 });
+        let (answer, mut answered) = oneshot::channel();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let (body, fate) = (Bytes::from_static(b"command"), Arc::default());
+        driver.admit(Order { what: Wanted::Command, body, fate, deadline, answer });
+        let id = *driver.outstanding.first_key_value().unwrap().0;
+        assert!(!driver.what_to_send(&mut None).is_empty());
+        if lose_first_answer {
+            driver.on_broken();
+            assert!(!driver.what_to_send(&mut None).is_empty());
+        }
+        let answer = Answer::Failed(NotProposed::TooLarge.into());
+        driver.on_reply(Reply { id, answer }, &mut None).unwrap();
+        answered.try_recv().unwrap().unwrap_err()
+    }
+
+    #[test]
+    fn a_refusal_for_good_is_not_the_whole_truth_about_a_command_sent_before() {
+        let too_large = Failed::Request(NotProposed::TooLarge.into());
+        assert_eq!(refused_for_good_after(false), too_large);
+        assert_eq!(refused_for_good_after(true), Failed::Request(RequestError::Unknown));
     }
 }
