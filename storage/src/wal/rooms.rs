@@ -248,6 +248,8 @@ impl Rooms {
         let tmp = segment::name_in_preparation(id);
         let is_about_tmp = match &steps[failed] {
             Step::Write { file, .. } | Step::Create { file } | Step::Sync { file } => *file == tmp,
+            // A directory may have to grow for a name, too. One that failed changed nothing.
+            Step::Rename { from, to } => *from == tmp || *to == tmp,
             _ => false,
         };
         let gives_up = is_about_tmp && is_out_of_room(error);

@@ -8,6 +8,7 @@ use quorate_core::*;
 use super::fixture::*;
 use crate::disk::{Disk, FileDisk, MemDisk, Operation};
 use crate::error::StorageError;
+use crate::job::Step;
 use crate::meta::META;
 use crate::segment;
 use crate::store::{Owner, Store};
@@ -285,6 +286,35 @@ fn a_full_disk_holds_up_entries_and_not_pledges_and_serves_again_once_there_is_r
     author.flush().unwrap();
     assert!(author.store.has_room());
     author.append(1, &[&[1; 3000]]);
+    let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    assert_eq!(recovered.log.last, author.last().0);
+}
+
+#[test]
+fn a_segment_for_whose_name_there_is_no_room_is_prepared_again_later() {
+    let mut author = Author::new();
+    loop {
+        let write = author.appending(1, &[&[1; 3000]]);
+        author.enqueue(write);
+        while let Some(job) = author.store.prepare().unwrap() {
+            author.store.run(job).unwrap();
+        }
+        let Some(job) = author.store.maintenance().unwrap() else { continue };
+        let names = job.steps().iter().any(|step| matches!(step, Step::Rename { .. }));
+        if names {
+            author.disk.fail(Operation::Name, "tmp-wal-", ErrorKind::StorageFull, 1);
+        }
+        author.store.run(job).unwrap();
+        if names {
+            break;
+        }
+    }
+    assert!(matches!(author.store.room_error(), Some(StorageError::NoRoom { .. })));
+    author.disk.heal();
+    author.store.retry_room();
+    author.flush().unwrap();
+    assert!(author.store.has_room());
+    author.append(1, &[&[2; 20_000]]);
     let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
     assert_eq!(recovered.log.last, author.last().0);
 }
