@@ -131,6 +131,9 @@ impl<S: StateMachine> StorageThread<S> {
     fn work(&mut self) -> Result<(), StorageError> {
         loop {
             let queue = self.take(Duration::ZERO);
+            if queue == Queue::Closed && !self.store.has_queued() {
+                return self.close();
+            }
             if let Some(job) = self.next_job()? {
                 self.carry_out(job)?;
             } else if queue == Queue::Closed {

@@ -23,6 +23,9 @@ pub struct FileDisk {
     path: PathBuf,
     directory: OwnedFd,
     open: Mutex<BTreeMap<String, Handle>>,
+    /// How the first sync of the directory failed that did. The kernel tells of a failure once: it
+    /// must not be told to one user of the directory, and another one believe that all is well.
+    sync_dir_failure: Mutex<Option<rustix::io::Errno>>,
 }
 
 #[derive(Clone, Debug)]
@@ -40,7 +43,8 @@ impl FileDisk {
         let path = path.into();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(&path, flags, Mode::empty())?;
-        Ok(FileDisk { path, directory, open: Mutex::default() })
+        let (open, sync_dir_failure) = (Mutex::default(), Mutex::default());
+        Ok(FileDisk { path, directory, open, sync_dir_failure })
     }
 
     /// Opens a directory, creating it and whatever is missing above it.
@@ -148,7 +152,11 @@ impl Disk for FileDisk {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.directory)?)
+        let mut failure = self.sync_dir_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.is_none() {
+            *failure = rustix::fs::fsync(&self.directory).err();
+        }
+        failure.map_or(Ok(()), |errno| Err(errno.into()))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
