@@ -49,6 +49,10 @@ pub(crate) struct Process<P: Protocol> {
     pub(crate) store: Store<SimDisk>,
     pub(crate) writing: Option<Writing>,
     pub(crate) idle_since: Time,
+    /// The last write is vouched for.
+    pub(crate) is_attested: bool,
+    /// A group was saved since things were last kept in order.
+    pub(crate) order_is_due: bool,
     /// Whether the loop was told that there is room.
     pub(crate) has_room: bool,
     /// The apply thread.
@@ -174,6 +178,8 @@ impl<P: Protocol> Process<P> {
             store,
             writing: None,
             idle_since: Time::ZERO,
+            is_attested: false,
+            order_is_due: false,
             has_room: true,
             apply_queue: VecDeque::new(),
             applying: false,

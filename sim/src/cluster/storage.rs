@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use quorate_core::{Event, Protocol, WriteSeq};
-use quorate_storage::Step;
+use quorate_storage::{Job, Step, StorageError};
 
 use super::{Cluster, Happening, gave_up};
 use crate::checks::Verdict;
-use crate::process::{Local, Writing};
+use crate::process::{Local, Process, Writing};
 use crate::simulation::Canary;
 
 /// After how much time without work the last write is vouched for.
@@ -21,14 +21,11 @@ impl<P: Protocol> Cluster<P> {
         if process.writing.is_some() {
             return Ok(());
         }
-        let mut job = process.store.prepare().map_err(|why| gave_up(node, &why))?;
-        if job.is_none() {
-            job = process.store.maintenance().map_err(|why| gave_up(node, &why))?;
-        }
+        let job = process.next_job().map_err(|why| gave_up(node, &why))?;
         process.writing = job.map(|job| Writing { job, done: 0 });
         if process.writing.is_some() {
             self.plan_step(node);
-        } else {
+        } else if !process.is_attested {
             process.idle_since = now;
             self.plan_local(node, IDLE, Local::Idle);
         }
@@ -85,10 +82,11 @@ impl<P: Protocol> Cluster<P> {
     pub(super) fn on_idle(&mut self, node: usize) -> Verdict {
         let now = self.now();
         let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
-        if process.writing.is_none()
-            && process.idle_since + IDLE <= now
-            && let Some(job) = process.store.attest().map_err(|why| gave_up(node, &why))?
-        {
+        if process.writing.is_some() || process.is_attested || process.idle_since + IDLE > now {
+            return Ok(());
+        }
+        process.is_attested = true;
+        if let Some(job) = process.store.attest().map_err(|why| gave_up(node, &why))? {
             self.marks.note("writes attested");
             process.writing = Some(Writing { job, done: 0 });
             self.plan_step(node);
@@ -115,5 +113,25 @@ impl<P: Protocol> Cluster<P> {
         process.last_saved = time.max(process.last_saved);
         let what = Local::Event(Event::Saved(seq));
         self.agenda.at(process.last_saved, Happening::Local { node, life, what });
+    }
+}
+
+impl<P: Protocol> Process<P> {
+    /// What the thread does next, as the real one chooses: save what waits, or keep things in
+    /// order, in turn.
+    fn next_job(&mut self) -> Result<Option<Job>, StorageError> {
+        if std::mem::take(&mut self.order_is_due)
+            && let Some(job) = self.store.maintenance()?
+        {
+            return Ok(Some(job));
+        }
+        if self.store.has_queued()
+            && let Some(job) = self.store.prepare()?
+        {
+            self.is_attested = false;
+            self.order_is_due = true;
+            return Ok(Some(job));
+        }
+        self.store.maintenance()
     }
 }
