@@ -243,19 +243,22 @@ impl Failure {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fatal {
-    /// The cluster exists already and knows this node under another disk.
+    /// A cluster of a single member has lost what only this disk had.
     #[error(
-        "the disk of node {node} is not the one with which the cluster was formed (this: {found}, \
-         the cluster knows: {expected}): it was wiped or replaced. Restore the disk; readmission \
-         of an empty one is not supported yet"
+        "acknowledged data on this disk is damaged or lost, and the cluster has no other member \
+         that could have it: restore the directory"
     )]
-    WipedDisk {
+    LostAlone,
+    /// Another disk has taken this one's place in the cluster.
+    #[error(
+        "another disk (incarnation {by}) has taken the place of this one as node {node}: stop \
+         this process. To use this disk again, empty the directory first"
+    )]
+    Superseded {
         /// This node.
         node: NodeId,
-        /// The incarnation of this disk.
-        found: Incarnation,
-        /// The incarnation which the cluster knows.
-        expected: Incarnation,
+        /// The incarnation which the members list.
+        by: Incarnation,
     },
     /// The cluster exists already, and this node is not in it.
     #[error("node {node} is not a member of the cluster that its peers have formed")]

@@ -45,6 +45,15 @@ pub struct FoundingMessage {
     pub asks: bool,
 }
 
+/// What a member learns of its own disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// As far as is known, it is the one which the cluster was or will be founded with.
+    AsListed,
+    /// The cluster was founded with another one: this one is a replacement.
+    Replaced,
+}
+
 /// A member on its way to being formed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Founding {
@@ -106,15 +115,15 @@ impl Founding {
         from: NodeId,
         incarnation: Incarnation,
         record: FoundingRecord,
-    ) -> Result<(), Fatal> {
+    ) -> Result<Standing, Fatal> {
         if !self.members.contains(&from) || from == self.me || self.record.formed {
-            return Ok(());
+            return Ok(Standing::AsListed);
         }
         if let (true, Some(list)) = (record.formed, &record.list) {
             return self.on_formed(list.clone(), record.round);
         }
         if record.round >= ABSURD_ROUND {
-            return Ok(());
+            return Ok(Standing::AsListed);
         }
         if record.round > self.record.round {
             self.start_round(record.round);
@@ -125,21 +134,15 @@ impl Founding {
         }
         self.heard.insert(from, (incarnation, record));
         self.proceed();
-        Ok(())
+        Ok(Standing::AsListed)
     }
 
     /// Somebody is formed under `list`, so every member had recorded it.
-    fn on_formed(&mut self, list: Membership, round: u64) -> Result<(), Fatal> {
-        match list.incarnation(self.me) {
-            None => Err(Fatal::NotAMember { node: self.me }),
-            Some(expected) if expected != self.incarnation => {
-                Err(Fatal::WipedDisk { node: self.me, found: self.incarnation, expected })
-            }
-            Some(_) => {
-                self.record = FoundingRecord { round, list: Some(list), formed: true };
-                Ok(())
-            }
-        }
+    fn on_formed(&mut self, list: Membership, round: u64) -> Result<Standing, Fatal> {
+        let listed = list.incarnation(self.me).ok_or(Fatal::NotAMember { node: self.me })?;
+        self.record = FoundingRecord { round, list: Some(list), formed: true };
+        let is_listed = listed == self.incarnation;
+        Ok(if is_listed { Standing::AsListed } else { Standing::Replaced })
     }
 
     fn start_round(&mut self, round: u64) {
@@ -192,7 +195,7 @@ mod tests {
             }
         }
 
-        fn tell(&mut self, from: u64, to: u64) -> Result<(), Fatal> {
+        fn tell(&mut self, from: u64, to: u64) -> Result<Standing, Fatal> {
             let sender = &self.0[&NodeId(from)];
             let (incarnation, record) = (sender.incarnation, sender.saved().clone());
             let receiver = self.0.get_mut(&NodeId(to)).unwrap();
@@ -266,8 +269,7 @@ mod tests {
         let mut cluster = Cluster::new(3);
         cluster.talk().unwrap();
         cluster.wipe(2, 999);
-        let (found, expected) = (Incarnation(999), Incarnation(102));
-        assert_eq!(cluster.tell(1, 2), Err(Fatal::WipedDisk { node: NodeId(2), found, expected }));
+        assert_eq!(cluster.tell(1, 2), Ok(Standing::Replaced));
     }
 
     #[test]
@@ -302,8 +304,8 @@ mod tests {
         cluster.tell(1, 2).unwrap();
         cluster.save(2);
         assert!(cluster.formed(2));
-        assert!(matches!(cluster.tell(1, 3), Err(Fatal::WipedDisk { .. })));
-        assert!(matches!(cluster.tell(2, 3), Err(Fatal::WipedDisk { .. })));
+        assert_eq!(cluster.tell(1, 3), Ok(Standing::Replaced));
+        assert!(cluster.0[&NodeId(3)].record.formed);
     }
 
     #[test]

@@ -55,6 +55,7 @@ pub struct Log {
     unapplied_bytes: usize,
     durability: Durability,
     has_room: bool,
+    is_mute: bool,
 }
 
 impl Log {
@@ -105,6 +106,7 @@ impl Log {
             unapplied_bytes: 0,
             durability: Durability::all_durable_through(found.last.index),
             has_room: true,
+            is_mute: false,
         }
     }
 
@@ -198,6 +200,15 @@ impl Log {
     #[must_use]
     pub fn holds(&self, id: LogId) -> bool {
         id.index < self.base.index || self.ballot_at(id.index) == Some(id.ballot)
+    }
+
+    /// True if what this replica says may count. Without, it neither votes nor acknowledges, and
+    /// stands for nothing: it may have sworn or acknowledged what its disk does not know of. It
+    /// takes what the leader sends, and says how far it got in a way which vouches for nothing
+    /// (see [`Protocol::vouches`](crate::Protocol::vouches)).
+    #[must_use]
+    pub fn may_vouch(&self) -> bool {
+        !self.is_mute
     }
 
     /// Bytes of entries that are not known to be committed.
@@ -476,6 +487,11 @@ impl Log {
     /// none.
     pub fn set_room(&mut self, room: bool) {
         self.has_room = room;
+    }
+
+    /// Whether nothing that this replica says may count; see [`may_vouch`](Log::may_vouch).
+    pub fn set_mute(&mut self, is_mute: bool) {
+        self.is_mute = is_mute;
     }
 
     /// The state machine has executed everything up to `index`.

@@ -46,6 +46,20 @@ impl Membership {
         self.members.get(&id).copied()
     }
 
+    /// The same members, with the incarnation `to` of `id` in the place of `from`. `None` if it is
+    /// not `from` that is listed.
+    #[must_use]
+    pub fn with_replaced(
+        &self,
+        id: NodeId,
+        from: Incarnation,
+        to: Incarnation,
+    ) -> Option<Membership> {
+        let mut members = self.members.clone();
+        members.get_mut(&id).filter(|listed| **listed == from).map(|listed| *listed = to)?;
+        Some(Membership { members })
+    }
+
     /// Number of voters.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::EntryKind;
 use crate::founding::FoundingMessage;
+use crate::replica::Readmission;
 use crate::snapshot::SnapshotMessage;
 use crate::types::{Ballot, Incarnation, Index, NodeId, RequestId};
 
@@ -33,6 +34,8 @@ pub enum PeerMessage<M> {
     Snapshot(SnapshotMessage),
     /// The founding of the cluster.
     Founding(FoundingMessage),
+    /// The return of a replica which lost something.
+    Readmission(Readmission),
 }
 
 /// How a node that does not lead serves its clients: it asks the leader.

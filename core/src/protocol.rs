@@ -12,7 +12,7 @@ use crate::entry::{Entry, Proposal};
 use crate::log::Log;
 use crate::settings::Settings;
 use crate::snapshot::SnapshotMeta;
-use crate::types::{Ballot, Index, NodeId, Now, RequestId};
+use crate::types::{Ballot, Incarnation, Index, NodeId, Now, RequestId};
 use crate::write::PledgeBytes;
 
 /// One consensus protocol: a pure, deterministic state machine that moves log positions.
@@ -96,6 +96,8 @@ pub enum Input<M> {
     Message {
         /// Who sent it: a member.
         from: NodeId,
+        /// The incarnation of the sender's disk.
+        incarnation: Incarnation,
         /// What it says.
         message: M,
     },
@@ -146,6 +148,8 @@ pub enum Timer {
     Fetch,
     /// The replica's own: the state machine's deadline has come.
     Deadline,
+    /// The replica's own: it is mute, and asks again how far it has to catch up.
+    Readmission,
 }
 
 /// Names a linearizable read: who asked, and the number it gave.

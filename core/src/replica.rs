@@ -10,6 +10,7 @@ mod fetching;
 mod forwarded;
 mod log_clock;
 mod peers;
+mod readmission;
 mod requests;
 mod serving;
 mod snapshots;
@@ -35,6 +36,8 @@ use applying::Applying;
 use fetching::Fetching;
 use forwarded::Forwarded;
 use log_clock::LogClock;
+pub use readmission::Readmission;
+use readmission::Readmitting;
 use requests::Requests;
 pub use status::{Ignored, Status};
 use writes::{Pending, Writes};
@@ -69,6 +72,7 @@ pub struct Replica<P: Protocol> {
     settings: Settings,
     names: RequestId,
     founding: Founding,
+    readmitting: Readmitting,
     formed: Option<Formed<P>>,
     stopped: bool,
     writes: Writes<P::Message, P::Pledge>,
@@ -137,6 +141,7 @@ impl<P: Protocol> Replica<P> {
             settings,
             names: RequestId::before_first(recovered.start),
             founding: Founding::new(me, incarnation, members, record.clone()),
+            readmitting: Readmitting::starting(recovered.mute),
             formed: None,
             stopped: false,
             writes: Writes::new(),
@@ -245,6 +250,10 @@ impl<P: Protocol> Replica<P> {
         self.feed_applier(out);
         self.answer_reads(out);
         self.point_to_snapshot();
+        self.end_muteness();
+        if self.is_superseded(out) {
+            return;
+        }
         self.write_and_send(now, out);
         if let Some(formed) = &mut self.formed {
             formed.log.trim_cache(self.settings.log_cache_bytes);
@@ -268,6 +277,7 @@ impl<P: Protocol> Replica<P> {
             node: self.me,
             incarnation: self.incarnation,
             formed: self.formed.is_some(),
+            mute: self.readmitting.is_mute(),
             role: standing.role,
             ballot: standing.ballot,
             leader: standing.leader,
@@ -301,6 +311,10 @@ impl<P: Protocol> Replica<P> {
         recovered: Option<Recovered>,
         out: &mut Vec<Effect<P::Message>>,
     ) -> Result<(), Fatal> {
+        let mute = self.readmitting.is_mute();
+        if mute && founders.len() == 1 {
+            return Err(Fatal::LostAlone);
+        }
         let (pledge, mut log) = match recovered {
             Some(Recovered { pledge, snapshot, log, .. }) => {
                 let pledge = pledge.filter(|bytes| *bytes != NO_PLEDGE);
@@ -316,7 +330,8 @@ impl<P: Protocol> Replica<P> {
             None => (None, Log::founded_by(founders)),
         };
         log.set_room(self.has_room);
-        self.writes.set_saved(pledge, log.snapshot().map(SnapshotMeta::id));
+        log.set_mute(mute);
+        self.writes.set_saved(pledge, log.snapshot().map(SnapshotMeta::id), mute);
         self.applying = Applying::from(log.applied());
         if let Some(snapshot) = log.snapshot().cloned() {
             let generation = self.applying.restore(snapshot.clone());
@@ -325,6 +340,7 @@ impl<P: Protocol> Replica<P> {
         let mut effects = Effects::default();
         let protocol = P::recover(self.me, &self.settings, pledge, &mut log, &mut effects);
         self.formed = Some(Formed { protocol, log, effects });
+        self.ask_for_readmission(out);
         Ok(())
     }
 
@@ -358,6 +374,7 @@ impl<P: Protocol> Replica<P> {
                 ProtocolEffect::ReadEntries { to, from, max_bytes } => {
                     out.push(Effect::ReadEntries { reader: Reader::Peer(to), from, max_bytes });
                 }
+                ProtocolEffect::ReadReady(read, _) if self.tell_how_far_to_catch_up(read) => {}
                 ProtocolEffect::ReadReady(read, index) if read.origin == self.me => {
                     self.requests.read_ready(read.request, index);
                 }
@@ -409,10 +426,12 @@ impl<P: Protocol> Replica<P> {
         let founding = self.founding.unsaved().filter(|_| self.formed.is_none()).cloned();
         let snapshot = self.log().and_then(Log::snapshot).cloned();
         let snapshot_id = snapshot.as_ref().map(SnapshotMeta::id);
+        let mute = self.readmitting.is_mute();
         let promise = pledge.is_some_and(|pledge| self.writes.is_new_promise(pledge));
         let something_changed = promise
             || self.log().is_some_and(Log::has_unsaved)
             || self.writes.is_new_snapshot(snapshot_id)
+            || self.writes.is_new_muteness(mute)
             || founding.as_ref().is_some_and(|record| !self.writes.carries(record));
         if !something_changed && self.after_save.is_empty() {
             return;
@@ -425,14 +444,17 @@ impl<P: Protocol> Replica<P> {
             pledge,
             snapshot: snapshot_id,
             founding: founding.clone(),
+            mute,
             then: std::mem::take(&mut self.after_save),
         });
         let write = Write {
             runs: runs.unwrap_or_default(),
+            repairs: Vec::new(),
             pledge: pledge.map_or(NO_PLEDGE, |pledge| pledge.to_bytes()),
             promise,
             snapshot,
             founding,
+            mute,
         };
         out.push(Effect::Persist { seq, write });
     }
@@ -448,10 +470,14 @@ impl<P: Protocol> Replica<P> {
             if write.snapshot.is_some() {
                 self.on_pointer_saved(write.snapshot);
             }
+            if let Some(formed) = &mut self.formed {
+                formed.log.set_mute(write.mute || self.readmitting.is_mute());
+            }
             for envelope in write.then {
                 match envelope.message {
                     PeerMessage::Protocol(message) if envelope.to == self.me => {
-                        self.drive(now, Input::Message { from: self.me, message }, out);
+                        let (from, incarnation) = (self.me, self.incarnation);
+                        self.drive(now, Input::Message { from, incarnation, message }, out);
                     }
                     _ => out.push(Effect::Send(envelope)),
                 }
@@ -466,6 +492,7 @@ impl<P: Protocol> Replica<P> {
             Timer::Requests => self.on_requests_timeout(now, out),
             Timer::Fetch => self.on_fetch_timeout(now, out),
             Timer::Deadline => self.deadline_timer = None,
+            Timer::Readmission => self.ask_for_readmission(out),
             Timer::Election | Timer::Heartbeat | Timer::Quorum => {
                 self.drive(now, Input::Timeout(timer), out);
             }

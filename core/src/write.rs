@@ -22,15 +22,36 @@ pub struct Run {
     pub entries: Vec<Entry>,
 }
 
+/// A stretch of the log which this disk had and cannot give back: its payloads, or its headers
+/// too, are damaged. What it held is not forgotten: the chain of digests that ends in `last` says
+/// which entries belong there, and peers have them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Gap {
+    /// The first index that is missing.
+    pub first: Index,
+    /// The last index that is missing.
+    pub last: Index,
+    /// The digest of the last entry that is missing.
+    pub digest: Digest,
+    /// The digest of what the log holds before the first. If that turns out not to be the parent
+    /// of the first missing entry, what is damaged had cut off more.
+    pub before: Digest,
+    /// True if the ballots of what is missing are known.
+    pub ids_known: bool,
+}
+
 /// One atomic write: after a crash all of it is there or nothing of it.
 ///
 /// Writes are saved in the order in which they were asked for, never another; several may share
-/// one sync. A write that changes nothing (no runs, same pledge and snapshot pointer) writes
-/// nothing, and is complete when the write before it is.
+/// one sync. A write that changes nothing (no runs or repairs; pledge, snapshot pointer and
+/// muteness as before) writes nothing, and is complete when the write before it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Write {
     /// Changes to the log, in this order.
     pub runs: Vec<Run>,
+    /// Entries that stand in [`Gap`]s of the log as it is after `runs`, each a contiguous stretch.
+    /// They take the place of what is damaged; nothing is cut off.
+    pub repairs: Vec<Vec<Entry>>,
     /// What the protocol has sworn, as of this write.
     pub pledge: PledgeBytes,
     /// True if the pledge differs from the write before in a promise proper (a term, a vote, a
@@ -41,6 +62,8 @@ pub struct Write {
     pub snapshot: Option<SnapshotMeta>,
     /// How far the founding of the cluster has come, if that changes with this write.
     pub founding: Option<FoundingRecord>,
+    /// See [`Recovered::mute`], as of this write.
+    pub mute: bool,
 }
 
 /// Whose data a directory holds. Fixed when the directory is created.
@@ -67,6 +90,10 @@ pub struct Recovered {
     pub founding: FoundingRecord,
     /// What the protocol had sworn; `None` in a directory which never saw a write.
     pub pledge: Option<PledgeBytes>,
+    /// True if nothing that this replica says may count: it may have acknowledged what its disk
+    /// does not know of any more. So it is from the moment when the storage, or the replica
+    /// itself, finds that out, until a write says otherwise. Durable before anything else is.
+    pub mute: bool,
     /// The newest snapshot, present and verified.
     pub snapshot: Option<SnapshotMeta>,
     /// The log.
@@ -94,4 +121,8 @@ pub struct RecoveredLog {
     pub last: LogId,
     /// The last entry's digest.
     pub last_digest: Digest,
+    /// What is damaged, ascending, without overlaps; none below the snapshot's `last`. Within a
+    /// gap `ballots` may be wrong, and `memberships` lacks what stands there; `tail` begins
+    /// behind the last gap.
+    pub gaps: Vec<Gap>,
 }

@@ -58,10 +58,12 @@ fn written() -> &'static (MemDisk, Vec<Entry>) {
             };
             let write = Write {
                 runs: vec![run],
+                repairs: Vec::new(),
                 pledge: [seq as u8; 64],
                 promise: seq % 2 == 0,
                 snapshot: None,
                 founding: None,
+                mute: false,
             };
             store.enqueue(WriteSeq(seq), write);
             run_all(&mut store);

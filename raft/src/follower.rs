@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_core::{Ballot, Index, Log, LogId, NodeId, Rejected, SnapshotMeta};
 
 use crate::fault::PeerFault;
-use crate::message::{AppendEntries, AppendEntriesReply, Appended, Message};
+use crate::message::{AppendEntries, AppendEntriesReply, Appended, MUTE, Message};
 use crate::server::{Context, Server};
 
 /// No log gets there: one entry in each nanosecond would take 292 years.
@@ -53,6 +53,8 @@ impl Follower {
         let asks_back = probe > self.answered;
         let carries_entries = !entries.is_empty();
         self.answered = self.answered.max(probe);
+        let may_vouch = cx.log.may_vouch();
+        let probe = if may_vouch { probe } else { MUTE };
         let reply =
             |outcome| Message::AppendEntriesReply(AppendEntriesReply { term, probe, outcome });
         let agreed = match cx.log.splice(previous, entries) {
@@ -74,7 +76,9 @@ impl Follower {
         if !asks_back && !carries_entries {
             return Ok(()); // Mere news of a commit needs no answer.
         }
-        if cx.log.durable() >= agreed {
+        if !may_vouch {
+            cx.out.send(from, reply(Appended::Held(agreed)));
+        } else if cx.log.durable() >= agreed {
             cx.out.send(from, reply(Appended::Durable(agreed)));
         } else {
             if asks_back {
@@ -106,6 +110,15 @@ impl Follower {
         self.hear(server, cx, from)?;
 
         self.answered = self.answered.max(probe);
+        if !cx.log.may_vouch() {
+            if covered {
+                cx.log.commit(snapshot.last.index);
+                self.say_what_is_held(server, cx, from, snapshot.last.index);
+            } else {
+                cx.out.fetch_snapshot(from, snapshot);
+            }
+            return Ok(());
+        }
         let reply = |durable| Message::InstallSnapshotReply { term: server.term(), probe, durable };
         if !covered {
             cx.out.send(from, reply(None));
@@ -125,11 +138,21 @@ impl Follower {
 
     /// The log agrees with every leader's up to `index`, once it is saved. Tells the leader.
     pub(crate) fn on_installed(&self, server: &Server, cx: &mut Context<'_>, index: Index) {
-        if let Some(leader) = self.leader {
+        let Some(leader) = self.leader else { return };
+        if cx.log.may_vouch() {
             let (term, probe) = (server.term(), self.answered);
             let reply = Message::InstallSnapshotReply { term, probe, durable: Some(index) };
             cx.out.after_save(leader, reply);
+        } else {
+            self.say_what_is_held(server, cx, leader, index);
         }
+    }
+
+    /// A mute follower's answer: it lets the leader know where to go on, and counts for nothing.
+    fn say_what_is_held(&self, server: &Server, cx: &mut Context<'_>, to: NodeId, held: Index) {
+        let outcome = Appended::Held(held);
+        let reply = AppendEntriesReply { term: server.term(), probe: MUTE, outcome };
+        cx.out.send(to, Message::AppendEntriesReply(reply));
     }
 
     /// The leader of this term is alive.

@@ -41,10 +41,12 @@ impl Leader {
     pub(crate) fn elected(server: &Server, cx: &mut Context<'_>) -> Leader {
         let proposal = cx.log.opening();
         let opening = cx.log.append(server.term(), proposal).index;
-        let peers = cx.log.membership().peers_of(server.me);
+        let members = cx.log.membership();
+        let peers = members.peers_of(server.me);
+        let progress = |id| Progress::starting_at(opening, members.incarnation(id));
         let leader = Leader {
             opening,
-            peers: peers.map(|id| (id, Progress::starting_at(opening))).collect(),
+            peers: peers.map(|id| (id, progress(id))).collect(),
             rounds: Rounds::since(cx.now),
             reads: Reads::default(),
             heartbeat_due: true,
@@ -81,7 +83,11 @@ impl Leader {
         reply: AppendEntriesReply,
     ) -> Result<(), PeerFault> {
         let end = cx.log.last().index;
+        let listed = cx.log.membership().incarnation(from);
         let progress = self.asked(from, reply.probe)?;
+        if reply.is_mute() || !progress.counts_under(listed) {
+            progress.forget_what_was_said(listed);
+        }
         match reply.outcome {
             Appended::Durable(index) | Appended::Held(index) if index > end => {
                 return Err(PeerFault::ImpossibleReply);
@@ -110,7 +116,11 @@ impl Leader {
         durable: Option<Index>,
     ) -> Result<(), PeerFault> {
         let end = cx.log.last().index;
+        let listed = cx.log.membership().incarnation(from);
         let progress = self.asked(from, probe)?;
+        if !progress.counts_under(listed) {
+            progress.forget_what_was_said(listed);
+        }
         if durable.is_some_and(|index| index > end) {
             return Err(PeerFault::ImpossibleReply);
         }
@@ -203,7 +213,9 @@ impl Leader {
     /// Draws the conclusions from what followers and the own disk have said.
     fn settle(&mut self, server: &Server, cx: &mut Context<'_>) {
         let reached = |of_myself, of_peer: fn(&Progress) -> u64| {
-            cx.log.membership().reached(|id| match self.peers.get(&id) {
+            let members = cx.log.membership();
+            members.reached(|id| match self.peers.get(&id) {
+                Some(progress) if !progress.counts_under(members.incarnation(id)) => None,
                 Some(progress) => Some(of_peer(progress)),
                 None => (id == server.me).then_some(of_myself),
             })

@@ -64,7 +64,7 @@ pub enum Message {
     InstallSnapshotReply {
         /// The follower's term.
         term: Ballot,
-        /// The probe being answered; 0 if it was of an earlier term.
+        /// The probe being answered.
         probe: u64,
         /// The follower's log agrees with the leader's up to here, on its disk. `None` as long
         /// as the snapshot is being fetched or saved.
@@ -75,6 +75,20 @@ pub enum Message {
         /// The leader's term.
         term: Ballot,
     },
+}
+
+/// The probe of a reply that answers none: the follower does not vouch for what it says.
+pub(crate) const MUTE: u64 = 0;
+
+impl AppendEntriesReply {
+    /// True if nothing follows from this reply but what to send next.
+    pub(crate) fn is_mute(&self) -> bool {
+        let tells_position = match self.outcome {
+            Appended::Held(_) | Appended::Conflict { .. } | Appended::NoRoom { .. } => true,
+            Appended::Durable(_) | Appended::Refused => false,
+        };
+        tells_position && self.probe == MUTE
+    }
 }
 
 /// A leader's entries, possibly none.
@@ -98,7 +112,7 @@ pub struct AppendEntries {
 pub struct AppendEntriesReply {
     /// The follower's term.
     pub term: Ballot,
-    /// The probe being answered; 0 if it was of an earlier term.
+    /// The probe being answered; 0 if it was of an earlier term, or from a follower that is mute.
     pub probe: u64,
     /// What became of the entries.
     pub outcome: Appended,
@@ -146,14 +160,15 @@ impl Message {
         }
     }
 
-    /// True of every reply: a vote, an acknowledgement, or a "yes, I follow you", on which a
-    /// linearizable read rests.
-    pub(crate) fn is_reply(&self) -> bool {
+    /// True of replies which count: a vote, an acknowledgement, or a "yes, I follow you", on
+    /// which a linearizable read rests. A follower that is mute only says where its log stands, so
+    /// that it can be brought up to date.
+    pub(crate) fn vouches(&self) -> bool {
         match self {
             Message::PreVoteReply { .. }
             | Message::RequestVoteReply { .. }
-            | Message::AppendEntriesReply(_)
             | Message::InstallSnapshotReply { .. } => true,
+            Message::AppendEntriesReply(reply) => !reply.is_mute(),
             Message::PreVote { .. }
             | Message::RequestVote { .. }
             | Message::AppendEntries(_)
@@ -232,11 +247,16 @@ mod tests {
     }
 
     #[test]
-    fn replies_vouch_and_requests_do_not() {
-        let vouching: Vec<bool> = one_of_each().iter().map(|(m, _)| m.is_reply()).collect();
+    fn replies_vouch_unless_they_are_mute_and_requests_do_not() {
+        let vouching: Vec<bool> = one_of_each().iter().map(|(m, _)| m.vouches()).collect();
         let replies = [1, 3, 5, 6, 7, 8, 9, 11];
         for (position, vouches) in vouching.into_iter().enumerate() {
             assert_eq!(vouches, replies.contains(&position), "message {position}");
         }
+        let mute =
+            AppendEntriesReply { term: Ballot(7), probe: MUTE, outcome: Appended::Held(Index(4)) };
+        assert!(!Message::AppendEntriesReply(mute).vouches());
+        let durable = AppendEntriesReply { outcome: Appended::Durable(Index(4)), ..mute };
+        assert!(Message::AppendEntriesReply(durable).vouches());
     }
 }

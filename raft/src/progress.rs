@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use quorate_core::{Entry, Index, Log, LogId, Settings, SnapshotMeta};
+use quorate_core::{Entry, Incarnation, Index, Log, LogId, Settings, SnapshotMeta};
 
 /// After how many heartbeats without a word a follower is no longer sent entries.
 const PATIENCE: u32 = 3;
@@ -17,9 +17,12 @@ const READ_PATIENCE: u32 = 10;
 ///
 /// - `matched` < `next` ≤ the log's end + 1;
 /// - `matched` never goes back: within a term a follower only cuts off what differs from the
-///   leader's log, and what it acknowledged does not.
+///   leader's log, and what it acknowledged does not. Unless it lost its disk, or a part of it:
+///   then it starts over.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Progress {
+    /// The disk on which it has what it acknowledged.
+    incarnation: Option<Incarnation>,
     /// The follower's log agrees up to here, on its disk.
     pub(crate) matched: Index,
     /// The first entry which the next message may carry.
@@ -64,8 +67,9 @@ pub(crate) struct InFlight {
 
 impl Progress {
     /// At the beginning of a term: the follower is presumed to hold all that precedes `next`.
-    pub(crate) fn starting_at(next: Index) -> Progress {
+    pub(crate) fn starting_at(next: Index, incarnation: Option<Incarnation>) -> Progress {
         Progress {
+            incarnation,
             matched: Index::ZERO,
             next,
             state: State::Probe { paused: false },
@@ -74,6 +78,19 @@ impl Progress {
             told: Index::ZERO,
             reading: None,
         }
+    }
+
+    /// What it acknowledged, as far as that counts: on the disk which the members list.
+    pub(crate) fn counts_under(&self, listed: Option<Incarnation>) -> bool {
+        self.incarnation == listed
+    }
+
+    /// The follower does not vouch for anything, or not under this incarnation: what it said
+    /// before is void.
+    pub(crate) fn forget_what_was_said(&mut self, incarnation: Option<Incarnation>) {
+        self.incarnation = incarnation;
+        self.matched = Index::ZERO;
+        self.heard = 0;
     }
 
     /// True if the follower has spoken in this term, and not long ago.
@@ -152,6 +169,7 @@ impl Progress {
     pub(crate) fn on_held(&mut self, index: Index) {
         match &self.state {
             State::Probe { .. } if index >= self.next.previous() => self.replicate_after(index),
+            State::Snapshot(offered) if index >= offered.last.index => self.replicate_after(index),
             State::Replicate(_) | State::Full { .. } => self.go_to(self.next.max(index.next())),
             State::Probe { .. } | State::Snapshot(_) => {}
         }

@@ -60,7 +60,7 @@ impl Protocol for Raft {
     fn step(&mut self, now: Now, input: Input<Message>, log: &mut Log, out: &mut Effects<Message>) {
         let cx = &mut Context { now: now.monotonic, log, out };
         match input {
-            Input::Message { from, message } => {
+            Input::Message { from, incarnation: _, message } => {
                 if let Err(fault) = self.on_message(cx, from, message) {
                     self.faults += 1;
                     self.last_fault = Some((from, fault));
@@ -105,7 +105,7 @@ impl Protocol for Raft {
     }
 
     fn vouches(message: &Message) -> bool {
-        message.is_reply()
+        message.vouches()
     }
 }
 
@@ -129,6 +129,11 @@ impl Raft {
         };
         if term >= ABSURD_TERM {
             return Err(PeerFault::AbsurdTerm);
+        }
+        if matches!(message, Message::RequestVote { .. }) && !cx.log.may_vouch() {
+            // It has no vote to give. Nor does it follow a candidate into a term which may never
+            // have a leader: the leader that is to bring it back could not reach it there.
+            return Ok(());
         }
         if let Message::RequestVote { transfer: false, .. } = message
             && self.sticks_to_leader(cx, from)
@@ -207,13 +212,9 @@ impl Raft {
         let (term, probe) = (self.server.term(), 0);
         match message {
             Message::RequestVote { .. } => self.refuse_vote(cx, to),
-            Message::AppendEntries(_) => {
+            Message::AppendEntries(_) | Message::InstallSnapshot { .. } => {
                 let reply = AppendEntriesReply { term, probe, outcome: Appended::Refused };
                 cx.out.send(to, Message::AppendEntriesReply(reply));
-            }
-            Message::InstallSnapshot { .. } => {
-                let reply = Message::InstallSnapshotReply { term, probe, durable: None };
-                cx.out.send(to, reply);
             }
             Message::PreVote { .. }
             | Message::PreVoteReply { .. }
@@ -238,9 +239,14 @@ impl Raft {
             // Left over from an earlier role.
             (Timer::Election, State::Leader(_))
             | (Timer::Heartbeat | Timer::Quorum, State::Follower(_) | State::Candidate(_)) => {}
-            (Timer::Requests | Timer::Founding | Timer::Fetch | Timer::Deadline, _) => {
-                unreachable!("{timer:?} is not a protocol's timer")
-            }
+            (
+                Timer::Requests
+                | Timer::Founding
+                | Timer::Fetch
+                | Timer::Deadline
+                | Timer::Readmission,
+                _,
+            ) => unreachable!("{timer:?} is not a protocol's timer"),
         }
     }
 
@@ -297,6 +303,9 @@ impl Raft {
     ) -> Result<(), PeerFault> {
         if asked >= ABSURD_TERM {
             return Err(PeerFault::AbsurdTerm);
+        }
+        if !cx.log.may_vouch() {
+            return Ok(());
         }
         let term = self.server.term();
         let granted = asked > term && last >= cx.log.last() && !self.sticks_to_leader(cx, from);
@@ -358,7 +367,7 @@ impl Raft {
             State::Follower(follower) => follower.leader == Some(from),
             State::Candidate(_) | State::Leader(_) => false,
         };
-        if from_leader && self.server.is_voter(cx.log) {
+        if from_leader && self.server.may_stand(cx.log) {
             self.campaign(cx, true);
         }
     }
@@ -366,7 +375,7 @@ impl Raft {
     /// No word from a leader: asks whether it could win an election.
     fn pre_campaign(&mut self, cx: &mut Context<'_>) {
         cx.set_election_timer(&self.server);
-        if !self.server.is_voter(cx.log) {
+        if !self.server.may_stand(cx.log) {
             return;
         }
         self.role = State::Candidate(Candidate::in_phase(Phase::PreVote));
@@ -378,7 +387,7 @@ impl Raft {
 
     /// Campaigns in the next term.
     fn campaign(&mut self, cx: &mut Context<'_>, transfer: bool) {
-        assert!(self.server.is_voter(cx.log), "who cannot vote cannot lead");
+        assert!(self.server.may_stand(cx.log), "who cannot vote cannot lead");
         let me = self.server.me;
         self.server.enter(self.server.term().next());
         self.server.vote_for(me);

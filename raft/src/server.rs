@@ -28,8 +28,9 @@ impl Server {
         self.pledge.term
     }
 
-    pub(crate) fn is_voter(&self, log: &Log) -> bool {
-        log.membership().contains(self.me)
+    /// True if the server may campaign.
+    pub(crate) fn may_stand(&self, log: &Log) -> bool {
+        log.membership().contains(self.me) && log.may_vouch()
     }
 
     /// Moves on to a later term, in which nobody has this server's vote yet.

@@ -57,6 +57,8 @@ pub(crate) struct Meta {
     /// The last process stopped in order, after its last write.
     pub(crate) is_clean: bool,
     pub(crate) founding: FoundingRecord,
+    /// Nothing that this replica says may count.
+    pub(crate) mute: bool,
     pub(crate) sworn: Option<Sworn>,
 }
 
@@ -101,6 +103,7 @@ impl Meta {
             durable_through: 0,
             is_clean: false,
             founding: FoundingRecord::default(),
+            mute: false,
             sworn: None,
         }
     }

@@ -10,9 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use quorate_core::{
-    Digest, FoundingRecord, PledgeBytes, SnapshotId, SnapshotMeta, Write, WriteSeq,
-};
+use quorate_core::{Digest, PledgeBytes, SnapshotId, SnapshotMeta, Write, WriteSeq};
 
 use crate::error::StorageError;
 use crate::frame::{BLOCK, Encoded, Header, Place, RunHeader};
@@ -269,31 +267,27 @@ impl Wal {
             (None, Vec::new())
         };
         let sequence = written.as_ref().map_or(self.head.sequence, |w| w.head.sequence);
-        let meta = match (batch.promise, &batch.founding) {
-            (false, None) => None,
-            (_, founding) => {
-                let mut meta = self.meta_as_of(sequence, batch.head.pledge, founding.as_ref());
+        let stands_nowhere_else = batch.founding.is_some() || batch.mute != self.meta.mute;
+        let meta = if batch.promise || stands_nowhere_else {
+            let mut meta = self.meta_as_of(sequence, batch);
+            steps.extend(meta.update()?);
+            if stands_nowhere_else {
+                // So it goes into the other pair, too.
                 steps.extend(meta.update()?);
-                if founding.is_some() {
-                    // It stands nowhere else: into the other pair, too.
-                    steps.extend(meta.update()?);
-                }
-                Some(meta)
             }
+            Some(meta)
+        } else {
+            None
         };
         Ok(Some(self.begin(steps, Outcome::Saved { seq: Some(batch.last), written, meta })))
     }
 
-    fn meta_as_of(
-        &self,
-        sequence: u64,
-        pledge: Option<PledgeBytes>,
-        founding: Option<&FoundingRecord>,
-    ) -> Box<Meta> {
+    fn meta_as_of(&self, sequence: u64, batch: &Batch) -> Box<Meta> {
         let mut meta = Box::new(self.meta.clone());
         meta.durable_through = sequence;
-        meta.sworn = pledge.map(|pledge| Sworn::new(sequence, &pledge));
-        if let Some(founding) = founding {
+        meta.sworn = batch.head.pledge.map(|pledge| Sworn::new(sequence, &pledge));
+        meta.mute = batch.mute;
+        if let Some(founding) = &batch.founding {
             meta.founding = founding.clone();
         }
         meta

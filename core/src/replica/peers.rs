@@ -2,7 +2,7 @@
 
 use super::{FOUNDING_INTERVAL, Replica};
 use crate::event::Effect;
-use crate::founding::{FoundingMessage, FoundingRecord};
+use crate::founding::{FoundingMessage, FoundingRecord, Standing};
 use crate::message::{Envelope, PeerMessage};
 use crate::protocol::{Input, Protocol, Timer};
 use crate::types::{NodeId, Now};
@@ -24,7 +24,9 @@ impl<P: Protocol> Replica<P> {
                 self.tell_founding(from);
             }
             match self.founding.on_message(from, incarnation, message.record) {
-                Ok(()) => return,
+                Ok(Standing::AsListed) => return,
+                // From the very write on which tells that the cluster exists.
+                Ok(Standing::Replaced) => return self.readmitting.fall_mute(),
                 Err(fatal) => return self.stop(fatal, out),
             }
         }
@@ -42,10 +44,13 @@ impl<P: Protocol> Replica<P> {
                     self.ignored.foreign_incarnations += 1;
                     return;
                 }
-                self.drive(now, Input::Message { from, message }, out);
+                self.drive(now, Input::Message { from, incarnation, message }, out);
             }
             PeerMessage::Forward(message) => self.on_forward(now, from, message, out),
             PeerMessage::Snapshot(message) => self.on_snapshot_message(now, from, message, out),
+            PeerMessage::Readmission(message) => {
+                self.on_readmission(now, from, incarnation, message, out);
+            }
             PeerMessage::Founding(_) => unreachable!("handled above"),
         }
     }

@@ -221,7 +221,7 @@ impl<P: Protocol> Replica<P> {
         }
     }
 
-    fn propose(
+    pub(super) fn propose(
         &mut self,
         now: Now,
         kind: EntryKind,

@@ -14,6 +14,9 @@ pub struct Status {
     pub incarnation: Incarnation,
     /// True once the cluster is formed; before, the node neither votes nor serves.
     pub formed: bool,
+    /// True if nothing that it says counts: its disk was replaced, or lost something. That ends by
+    /// itself when it has caught up with a leader that has a quorum without it.
+    pub mute: bool,
     /// What it is in its protocol.
     pub role: Role,
     /// The term or view it is in.

@@ -85,6 +85,7 @@ fn started(settings: Settings) -> Replica<Stub> {
         incarnation: Incarnation(101),
     };
     let recovered = Recovered {
+        mute: false,
         identity,
         start: 1,
         founding: FoundingRecord::default(),

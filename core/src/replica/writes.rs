@@ -16,6 +16,7 @@ pub(super) struct Pending<M, G> {
     pub(super) pledge: Option<G>,
     pub(super) snapshot: Option<SnapshotId>,
     pub(super) founding: Option<FoundingRecord>,
+    pub(super) mute: bool,
     pub(super) then: Vec<Envelope<M>>,
 }
 
@@ -28,6 +29,7 @@ pub(super) struct Writes<M, G> {
     /// The pledge and snapshot of the last write begun, and of the last one saved.
     begun_pledge: Option<G>,
     begun_snapshot: Option<SnapshotId>,
+    begun_mute: bool,
     saved_pledge: Option<G>,
 }
 
@@ -38,12 +40,19 @@ impl<M, G: Pledge> Writes<M, G> {
             pending: VecDeque::new(),
             begun_pledge: None,
             begun_snapshot: None,
+            begun_mute: false,
             saved_pledge: None,
         }
     }
 
     /// What the disk holds at the start.
-    pub(super) fn set_saved(&mut self, pledge: Option<G>, snapshot: Option<SnapshotId>) {
+    pub(super) fn set_saved(
+        &mut self,
+        pledge: Option<G>,
+        snapshot: Option<SnapshotId>,
+        mute: bool,
+    ) {
+        self.begun_mute = mute;
         self.begun_pledge = pledge;
         self.saved_pledge = pledge;
         self.begun_snapshot = snapshot;
@@ -56,6 +65,10 @@ impl<M, G: Pledge> Writes<M, G> {
 
     pub(super) fn is_new_snapshot(&self, snapshot: Option<SnapshotId>) -> bool {
         self.begun_snapshot != snapshot
+    }
+
+    pub(super) fn is_new_muteness(&self, mute: bool) -> bool {
+        self.begun_mute != mute
     }
 
     /// True if everything that `pledge` promises is on disk, so that messages may leave which
@@ -77,6 +90,7 @@ impl<M, G: Pledge> Writes<M, G> {
     pub(super) fn begin(&mut self, write: Pending<M, G>) {
         assert_eq!(write.seq, self.next, "writes are numbered without gaps");
         self.next = self.next.next();
+        self.begun_mute = write.mute;
         if write.pledge.is_some() {
             self.begun_pledge = write.pledge;
             self.begun_snapshot = write.snapshot;

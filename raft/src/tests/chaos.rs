@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate_core::{Input, NodeId, Protocol, Settings, Timer};
+use quorate_core::{Incarnation, Input, NodeId, Protocol, Settings, Timer};
 
 use super::cluster::{Cluster, Sent};
 use crate::Message;
@@ -181,7 +181,7 @@ impl Chaos {
         if self.cluster.nodes[&to].up && !self.random.chance(self.loss) {
             let inputs = batch.into_iter().map(|sent| {
                 let Sent { from, message, .. } = sent;
-                Input::Message { from, message }
+                Input::Message { from, incarnation: Incarnation(0), message }
             });
             self.cluster.batch(to, inputs.collect());
         }
@@ -215,7 +215,10 @@ impl Chaos {
         let standing = self.cluster.nodes[&id].raft.standing();
         if let Some(leader) = standing.leader.filter(|leader| *leader != id) {
             let message = Message::TimeoutNow { term: standing.ballot };
-            self.cluster.batch(id, vec![Input::Message { from: leader, message }]);
+            self.cluster.batch(
+                id,
+                vec![Input::Message { from: leader, incarnation: Incarnation(0), message }],
+            );
         }
     }
 

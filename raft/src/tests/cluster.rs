@@ -156,13 +156,13 @@ impl Cluster {
         let Sent { from, to, message } = sent;
         if self.nodes[&to].up && !self.cut.contains(&(from, to)) {
             self.delivered += 1;
-            self.batch(to, vec![Input::Message { from, message }]);
+            self.batch(to, vec![Input::Message { from, incarnation: Incarnation(0), message }]);
         }
     }
 
     /// A message that nobody in the cluster has sent.
     pub(super) fn forge(&mut self, from: u64, to: u64, message: Message) {
-        self.input(to, Input::Message { from: n(from), message });
+        self.input(to, Input::Message { from: n(from), incarnation: Incarnation(0), message });
     }
 
     /// Takes the messages off the network for which `which` holds.

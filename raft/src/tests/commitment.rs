@@ -252,9 +252,11 @@ fn news_of_commits_wait_for_the_batch_to_end() {
     cluster.save(2);
     cluster.save(2);
     let acks = cluster.take(|sent| sent.to == n(1));
-    let inputs = acks
-        .into_iter()
-        .map(|sent| quorate_core::Input::Message { from: sent.from, message: sent.message });
+    let inputs = acks.into_iter().map(|sent| quorate_core::Input::Message {
+        from: sent.from,
+        incarnation: quorate_core::Incarnation(0),
+        message: sent.message,
+    });
     cluster.take(|_| true);
     cluster.batch(n(1), inputs.collect());
     let news: Vec<_> = cluster.network.iter().filter(|sent| sent.to == n(2)).collect();

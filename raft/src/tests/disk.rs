@@ -96,6 +96,7 @@ impl Disk {
             tail: self.entries[self.entries.len().saturating_sub(tail)..].to_vec(),
             last: last.map_or(self.base, |entry| entry.id),
             last_digest: last.map_or(self.base_digest, Entry::digest),
+            gaps: Vec::new(),
         };
         Log::recover(founders.clone(), self.snapshot.clone(), found)
     }

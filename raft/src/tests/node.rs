@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use quorate_core::{
-    Digest, Effects, Entry, Index, Input, Log, LogId, LogTime, Membership, NodeId, Now, Protocol,
-    ProtocolEffect, ReadId, Role, Run, Settings, SnapshotMeta, Timer, WriteSeq,
+    Digest, Effects, Entry, Incarnation, Index, Input, Log, LogId, LogTime, Membership, NodeId,
+    Now, Protocol, ProtocolEffect, ReadId, Role, Run, Settings, SnapshotMeta, Timer, WriteSeq,
 };
 
 use super::disk::Disk;
@@ -176,7 +176,11 @@ impl Node {
         self.log.saved(write.seq);
         let (mine, mut others): (Vec<_>, Vec<_>) =
             write.then.into_iter().partition(|(to, _)| *to == self.me);
-        let own = mine.into_iter().map(|(from, message)| Input::Message { from, message });
+        let own = mine.into_iter().map(|(from, message)| Input::Message {
+            from,
+            incarnation: Incarnation(0),
+            message,
+        });
         let sent = self.batch(now, own.chain([Input::Saved]));
         others.extend(sent);
         others

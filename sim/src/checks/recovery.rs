@@ -91,6 +91,7 @@ mod tests {
             start: 2,
             founding: FoundingRecord::default(),
             pledge: None,
+            mute: false,
             snapshot: None,
             log: RecoveredLog {
                 last: tail.last().map_or(LogId::ZERO, |entry| entry.id),

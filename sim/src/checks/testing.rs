@@ -37,7 +37,15 @@ pub(super) fn run(previous: u64, ballot: u64, previous_digest: Digest, ballots: 
 }
 
 pub(super) fn write(runs: Vec<Run>) -> Write {
-    Write { runs, pledge: [0; 64], promise: false, snapshot: None, founding: None }
+    Write {
+        runs,
+        repairs: Vec::new(),
+        pledge: [0; 64],
+        promise: false,
+        snapshot: None,
+        founding: None,
+        mute: false,
+    }
 }
 
 /// Logs with entries of these ballots, all of them on disk.

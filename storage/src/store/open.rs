@@ -58,6 +58,7 @@ pub(super) fn open<D: Disk>(
         start: meta.start,
         founding: meta.founding.clone(),
         pledge: head.pledge,
+        mute: meta.mute,
         snapshot: head.snapshot.clone(),
         log,
     };
@@ -245,6 +246,7 @@ fn recovered_log<D: Disk>(
         tail,
         last,
         last_digest: index.last_digest,
+        gaps: Vec::new(),
     })
 }
 

@@ -19,6 +19,7 @@ pub(super) struct Batch {
     pub(super) changes: bool,
     pub(super) promise: bool,
     pub(super) founding: Option<FoundingRecord>,
+    pub(super) mute: bool,
     pub(super) runs: Vec<RunHeader>,
     pub(super) payloads: Vec<Bytes>,
 }
@@ -53,6 +54,7 @@ impl Batch {
             changes: false,
             promise: false,
             founding: None,
+            mute: false,
             runs: Vec::new(),
             payloads: Vec::new(),
         };
@@ -66,6 +68,8 @@ impl Batch {
     fn add(&mut self, seq: WriteSeq, write: &Write, shape: &mut Shape) {
         self.last = seq;
         self.promise |= write.promise;
+        self.mute = write.mute;
+        assert!(write.repairs.is_empty(), "entries are not repaired yet");
         if write.founding.is_some() {
             self.founding.clone_from(&write.founding);
         }

@@ -91,8 +91,15 @@ impl Author {
     }
 
     pub(crate) fn write(&self, runs: Vec<Run>) -> Write {
-        let snapshot = self.snapshot.clone();
-        Write { runs, pledge: self.pledge, promise: false, snapshot, founding: None }
+        Write {
+            runs,
+            repairs: Vec::new(),
+            pledge: self.pledge,
+            promise: false,
+            snapshot: self.snapshot.clone(),
+            founding: None,
+            mute: false,
+        }
     }
 
     pub(crate) fn enqueue(&mut self, write: Write) -> WriteSeq {

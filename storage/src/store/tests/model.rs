@@ -105,7 +105,9 @@ impl Model {
         self.now.pledge.get_or_insert([0; 64]);
         let pledge = self.now.pledge.unwrap();
         let snapshot = self.now.snapshot.clone();
-        self.store.enqueue(self.seq, Write { runs, pledge, promise, snapshot, founding });
+        let write =
+            Write { runs, repairs: Vec::new(), pledge, promise, snapshot, founding, mute: false };
+        self.store.enqueue(self.seq, write);
         self.pending.push((self.seq, self.now.clone()));
     }
 

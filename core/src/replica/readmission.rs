@@ -1,0 +1,226 @@
+//! How a replica that lost something becomes a full member again.
+//!
+//! A replica whose disk was replaced, or whose disk lost the end of its log, may have voted for or
+//! acknowledged what it does not know of. Until that can do no harm any more, it is **mute**:
+//! nothing that it says counts. It follows, and serves its own clients through the leader.
+//!
+//! 1. A replaced disk has a new incarnation. What the old one said must not count beside what the
+//!    new one will say: so its place in the membership is given to the new incarnation, through
+//!    the log. The request names the incarnation which it replaces, as a leader told it, so that a
+//!    request which was overtaken by a later replacement has no effect.
+//! 2. An acknowledgement may still be on its way to a leader. So the replica asks the leader, who
+//!    has itself confirmed by a quorum *after* it was asked, where its log ends. Once the
+//!    replica's own log durably holds all of that, whatever it ever acknowledged to this leader is
+//!    true again; and no earlier leader can commit anything any more.
+//!
+//! That a replica is mute is durable before anything else is, and that it is not is durable before
+//! it speaks.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::Replica;
+use crate::entry::EntryKind;
+use crate::event::{Effect, Fatal};
+use crate::message::PeerMessage;
+use crate::protocol::{Input, Protocol, ReadId, Timer};
+use crate::types::{Incarnation, LogId, NodeId, Now, RequestId};
+
+/// What a mute replica and the leader say to each other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Readmission {
+    /// A mute replica's: how far must I get? Answered by `Listed` or `CatchUp`.
+    Ask {
+        /// Names the question.
+        request: RequestId,
+    },
+    /// The leader's: in your place, the members list another incarnation.
+    Listed {
+        /// That one.
+        incarnation: Incarnation,
+    },
+    /// A mute replica's: put my incarnation in the place of this one.
+    Rejoin {
+        /// The incarnation which the sender was told to be listed.
+        replaces: Incarnation,
+    },
+    /// The leader's: you are listed; and this was the end of my log when a quorum confirmed that I
+    /// lead, after you had asked.
+    CatchUp {
+        /// The question.
+        request: RequestId,
+        /// The last entry of the leader's log.
+        through: LogId,
+    },
+}
+
+/// Where a mute replica stands, and what a leader does for others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Readmitting {
+    /// True from the moment when the loss is known to the one when it is made good.
+    mute: bool,
+    /// The first question since then.
+    since: Option<RequestId>,
+    /// How far the log has to get.
+    through: Option<LogId>,
+    /// A leader's: the questions which wait for a quorum.
+    confirming: BTreeSet<ReadId>,
+}
+
+impl Readmitting {
+    pub(super) fn starting(mute: bool) -> Readmitting {
+        Readmitting { mute, ..Readmitting::default() }
+    }
+
+    pub(super) fn is_mute(&self) -> bool {
+        self.mute
+    }
+
+    /// Nothing that this replica says may count from now on.
+    pub(super) fn fall_mute(&mut self) {
+        self.mute = true;
+        self.since = None;
+        self.through = None;
+    }
+}
+
+impl<P: Protocol> Replica<P> {
+    /// Asks the leader how far this replica's log has to get. Repeated for as long as it is mute.
+    pub(super) fn ask_for_readmission(&mut self, out: &mut Vec<Effect<P::Message>>) {
+        if !self.readmitting.mute || self.formed.is_none() {
+            return;
+        }
+        let request = self.name_request();
+        self.readmitting.since.get_or_insert(request);
+        if let Some(leader) = self.standing().leader.filter(|leader| *leader != self.me) {
+            self.post(leader, PeerMessage::Readmission(Readmission::Ask { request }));
+        }
+        out.push(Effect::SetTimer(Timer::Readmission, self.resend_interval()));
+    }
+
+    pub(super) fn on_readmission(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        incarnation: Incarnation,
+        message: Readmission,
+        out: &mut Vec<Effect<P::Message>>,
+    ) {
+        match message {
+            Readmission::Ask { request } => {
+                self.on_asked_for_readmission(now, from, incarnation, request, out);
+            }
+            Readmission::Rejoin { replaces } => {
+                self.on_rejoin(now, from, incarnation, replaces, out)
+            }
+            Readmission::Listed { incarnation: listed } => {
+                if self.readmitting.mute && listed != self.incarnation {
+                    let rejoin = Readmission::Rejoin { replaces: listed };
+                    self.post(from, PeerMessage::Readmission(rejoin));
+                }
+            }
+            Readmission::CatchUp { request, through } => {
+                let readmitting = &mut self.readmitting;
+                let is_of_now = readmitting.since.is_some_and(|since| since <= request);
+                // The end of a log grows while one runs after it: the first answer in a ballot
+                // is as good as any later one.
+                let is_news = readmitting.through.is_none_or(|old| old.ballot < through.ballot);
+                if readmitting.mute && is_of_now && is_news {
+                    readmitting.through = Some(through);
+                }
+            }
+        }
+    }
+
+    fn on_asked_for_readmission(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        incarnation: Incarnation,
+        request: RequestId,
+        out: &mut Vec<Effect<P::Message>>,
+    ) {
+        if !self.standing().serving {
+            return;
+        }
+        let listed = self.log().and_then(|log| log.membership().incarnation(from));
+        match listed {
+            Some(listed) if listed == incarnation => {
+                let read = ReadId { origin: from, request };
+                self.readmitting.confirming.retain(|other| other.origin != from);
+                self.readmitting.confirming.insert(read);
+                self.drive(now, Input::Read(read), out);
+            }
+            Some(incarnation) => {
+                let listed = Readmission::Listed { incarnation };
+                self.post(from, PeerMessage::Readmission(listed));
+            }
+            None => {}
+        }
+    }
+
+    /// A quorum has confirmed that this replica leads. True if a mute replica had asked for that.
+    pub(super) fn tell_how_far_to_catch_up(&mut self, read: ReadId) -> bool {
+        if !self.readmitting.confirming.remove(&read) {
+            return false;
+        }
+        let through = self.log().map(crate::log::Log::last).unwrap_or_default();
+        let catch_up = Readmission::CatchUp { request: read.request, through };
+        self.post(read.origin, PeerMessage::Readmission(catch_up));
+        true
+    }
+
+    /// Puts the new incarnation of a member in the place of the one that it replaces.
+    fn on_rejoin(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        incarnation: Incarnation,
+        replaces: Incarnation,
+        out: &mut Vec<Effect<P::Message>>,
+    ) {
+        let Some(log) = self.log() else { return };
+        let members = log.membership();
+        let is_settled = members == log.membership_at(log.committed());
+        // Each member in turn: the quorum that puts one back must not rest on another one which
+        // is being put back.
+        if !self.standing().serving || !is_settled || incarnation == replaces {
+            return;
+        }
+        let Some(members) = members.with_replaced(from, replaces, incarnation) else { return };
+        let payload = postcard::to_allocvec(&members).expect("plain data encodes");
+        self.propose(now, EntryKind::Membership, payload.into(), out);
+    }
+
+    /// True if another disk has taken the place of this one for good; then this replica stops.
+    pub(super) fn is_superseded(&mut self, out: &mut Vec<Effect<P::Message>>) -> bool {
+        let Some(log) = self.log() else { return false };
+        let members = log.membership();
+        let is_settled = members == log.membership_at(log.committed());
+        match members.incarnation(self.me) {
+            Some(by) if by != self.incarnation && is_settled && !self.readmitting.mute => {
+                self.stop(Fatal::Superseded { node: self.me, by }, out);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Ends muteness once the log durably holds what it has to.
+    pub(super) fn end_muteness(&mut self) {
+        let (Some(through), Some(formed)) = (self.readmitting.through, &self.formed) else {
+            return;
+        };
+        let log = &formed.log;
+        let me = |members: &crate::membership::Membership| members.incarnation(self.me);
+        let mine = Some(self.incarnation);
+        let is_listed =
+            me(log.membership()) == mine && me(log.membership_at(log.committed())) == mine;
+        if is_listed && log.holds(through) && log.durable() >= through.index {
+            self.readmitting.mute = false;
+            self.readmitting.through = None;
+            self.readmitting.since = None;
+        }
+    }
+}
