@@ -6,8 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use quorate_core::Protocol;
-
+use crate::oracle::Simulated;
 use crate::report::{Failed, Report};
 use crate::simulation::{Canary, Simulation};
 
@@ -43,7 +42,7 @@ pub struct Summary {
 impl Campaign {
     /// Runs it; `progress` is shown each report as it comes.
     #[must_use]
-    pub fn run<P: Protocol>(&self, mut progress: impl FnMut(&Report)) -> Summary {
+    pub fn run<P: Simulated>(&self, mut progress: impl FnMut(&Report)) -> Summary {
         let next = AtomicU64::new(self.start);
         let stop = AtomicBool::new(false);
         let (sender, results) = mpsc::channel();

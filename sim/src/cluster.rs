@@ -19,6 +19,7 @@ use crate::clock::{Agenda, Time};
 use crate::faults::Plan;
 use crate::machine::Look;
 use crate::network::Network;
+use crate::oracle::Simulated;
 use crate::process::{Local, Node};
 use crate::report::{Marks, Report};
 use crate::rng::Rng;
@@ -40,14 +41,14 @@ const EXTENSION: Duration = Duration::from_secs(1);
 const EXTENSIONS: u32 = 20;
 
 /// A run, from the first event to the last.
-pub(crate) struct Cluster<P: Protocol> {
+pub(crate) struct Cluster<P: Simulated> {
     pub(crate) plan: Plan,
     canary: Option<Canary>,
     agenda: Agenda<Happening<P>>,
     network: Network,
     nodes: Vec<Node<P>>,
     workload: Workload,
-    checks: Checks,
+    checks: Checks<P>,
     pub(crate) trace: Trace,
     marks: Marks,
     phase: Phase,
@@ -104,7 +105,7 @@ enum Happening<P: Protocol> {
     Look,
 }
 
-impl<P: Protocol> Cluster<P> {
+impl<P: Simulated> Cluster<P> {
     pub(crate) fn new(seed: u64, plan: Plan, canary: Option<Canary>, trace: Trace) -> Cluster<P> {
         let mut birth_rng = Rng::new(seed, "birth");
         let nodes = (0..plan.nodes).map(|node| Node::new(node, &mut birth_rng)).collect();

@@ -25,6 +25,7 @@ mod disk;
 mod faults;
 mod machine;
 mod network;
+mod oracle;
 mod process;
 mod report;
 mod rng;
@@ -33,7 +34,8 @@ mod trace;
 mod workload;
 
 pub use campaign::{Campaign, Summary};
-pub use checks::Violation;
+pub use checks::{Verdict, Violation};
 pub use clock::Time;
+pub use oracle::{Oracle, Simulated};
 pub use report::{Failed, Marks, Report};
 pub use simulation::{Canary, Simulation};

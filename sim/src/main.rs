@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_raft::Raft;
-use quorate_sim::{Campaign, Canary, Failed, Marks, Report, Simulation, Summary};
+use quorate_sim::{Campaign, Canary, Failed, Marks, Report, Simulated, Simulation, Summary};
 
 use histogram::print_histogram;
 
@@ -98,24 +98,35 @@ impl From<CanaryName> for Canary {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let protocol = match &cli.command {
-        Command::Run(run) => run.protocol,
-        Command::Replay(replay) => replay.protocol,
-    };
-    if protocol == ProtocolName::Vsr {
-        eprintln!("error: the protocol vsr does not exist yet; use --protocol raft");
-        return ExitCode::from(2);
-    }
-    let passed = match cli.command {
-        Command::Run(run) => run.run(),
-        Command::Replay(replay) => replay.replay(),
+    let Cli { command } = Cli::parse();
+    let passed = match command.protocol() {
+        ProtocolName::Raft => command.carry_out::<Raft>(),
+        ProtocolName::Vsr => {
+            eprintln!("error: the protocol vsr does not exist yet; use --protocol raft");
+            return ExitCode::from(2);
+        }
     };
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+impl Command {
+    fn protocol(&self) -> ProtocolName {
+        match self {
+            Command::Run(run) => run.protocol,
+            Command::Replay(replay) => replay.protocol,
+        }
+    }
+
+    fn carry_out<P: Simulated>(&self) -> bool {
+        match self {
+            Command::Run(run) => run.run::<P>(),
+            Command::Replay(replay) => replay.replay::<P>(),
+        }
+    }
+}
+
 impl Run {
-    fn run(&self) -> bool {
+    fn run<P: Simulated>(&self) -> bool {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let unasked = if self.seconds.is_some() { u64::MAX } else { 600 };
         let seeds = self.seeds.unwrap_or(unasked);
@@ -129,7 +140,7 @@ impl Run {
         };
         let bar = progress_bar(seeds);
         let began = Instant::now();
-        let summary = campaign.run::<Raft>(|report| {
+        let summary = campaign.run::<P>(|report| {
             if report.is_full() {
                 bar.inc(1);
             }
@@ -137,7 +148,7 @@ impl Run {
         bar.finish_and_clear();
         print_summary(&summary, began.elapsed());
         if let Some(failed) = &summary.failed {
-            print_failure(failed, self.replicas, self.canary);
+            print_failure::<P>(failed, self.replicas, self.canary);
             return false;
         }
         if self.seeds.is_some_and(|seeds| (summary.full.len() as u64) < seeds) {
@@ -149,8 +160,8 @@ impl Run {
 }
 
 impl Replay {
-    fn replay(&self) -> bool {
-        let mut simulation = Simulation::new(self.seed).protocol::<Raft>();
+    fn replay<P: Simulated>(&self) -> bool {
+        let mut simulation = Simulation::new(self.seed).protocol::<P>();
         if let Some(replicas) = self.replicas {
             simulation = simulation.replicas(replicas);
         }
@@ -167,7 +178,7 @@ impl Replay {
                 true
             }
             Err(failed) => {
-                print_failure(&failed, self.replicas, self.canary);
+                print_failure::<P>(&failed, self.replicas, self.canary);
                 false
             }
         }
@@ -239,14 +250,19 @@ fn print_report(report: &Report) {
     }
 }
 
-fn print_failure(failed: &Failed, replicas: Option<usize>, canary: Option<CanaryName>) {
+fn print_failure<P: Simulated>(
+    failed: &Failed,
+    replicas: Option<usize>,
+    canary: Option<CanaryName>,
+) {
     let replicas = replicas.map_or(String::new(), |replicas| format!(" --replicas {replicas}"));
     let canary = canary.and_then(|canary| canary.to_possible_value());
     let canary = canary.map_or(String::new(), |name| format!(" --canary {}", name.get_name()));
     println!("\n{failed}\n\nreplay it with");
     println!(
-        "  cargo run --release -p quorate-sim -- replay --protocol raft --seed {}{replicas}{canary} \
+        "  cargo run --release -p quorate-sim -- replay --protocol {} --seed {}{replicas}{canary} \
          --trace",
+        P::NAME,
         failed.seed
     );
 }

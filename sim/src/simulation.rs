@@ -3,11 +3,10 @@
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use quorate_core::Protocol;
-
 use crate::checks::Violation;
 use crate::cluster::Cluster;
 use crate::faults::Plan;
+use crate::oracle::Simulated;
 use crate::report::{Failed, Report};
 use crate::trace::{Keep, Trace};
 
@@ -52,7 +51,7 @@ impl Simulation {
 impl<P> Simulation<P> {
     /// Under this protocol.
     #[must_use]
-    pub fn protocol<Q: Protocol>(self) -> Simulation<Q> {
+    pub fn protocol<Q: Simulated>(self) -> Simulation<Q> {
         let Simulation { seed, replicas, canary, .. } = self;
         Simulation { seed, replicas, canary, protocol: PhantomData }
     }
@@ -73,7 +72,7 @@ impl<P> Simulation<P> {
 /// How many of the last events a failed run shows.
 const LAST_EVENTS: usize = 60;
 
-impl<P: Protocol> Simulation<P> {
+impl<P: Simulated> Simulation<P> {
     /// Runs it.
     ///
     /// # Errors

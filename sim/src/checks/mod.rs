@@ -16,6 +16,7 @@ mod linearizability;
 mod log_matching;
 mod logs;
 mod monotonic;
+mod raft;
 mod recovery;
 mod refused;
 mod state_machine_safety;
@@ -24,9 +25,10 @@ mod testing;
 
 use std::fmt;
 
-use quorate_core::{Index, Log, Origin, Recovered, Role, Standing, Write, WriteSeq};
+use quorate_core::{Index, Log, Origin, Pledge, Recovered, Role, Write, WriteSeq};
 
 use crate::machine::{Change, Done, Key, OpId, Seen};
+use crate::oracle::{Oracle, Simulated};
 use acknowledged::Acknowledged;
 use append_only::AppendOnly;
 use commit::Commit;
@@ -61,7 +63,7 @@ impl fmt::Display for Violation {
 impl std::error::Error for Violation {}
 
 /// What a check has to say.
-pub(crate) type Verdict = Result<(), Violation>;
+pub type Verdict = Result<(), Violation>;
 
 /// A property, as its file names it.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +84,7 @@ impl Property {
 }
 
 /// All of them. Replicas are named by their position, from 0.
-pub(crate) struct Checks {
+pub(crate) struct Checks<P> {
     logs: Logs,
     election_safety: ElectionSafety,
     append_only: AppendOnly,
@@ -95,13 +97,15 @@ pub(crate) struct Checks {
     acknowledged: Acknowledged,
     refused: Refused,
     linearizability: Linearizability,
+    /// Of the protocol alone.
+    own: Vec<Box<dyn Oracle<P>>>,
 }
 
-impl Checks {
-    pub(crate) fn new(nodes: usize) -> Checks {
+impl<P: Simulated> Checks<P> {
+    pub(crate) fn new(nodes: usize) -> Checks<P> {
         Checks {
             logs: Logs::new(nodes),
-            election_safety: ElectionSafety::default(),
+            election_safety: ElectionSafety::new(nodes),
             append_only: AppendOnly::new(nodes),
             log_matching: LogMatching::default(),
             leader_completeness: LeaderCompleteness,
@@ -112,6 +116,7 @@ impl Checks {
             acknowledged: Acknowledged,
             refused: Refused::default(),
             linearizability: Linearizability::default(),
+            own: P::oracles(nodes),
         }
     }
 
@@ -132,9 +137,10 @@ impl Checks {
     pub(crate) fn stepped(
         &mut self,
         node: usize,
-        standing: Standing,
+        protocol: &P,
         log: &Log,
     ) -> Result<bool, Violation> {
+        let standing = protocol.standing();
         self.monotonic.stepped(node, log)?;
         durability::claims(node, log, &self.logs)?;
         let committed = log.committed();
@@ -147,31 +153,53 @@ impl Checks {
         }
         self.commit.agrees(node, committed, &self.logs.held[node])?;
         let leads = standing.role == Role::Leader;
-        let is_new = leads && self.election_safety.leads(node, standing.ballot)?;
+        let reign = leads.then_some(standing.ballot);
+        let is_new = self.election_safety.stepped(node, reign)?;
         if is_new {
             let held = &self.logs.held[node];
             self.leader_completeness.elected(node, standing.ballot, held, &self.commit)?;
         }
-        self.append_only.stepped(node, leads.then_some(standing.ballot))?;
+        self.append_only.stepped(node, reign)?;
+        for oracle in &mut self.own {
+            oracle.stepped(node, protocol, log)?;
+        }
         Ok(is_new)
     }
 
     /// This write of a replica, and every earlier one, has really reached its disk.
     pub(crate) fn synced(&mut self, node: usize, seq: WriteSeq) -> Verdict {
         self.logs.synced(node, seq);
+        self.pledge_on_disk(node)?;
         self.commit.on_a_quorum(&self.logs)
+    }
+
+    fn pledge_on_disk(&mut self, node: usize) -> Verdict {
+        // A disk that was never given a pledge has none that can be read, or zeros.
+        let bytes = self.logs.disks[node].pledge.filter(|bytes| *bytes != [0; 64]);
+        let Some(pledge) = bytes.and_then(|bytes| P::Pledge::from_bytes(&bytes)) else {
+            return Ok(());
+        };
+        self.own.iter_mut().try_for_each(|oracle| oracle.on_disk(node, &pledge))
+    }
+
+    /// A replica sends a message of its protocol.
+    pub(crate) fn sends(&mut self, node: usize, to: usize, message: &P::Message) -> Verdict {
+        self.own.iter_mut().try_for_each(|oracle| oracle.sends(node, to, message))
     }
 
     /// A replica's process has died.
     pub(crate) fn crashed(&mut self, node: usize) {
+        self.election_safety.forget(node);
         self.append_only.forget(node);
         self.monotonic.forget(node);
         self.state_machine_safety.forget(node);
+        self.own.iter_mut().for_each(|oracle| oracle.crashed(node));
     }
 
     /// A replica's process has read its disk.
     pub(crate) fn recovered(&mut self, node: usize, found: &Recovered) -> Verdict {
         recovery::recovered(node, found, &mut self.logs)?;
+        self.pledge_on_disk(node)?;
         self.commit.on_a_quorum(&self.logs)
     }
 

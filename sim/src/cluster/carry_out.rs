@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use quorate_core::{Effect, Envelope, Event, Protocol, Timer};
+use quorate_core::{Effect, Envelope, Event, PeerMessage, Timer};
 
 use super::{Cluster, Happening, gave_up, position};
 use crate::checks::Verdict;
+use crate::oracle::Simulated;
 use crate::process::{Alarm, ApplyJob, HelperJob, Local};
 use crate::simulation::Canary;
 use crate::workload::Reply;
 
-impl<P: Protocol> Cluster<P> {
+impl<P: Simulated> Cluster<P> {
     /// Something comes for the loop of a process, which will look at it soon.
     pub(super) fn post(&mut self, node: usize, event: Event<P::Message>) {
         let Some(process) = &mut self.nodes[node].process else { return };
@@ -46,7 +47,7 @@ impl<P: Protocol> Cluster<P> {
         let replica = &process.replica;
         let Some((log, protocol)) = replica.log().zip(replica.protocol()) else { return Ok(()) };
         let committed = self.checks.committed();
-        let is_new_leader = self.checks.stepped(node, protocol.standing(), log)?;
+        let is_new_leader = self.checks.stepped(node, protocol, log)?;
         if is_new_leader {
             self.on_new_leader(node);
         }
@@ -80,7 +81,7 @@ impl<P: Protocol> Cluster<P> {
                 }
                 self.write_next(node)?;
             }
-            Effect::Send(envelope) => self.send(node, envelope),
+            Effect::Send(envelope) => self.send(node, envelope)?,
             Effect::SetTimer(timer, range) => {
                 let delay = self.timer_rng.duration(range.start, range.end);
                 self.set_timer(node, timer, delay);
@@ -111,8 +112,11 @@ impl<P: Protocol> Cluster<P> {
         Ok(())
     }
 
-    fn send(&mut self, node: usize, envelope: Envelope<P::Message>) {
+    fn send(&mut self, node: usize, envelope: Envelope<P::Message>) -> Verdict {
         let to = position(envelope.to);
+        if let PeerMessage::Protocol(message) = &envelope.message {
+            self.checks.sends(node, to, message)?;
+        }
         let sent = self.now();
         let arrive = |envelope| Happening::Arrive { sent, envelope: Box::new(envelope) };
         let arrivals = self.network.send(self.agenda.now(), node, to);
@@ -125,6 +129,7 @@ impl<P: Protocol> Cluster<P> {
                 self.agenda.at(second, arrive(envelope));
             }
         }
+        Ok(())
     }
 
     fn set_timer(&mut self, node: usize, timer: Timer, delay: Duration) {

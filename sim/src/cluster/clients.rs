@@ -1,14 +1,15 @@
 //! Between the clients and the nodes that they ask.
 
-use quorate_core::{Command, EntryKind, Event, Origin, Protocol, Register, RequestId};
+use quorate_core::{Command, EntryKind, Event, Origin, Register, RequestId};
 
 use super::{Cluster, Happening};
 use crate::checks::{Verdict, Violation};
+use crate::oracle::Simulated;
 use crate::process::{Ask, Asked, Local, Want};
 use crate::simulation::Canary;
 use crate::workload::{Act, ClientEvent, Reply};
 
-impl<P: Protocol> Cluster<P> {
+impl<P: Simulated> Cluster<P> {
     pub(super) fn on_client(&mut self, client: usize, event: ClientEvent) -> Verdict {
         if !matches!(event, ClientEvent::Think | ClientEvent::Patience { .. }) {
             self.trace.note(self.agenda.now(), None, &event);

@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-use quorate_core::{Applier, Protocol, Recovered, Replica, ReplicaConfig};
+use quorate_core::{Applier, Recovered, Replica, ReplicaConfig};
 use quorate_storage::{StorageError, Store, StoreOptions};
 
 use super::{Cluster, Happening, Phase, gave_up};
 use crate::checks::Verdict;
 use crate::disk::SimDisk;
 use crate::machine::Registers;
+use crate::oracle::Simulated;
 use crate::process::Process;
 use crate::rng::MILLION;
 use crate::simulation::Canary;
 use crate::workload::{ClientEvent, Reply};
 
-impl<P: Protocol> Cluster<P> {
+impl<P: Simulated> Cluster<P> {
     /// The process of a node starts, from what is on its disk, unless it runs already.
     pub(super) fn start(&mut self, node: usize) -> Verdict {
         if self.nodes[node].process.is_some() {

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use quorate_core::Protocol;
-
 use super::{Cluster, Happening, Phase};
 use crate::checks::Verdict;
 use crate::faults::Mishap;
 use crate::network::Partition;
+use crate::oracle::Simulated;
 
-impl<P: Protocol> Cluster<P> {
+impl<P: Simulated> Cluster<P> {
     /// How long it takes to the next mishap of this kind.
     pub(super) fn next_mishap(&mut self, number: usize) -> Duration {
         let mean = self.plan.mishaps[number].1;

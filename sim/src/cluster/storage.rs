@@ -7,13 +7,14 @@ use quorate_storage::{Job, Step, StorageError};
 
 use super::{Cluster, Happening, gave_up};
 use crate::checks::Verdict;
+use crate::oracle::Simulated;
 use crate::process::{Local, Process, Writing};
 use crate::simulation::Canary;
 
 /// After how much time without work the last write is vouched for.
 const IDLE: Duration = Duration::from_millis(10);
 
-impl<P: Protocol> Cluster<P> {
+impl<P: Simulated> Cluster<P> {
     /// Begins the next job, unless one is underway or there is none.
     pub(super) fn write_next(&mut self, node: usize) -> Verdict {
         let now = self.now();

@@ -13,10 +13,11 @@ use super::{Cluster, Happening, gave_up};
 use crate::checks::Verdict;
 use crate::clock::Time;
 use crate::machine::{Done, Look, Registers};
+use crate::oracle::Simulated;
 use crate::process::{ApplyJob, HelperJob, Local, Process};
 use crate::workload::Reply;
 
-impl<P: Protocol> Cluster<P> {
+impl<P: Simulated> Cluster<P> {
     /// When a report that is made now reaches the loop.
     pub(super) fn report_time(&mut self) -> Time {
         let (from, to) = self.plan.completions.report;
@@ -25,7 +26,7 @@ impl<P: Protocol> Cluster<P> {
 }
 
 /// The apply thread.
-impl<P: Protocol> Cluster<P> {
+impl<P: Simulated> Cluster<P> {
     pub(super) fn queue_apply(&mut self, node: usize, job: ApplyJob) {
         let Some(process) = &mut self.nodes[node].process else { return };
         process.apply_queue.push_back(job);
@@ -117,7 +118,7 @@ fn reply_of(outcome: Outcome<Done>) -> Reply {
 }
 
 /// The helpers.
-impl<P: Protocol> Cluster<P> {
+impl<P: Simulated> Cluster<P> {
     pub(super) fn help(&mut self, node: usize, job: HelperJob<P::Message>) {
         let (from, to) = self.plan.completions.helper;
         let delay = self.thread_rng.duration(from, to);

@@ -1,0 +1,53 @@
+//! What one protocol promises beyond what all of them do.
+
+use quorate_core::{Log, Protocol};
+
+use crate::checks::Verdict;
+
+/// A protocol that the simulator runs. What every protocol promises (one leader in each ballot,
+/// one log, nothing acknowledged lost, …) is watched anyway; here a protocol names what else it
+/// promises. A protocol that names nothing is run all the same: `impl Simulated for Mine {}`.
+pub trait Simulated: Protocol {
+    /// The properties of this protocol alone, for a cluster of so many replicas.
+    #[must_use]
+    fn oracles(replicas: usize) -> Vec<Box<dyn Oracle<Self>>> {
+        let _ = replicas;
+        Vec::new()
+    }
+}
+
+/// One property of one protocol, watched while a cluster runs. Replicas are named by their
+/// position, from 0. Each method returns the violation that it has found, if any.
+pub trait Oracle<P: Protocol> {
+    /// A replica has taken inputs: this is how its protocol and its log stand.
+    ///
+    /// # Errors
+    /// The violation.
+    fn stepped(&mut self, node: usize, protocol: &P, log: &Log) -> Verdict {
+        let _ = (node, protocol, log);
+        Ok(())
+    }
+
+    /// A replica sends a message to another one.
+    ///
+    /// # Errors
+    /// The violation.
+    fn sends(&mut self, node: usize, to: usize, message: &P::Message) -> Verdict {
+        let _ = (node, to, message);
+        Ok(())
+    }
+
+    /// The disk of a replica holds this pledge, whatever the replica was told.
+    ///
+    /// # Errors
+    /// The violation.
+    fn on_disk(&mut self, node: usize, pledge: &P::Pledge) -> Verdict {
+        let _ = (node, pledge);
+        Ok(())
+    }
+
+    /// The process of a replica has died.
+    fn crashed(&mut self, node: usize) {
+        let _ = node;
+    }
+}
