@@ -11,6 +11,9 @@ use crate::error::{ConfigError, StartError};
 use crate::net::{TcpTransport, Transport};
 use crate::node::Node;
 
+/// How much is held for clients, if nothing else is said.
+const CLIENT_BYTES: usize = 256 << 20;
+
 /// Describes a node, checks the description, and starts it. See [`Node::builder`].
 #[must_use = "a builder does nothing until start() is called and awaited"]
 pub struct Builder<P, S, M = DefaultMachine> {
@@ -22,6 +25,7 @@ pub struct Builder<P, S, M = DefaultMachine> {
     segment_bytes: Option<u64>,
     bootstrap: bool,
     listen: Option<String>,
+    client_bytes: usize,
     transport: Arc<dyn Transport>,
     machine: M,
     node: PhantomData<fn() -> (P, S)>,
@@ -70,6 +74,7 @@ pub(crate) struct Config {
     pub(crate) segment_bytes: Option<u64>,
     pub(crate) bootstrap: bool,
     pub(crate) listen: String,
+    pub(crate) client_bytes: usize,
     pub(crate) transport: Arc<dyn Transport>,
 }
 
@@ -84,6 +89,7 @@ impl<P: Protocol, S: StateMachine> Builder<P, S> {
             segment_bytes: None,
             bootstrap: false,
             listen: None,
+            client_bytes: CLIENT_BYTES,
             transport: Arc::new(TcpTransport),
             machine: DefaultMachine,
             node: PhantomData,
@@ -150,6 +156,14 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
         self
     }
 
+    /// How many bytes may be held for [`Client`](crate::Client)s, all together: requests from their
+    /// arrival until they are answered, and answers until they are sent. Beyond that, requests are
+    /// refused as busy. Requests which are made in this process do not count. Default: 256 MiB.
+    pub fn client_bytes(mut self, bytes: usize) -> Self {
+        self.client_bytes = bytes;
+        self
+    }
+
     /// What carries the connections. Default: [`TcpTransport`].
     pub fn transport(mut self, transport: impl Transport) -> Self {
         self.transport = Arc::new(transport);
@@ -160,7 +174,7 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
     /// Default: `S::default()`.
     pub fn machine(self, machine: S) -> Builder<P, S, GivenMachine<S>> {
         let Builder { id, members, data_dir, cluster, settings, .. } = self;
-        let Builder { segment_bytes, bootstrap, listen, transport, node, .. } = self;
+        let Builder { segment_bytes, bootstrap, listen, client_bytes, transport, node, .. } = self;
         let machine = GivenMachine(machine);
         Builder {
             id,
@@ -171,6 +185,7 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
             segment_bytes,
             bootstrap,
             listen,
+            client_bytes,
             transport,
             machine,
             node,
@@ -215,6 +230,7 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
             settings: self.settings,
             segment_bytes: self.segment_bytes,
             bootstrap: self.bootstrap,
+            client_bytes: self.client_bytes,
             transport: self.transport,
         };
         Ok((config, self.machine))

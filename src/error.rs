@@ -225,6 +225,10 @@ pub enum ReadError {
     /// The node is being shut down, or has stopped.
     #[error("the node is shutting down or has stopped; ask another one")]
     ShuttingDown,
+    /// The query is larger than [`max_command_bytes`](crate::Settings::max_command_bytes), or its
+    /// answer is larger than can be sent.
+    #[error("the query or its answer is too large; ask for less at once")]
+    TooLarge,
 }
 
 impl RequestError {

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quorate_core::{
-    Ballot, Command, Effect, Entry, EntryKind, Envelope, Event, InSession, Index, NodeId, Now,
-    Origin, Protocol, Register, Replica, Role, Settings, StateMachine,
+    Ballot, Command, Effect, Entry, EntryKind, Event, InSession, Index, NodeId, Now, Origin,
+    Protocol, Register, Replica, Role, Settings, StateMachine,
 };
 use quorate_handoff::{Consumer, Producer, ShutdownWait};
 use tokio::time::Sleep;
@@ -27,6 +27,7 @@ use crate::apply_thread::Job;
 use crate::completed::Completed;
 use crate::error::{NotProposed, ReadError, StopReason};
 use crate::helpers::{ReadJob, SnapshotJob};
+use crate::net::inbox::Received;
 use crate::net::peer::Link;
 use crate::requests::{OVERHEAD_BYTES, Request};
 use crate::status::Board;
@@ -42,7 +43,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Where the loop is told things.
 pub(crate) struct Inputs<P: Protocol, S: StateMachine> {
     pub(crate) completed: Consumer<Completed<S>>,
-    pub(crate) messages: Consumer<Envelope<P::Message>>,
+    pub(crate) messages: Consumer<Received<P::Message>>,
     pub(crate) requests: Consumer<Request<S>>,
 }
 
@@ -146,8 +147,8 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
         for completed in gathering.completed.drain(..) {
             self.on_completed(now, completed);
         }
-        for envelope in gathering.messages.drain(..) {
-            self.replica.step(now, Event::Message(envelope), &mut self.effects);
+        for received in gathering.messages.drain(..) {
+            self.replica.step(now, Event::Message(received.envelope), &mut self.effects);
         }
         while let Some(timer) = self.timers.take_expired(now.monotonic) {
             self.replica.step(now, Event::Timeout(timer), &mut self.effects);
@@ -319,27 +320,18 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
             tracing::info!(%ballot, ?role, leader, %index, "role");
             self.seen = seen;
         }
-        let identity = self.replica.cluster();
-        let first = self.replica.log().map_or(Index(1), |log| log.base().index.next());
+        let (identity, first) = (self.replica.cluster(), first_index(&self.replica));
         let waiting = self.waiting.len();
         self.board.post(|status| {
-            status.identity = identity;
-            status.formed = replica.formed;
-            status.role = replica.role;
-            status.ballot = replica.ballot;
-            status.leader = replica.leader;
-            status.serving = replica.serving;
-            status.first = first;
-            status.last = replica.last;
-            status.durable = replica.durable;
-            status.committed = replica.committed;
-            status.applied = replica.applied;
-            status.snapshot = replica.snapshot;
-            status.membership = replica.membership;
-            status.ignored = replica.ignored;
+            status.follow(replica, identity, first);
             status.waiting = waiting;
         });
     }
+}
+
+/// The first index that is still in the log.
+pub(crate) fn first_index<P: Protocol>(replica: &Replica<P>) -> Index {
+    replica.log().map_or(Index(1), |log| log.base().index.next())
 }
 
 /// Hands over what was decided: it cannot be refused, and its sum is bounded by what the replica
@@ -377,7 +369,7 @@ fn refuse<S: StateMachine>(request: Request<S>, reason: NotProposed) {
 struct Gathering<P: Protocol, S: StateMachine> {
     inputs: Inputs<P, S>,
     completed: VecDeque<Completed<S>>,
-    messages: VecDeque<Envelope<P::Message>>,
+    messages: VecDeque<Received<P::Message>>,
     requests: VecDeque<Request<S>>,
     stop: ShutdownWait,
     alarm: Pin<Box<Sleep>>,

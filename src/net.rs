@@ -1,12 +1,19 @@
 //! Between processes: connections, frames, who may speak, and what is said.
 
-mod client_port;
+mod budget;
+pub(crate) mod client_port;
 pub(crate) mod client_wire;
+mod complaints;
 pub(crate) mod frame;
+mod frame_reader;
 pub(crate) mod handshake;
+pub(crate) mod inbox;
 pub(crate) mod listener;
+mod newcomers;
 pub(crate) mod peer;
 mod tcp;
+#[cfg(test)]
+pub(crate) mod testing;
 mod transport;
 
 use std::sync::Arc;

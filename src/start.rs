@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use quorate_core::{
-    Applier, Effect, Incarnation, Index, NodeId, Protocol, Recovered, Replica, ReplicaConfig,
-    Settings, StateMachine,
+    Applier, Effect, Incarnation, NodeId, Protocol, Recovered, Replica, ReplicaConfig, Settings,
+    StateMachine,
 };
 use quorate_handoff::{Completion, Producer, queue, slot};
 use quorate_storage::{FileDisk, Store};
@@ -16,9 +16,10 @@ use crate::apply_thread::ApplyThread;
 use crate::completed::Completed;
 use crate::config::Config;
 use crate::error::{StartError, StopReason};
-use crate::event_loop::{Clock, EventLoop, Inputs, Workers};
+use crate::event_loop::{Clock, EventLoop, Inputs, Workers, first_index};
 use crate::helpers::{ReadHelper, SnapshotHelper};
 use crate::net::Local;
+use crate::net::inbox::Inbox;
 use crate::net::listener::{Port, listen};
 use crate::net::peer::Link;
 use crate::node::{Inner, Node};
@@ -29,7 +30,7 @@ use crate::threads::Stopper;
 
 /// How many bytes of requests may wait for the loop, and of messages.
 const REQUESTS_BYTES: usize = 16 << 20;
-const MESSAGES_BYTES: usize = 16 << 20;
+const MESSAGES_BYTES: u32 = 16 << 20;
 
 /// How many bytes of entries and local reads may wait for the applier before a read is refused.
 const APPLIER_BYTES: usize = 32 << 20;
@@ -147,7 +148,7 @@ async fn prepare<P: Protocol, S: StateMachine>(
         transport: Arc::clone(&config.transport),
     });
     let (to_loop, completed) = queue(DECIDED_BYTES);
-    let (to_messages, messages) = queue(MESSAGES_BYTES);
+    let (to_messages, messages) = queue(DECIDED_BYTES);
     let (to_requests, requests) = queue(REQUESTS_BYTES);
     let applier = Applier::new(config.me, machine);
     let (workers, threads) = spawn_threads(store, applier, &to_loop, stopper)?;
@@ -156,7 +157,12 @@ async fn prepare<P: Protocol, S: StateMachine>(
         to_applier: workers.applier.clone(),
         settings: Arc::clone(&settings),
     };
-    let port = Port { local: Arc::clone(&local), messages: to_messages, requests: handle.clone() };
+    let port = Port {
+        local: Arc::clone(&local),
+        messages: Inbox::new(to_messages, MESSAGES_BYTES),
+        requests: handle.clone(),
+        client_bytes: config.client_bytes,
+    };
     tokio::spawn(listen(acceptor, port));
     let links = dial_others(&config, &local);
     warn_of_unknown_addresses(&config, &replica);
@@ -257,31 +263,8 @@ fn warn_of_unknown_addresses<P: Protocol>(config: &Config, replica: &Replica<P>)
 }
 
 fn board<P: Protocol>(config: &Config, replica: &Replica<P>) -> Board {
-    let of_replica = replica.status();
-    let status = Status {
-        node: config.me,
-        cluster: config.cluster.clone(),
-        identity: replica.cluster(),
-        protocol: P::NAME,
-        incarnation: of_replica.incarnation,
-        formed: of_replica.formed,
-        role: of_replica.role,
-        ballot: of_replica.ballot,
-        leader: of_replica.leader,
-        serving: of_replica.serving,
-        first: replica.log().map_or(Index(1), |log| log.base().index.next()),
-        last: of_replica.last,
-        durable: of_replica.durable,
-        committed: of_replica.committed,
-        applied: of_replica.applied,
-        snapshot: of_replica.snapshot,
-        membership: of_replica.membership,
-        has_room: true,
-        waiting: 0,
-        peers: Vec::new(),
-        last_election: None,
-        ignored: of_replica.ignored,
-    };
+    let mut status = Status::new(config.me, config.cluster.clone(), P::NAME);
+    status.follow(replica.status(), replica.cluster(), first_index(replica));
     Board::new(status, others(config).map(|(id, address)| (id, address.clone())))
 }
 

@@ -25,6 +25,9 @@ pub struct Status {
     pub incarnation: Incarnation,
     /// True once the cluster is formed; before, the node neither votes nor serves.
     pub formed: bool,
+    /// True if nothing that it says counts: its disk was replaced, or lost something. That ends by
+    /// itself when it has caught up with a leader that has a quorum without it.
+    pub mute: bool,
     /// What it is in its protocol.
     pub role: Role,
     /// The term or view it is in.
@@ -57,6 +60,65 @@ pub struct Status {
     pub last_election: Option<LastElection>,
     /// Messages that were ignored, by reason.
     pub ignored: Ignored,
+    /// Connections that were refused, or ended for what came over them.
+    pub refused_connections: u64,
+}
+
+impl Status {
+    /// A node of which nothing else is known yet.
+    pub(crate) fn new(node: NodeId, cluster: String, protocol: &'static str) -> Status {
+        Status {
+            node,
+            cluster,
+            identity: None,
+            protocol,
+            incarnation: Incarnation::default(),
+            formed: false,
+            mute: false,
+            role: Role::Follower,
+            ballot: Ballot::default(),
+            leader: None,
+            serving: false,
+            first: Index(1),
+            last: LogId::default(),
+            durable: Index::default(),
+            committed: Index::default(),
+            applied: Index::default(),
+            snapshot: None,
+            membership: Membership::default(),
+            has_room: true,
+            waiting: 0,
+            peers: Vec::new(),
+            last_election: None,
+            ignored: Ignored::default(),
+            refused_connections: 0,
+        }
+    }
+
+    /// What the replica says of itself.
+    pub(crate) fn follow(
+        &mut self,
+        replica: quorate_core::Status,
+        identity: Option<Digest>,
+        first: Index,
+    ) {
+        self.identity = identity;
+        self.incarnation = replica.incarnation;
+        self.formed = replica.formed;
+        self.mute = replica.mute;
+        self.role = replica.role;
+        self.ballot = replica.ballot;
+        self.leader = replica.leader;
+        self.serving = replica.serving;
+        self.first = first;
+        self.last = replica.last;
+        self.durable = replica.durable;
+        self.committed = replica.committed;
+        self.applied = replica.applied;
+        self.snapshot = replica.snapshot;
+        self.membership = replica.membership;
+        self.ignored = replica.ignored;
+    }
 }
 
 /// How another node stood when it was last heard from.
@@ -210,6 +272,10 @@ impl Board {
         contact.progress = progress;
         let behind = progress.durable < committed;
         contact.behind_since = behind.then(|| contact.behind_since.unwrap_or(now));
+    }
+
+    pub(crate) fn refused_connection(&self) {
+        self.lock().status.refused_connections += 1;
     }
 
     pub(crate) fn dropped(&self, peer: NodeId, messages: u64) {

@@ -65,6 +65,8 @@ async fn a_wiped_disk_comes_back_as_a_full_member() {
     std::fs::remove_dir_all(cluster.data_dir(wiped)).unwrap();
     cluster.up(wiped).await;
     add(&cluster.nodes[&wiped], 1).await;
+    let counts = || async { (!cluster.nodes[&wiped].status().mute).then_some(()) };
+    common::eventually("the wiped one counts again", counts).await;
     // Without another one nothing is acknowledged unless the vote and the disk of the wiped one count.
     let other = (1..=3).find(|id| *id != wiped).unwrap();
     cluster.down(other).await;

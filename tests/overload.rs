@@ -1,11 +1,13 @@
 //! A node that is given more than it can take says so, and keeps to what it took.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use std::time::Duration;
 
-use common::{Cluster, Command, add, total};
-use quorate::{NotProposed, RequestError, Settings};
+use common::{Cluster, Command, PATIENCE, Tally, add, total};
+use quorate::{Client, NotProposed, RequestError, Settings};
 
 #[tokio::test]
 async fn too_many_requests_are_refused_as_busy_and_the_others_are_answered() {
@@ -43,6 +45,21 @@ async fn a_command_that_is_too_large_is_refused_and_the_largest_is_not() {
     assert_eq!(large, Err(RequestError::NotProposed(NotProposed::TooLarge)));
     // The request's own frame takes a few bytes.
     assert_eq!(node.propose(Command::Keep(vec![0; (1 << 20) - 64])).await, Ok(1));
+}
+
+#[tokio::test]
+async fn a_client_is_told_that_its_command_is_too_large_however_large_it_is() {
+    let settings = Settings { max_command_bytes: 64 << 10, ..Settings::default() };
+    let cluster = Cluster::start_with(1, settings).await;
+    let node = &cluster.nodes[&1];
+    let client = Client::<Tally>::connect([node.local_address()], "quorate").unwrap();
+    let client = client.with_patience(PATIENCE);
+    for (n, length) in (1..).zip([64 << 10, 100 << 10, 1 << 20, 20 << 20]) {
+        let large = client.propose(&Command::Keep(vec![0; length])).await;
+        assert_eq!(large, Err(RequestError::NotProposed(NotProposed::TooLarge)), "{length}");
+        assert_eq!(client.propose(&Command::Add(1)).await, Ok(n));
+    }
+    assert_eq!(node.status().refused_connections, 0);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Cluster, PATIENCE, Tally, add, total};
+use common::{Cluster, PATIENCE, Tally, add, eventually, total};
 use quorate::{Client, Node, Raft, Read, ReadError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -80,6 +80,37 @@ async fn a_port_scanner_does_not_shut_the_others_out() {
     let client = Client::<Tally>::connect([address], "quorate").unwrap();
     let read = client.with_patience(PATIENCE).read(Read::Local, &common::Query::Total).await;
     assert!(read.is_ok(), "{read:?}");
+}
+
+#[tokio::test]
+async fn a_node_that_restarts_gets_in_however_many_say_nothing() {
+    let mut cluster = Cluster::start(3).await;
+    let (crowded, away) = (cluster.leader().await, cluster.follower().await);
+    cluster.down(away).await;
+    let address = cluster.addresses[&crowded].clone();
+    let (say_it_is_there, is_there) = tokio::sync::oneshot::channel();
+    // Whoever of the crowd is hung up on dials again at once: no place stays free.
+    let crowd = tokio::spawn(async move {
+        let (mut held, mut say_it_is_there) = (Vec::new(), Some(say_it_is_there));
+        loop {
+            held.retain(|one: &TcpStream| one.try_read(&mut [0]).is_err());
+            while held.len() < 400 {
+                held.push(TcpStream::connect(&address).await.unwrap());
+            }
+            say_it_is_there.take().map(|there| there.send(()));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    is_there.await.unwrap();
+    cluster.up(away).await;
+    eventually("a connection", || async {
+        let status = cluster.nodes[&away].status();
+        let to_crowded = status.peers.into_iter().find(|peer| peer.node.0 == crowded)?;
+        to_crowded.connected.then_some(())
+    })
+    .await;
+    add(&cluster.nodes[&away], 1).await;
+    crowd.abort();
 }
 
 #[tokio::test]

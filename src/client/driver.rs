@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use super::{Failed, Order, Wanted};
 use crate::error::{NotProposed, ReadError, RequestError, SessionError};
 use crate::net::Transport;
+use crate::net::client_port::MAX_ANSWER_BYTES;
 use crate::net::client_wire::{Answer, Ask, Reply, What};
 use crate::net::frame::{self, FrameError, Kind};
 use crate::net::handshake::{self, Greeted, HandshakeError, Hello, Refusal, Role};
@@ -21,8 +22,8 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait before the next node is tried, or a request sent again that was refused.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The largest answer a node may give, in bytes.
-const MAX_ANSWER_BYTES: usize = 1 << 30;
+/// What a reply may be larger than its answer.
+const SLACK_BYTES: usize = 64;
 
 /// How many requests are outstanding at most, whatever the session would allow.
 const MAX_OUTSTANDING: usize = 512;
@@ -137,7 +138,7 @@ impl Driver {
 
     /// Sends and receives until the connection is of no more use.
     async fn serve(&mut self, connection: &mut Greeted) -> Left {
-        connection.reader.set_max(MAX_ANSWER_BYTES);
+        connection.reader.set_max(MAX_ANSWER_BYTES + SLACK_BYTES);
         let mut ticks = interval(PING_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut heard, mut received) = (Instant::now(), 0);

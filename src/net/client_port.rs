@@ -1,48 +1,62 @@
 //! A connection from a client, at the node that serves it.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quorate_core::StateMachine;
 use serde::de::DeserializeOwned;
+use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::client_wire::{Answer, Ask, Reply, What};
-use super::frame::{self, FrameError, FrameReader, Kind};
+use super::budget::{Budget, Charge};
+use super::client_wire::{Answer, Ask, AskBegun, Reply, What, WhatBegun};
+use super::frame::{self, Frame, FrameError, Kind};
+use super::frame_reader::{Arrived, FrameReader, Skipped};
 use super::handshake::Greeted;
 use super::peer::write_all;
 use crate::error::{NotProposed, ReadError, RequestError};
-use crate::requests::{Read, Requests, outcome, response_of};
+use crate::requests::{OVERHEAD_BYTES, Read, Requests, outcome, response_of};
 
 /// How many requests of one connection may be outstanding. The next is not read before.
 const OUTSTANDING: usize = 512;
 
 /// A client that says nothing for so long is gone; live ones send pings.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_secs(15);
 
 /// What a request may be larger than its command.
-const SLACK_BYTES: usize = 1 << 10;
+const SLACK_BYTES: usize = 64;
+
+/// The largest answer that is sent, in bytes: clients read no larger one.
+pub(crate) const MAX_ANSWER_BYTES: usize = 1 << 30;
+
+/// A reply on its way, with what is held for it.
+type Written = (Bytes, Charge);
 
 /// Serves a client until it hangs up or breaks the rules. What it has asked for is done even so.
 pub(super) async fn serve_client<S: StateMachine>(
     greeted: Greeted,
     requests: &Requests<S>,
+    budget: &Arc<Budget>,
 ) -> Result<(), FrameError> {
     let Greeted { mut reader, mut writer, .. } = greeted;
-    reader.set_max(requests.settings.max_command_bytes + SLACK_BYTES);
-    let (replies, mut to_write) = mpsc::channel::<Bytes>(OUTSTANDING);
+    reader.set_max(requests.settings.max_command_bytes.saturating_add(SLACK_BYTES));
+    let (replies, mut to_write) = mpsc::channel::<Written>(OUTSTANDING);
     let read = async {
-        while let Some(permit) = take_request(&mut reader, requests, &replies).await? {
+        while let Some(asked) = next_request(&mut reader, budget.charge()).await? {
             // The place in the channel is held until the answer fills it.
-            tokio::spawn(permit);
+            let place = replies.clone().reserve_owned().await.map_err(|_| FrameError::Closed)?;
+            let reply = asked.begin(requests);
+            tokio::spawn(async move { _ = place.send(reply.await) });
         }
         Ok(())
     };
     let write = async {
-        while let Some(reply) = to_write.recv().await {
+        while let Some((reply, charge)) = to_write.recv().await {
             write_all(&mut writer, [reply]).await?;
+            drop(charge);
         }
         Ok(())
     };
@@ -52,41 +66,126 @@ pub(super) async fn serve_client<S: StateMachine>(
     }
 }
 
-/// Puts the next request into line. Returns the task that waits for its answer; `None` once the
-/// client has hung up.
-async fn take_request<S: StateMachine, R: tokio::io::AsyncRead + Unpin>(
+/// What a client wants.
+enum Asked {
+    Pong(Charge),
+    Request(Ask, Charge),
+    /// It is answered without having been read.
+    Refused(AskBegun, Skipped, Charge),
+}
+
+/// The next request, which is charged for; `None` once the client has hung up.
+async fn next_request<R: AsyncRead + Unpin>(
     reader: &mut FrameReader<R>,
-    requests: &Requests<S>,
-    replies: &mpsc::Sender<Bytes>,
-) -> Result<Option<impl Future<Output = ()> + Send + 'static + use<S, R>>, FrameError> {
-    let frame = match timeout(IDLE, reader.next()).await {
-        Err(_) => return Err(FrameError::Silence(IDLE)),
-        Ok(frame) => match frame? {
-            Some(frame) => frame,
-            None => return Ok(None),
-        },
+    mut charge: Charge,
+) -> Result<Option<Asked>, FrameError> {
+    let mut may_hold = |bytes| {
+        let may = charge.grow_to(bytes);
+        if !may {
+            charge.shrink_to(0);
+        }
+        may
     };
-    let begun = match frame.kind {
-        Kind::Ping => None,
+    let arrived = loop {
+        let received = reader.received_bytes();
+        match timeout(IDLE, reader.next_request(&mut may_hold)).await {
+            Ok(arrived) => break arrived?,
+            // One large request on a slow line is a sign of life, too.
+            Err(_) if reader.received_bytes() > received => {}
+            Err(_) => return Err(FrameError::Silence(IDLE)),
+        }
+    };
+    match arrived {
+        None => Ok(None),
+        Some(Arrived::Frame(frame)) => asked(&frame, charge).map(Some),
+        Some(Arrived::Skipped { beginning, why }) => {
+            Ok(Some(Asked::Refused(begun(&beginning)?, why, charge)))
+        }
+    }
+}
+
+fn asked(frame: &Frame, mut charge: Charge) -> Result<Asked, FrameError> {
+    match frame.kind {
+        Kind::Ping => Ok(Asked::Pong(charge)),
         Kind::Request => {
-            let Ask { id, what } = frame.decode()?;
-            Some((id, what))
-        }
-        _ => return Err(FrameError::Unexpected),
-    };
-    let place = replies.clone().reserve_owned().await.map_err(|_| FrameError::Closed)?;
-    let begun = begun.map(|(id, what)| (id, begin(what, requests)));
-    Ok(Some(async move {
-        let mut bytes = BytesMut::new();
-        match begun {
-            Some((id, answer)) => {
-                let reply = Reply { id, answer: answer.await };
-                frame::encode(Kind::Reply, &reply, &mut bytes);
+            let bytes = frame.body.len() + OVERHEAD_BYTES;
+            charge.shrink_to(bytes);
+            if charge.grow_to(bytes) {
+                return Ok(Asked::Request(frame.decode()?, charge));
             }
-            None => frame::encode(Kind::Pong, &(), &mut bytes),
+            charge.shrink_to(0);
+            Ok(Asked::Refused(begun(&frame.body)?, Skipped::NoRoom, charge))
         }
-        place.send(bytes.freeze());
-    }))
+        _ => Err(FrameError::Unexpected),
+    }
+}
+
+fn begun(beginning: &[u8]) -> Result<AskBegun, FrameError> {
+    postcard::take_from_bytes(beginning).map(|(begun, _)| begun).map_err(|_| FrameError::Body)
+}
+
+impl Asked {
+    /// Puts a request into line at once; the future is the reply.
+    fn begin<S: StateMachine>(
+        self,
+        requests: &Requests<S>,
+    ) -> impl Future<Output = Written> + Send + 'static + use<S> {
+        enum Begun<A> {
+            Pong,
+            Answered(u64, Answer),
+            Asked(u64, WhatBegun, A),
+        }
+        let (begun, mut charge) = match self {
+            Asked::Pong(charge) => (Begun::Pong, charge),
+            Asked::Refused(AskBegun { id, what }, why, charge) => {
+                (Begun::Answered(id, refusal(what, why)), charge)
+            }
+            Asked::Request(Ask { id, what }, charge) => {
+                (Begun::Asked(id, what.kind(), begin(what, requests)), charge)
+            }
+        };
+        async move {
+            let mut bytes = BytesMut::new();
+            let reply = match begun {
+                Begun::Pong => {
+                    frame::encode(Kind::Pong, &(), &mut bytes);
+                    return (bytes.freeze(), charge);
+                }
+                Begun::Answered(id, answer) => Reply { id, answer },
+                Begun::Asked(id, what, answer) => {
+                    Reply { id, answer: limited(what, answer.await, &mut charge) }
+                }
+            };
+            frame::encode(Kind::Reply, &reply, &mut bytes);
+            charge.shrink_to(bytes.len());
+            (bytes.freeze(), charge)
+        }
+    }
+}
+
+/// Why a request was not read, as its client is told.
+fn refusal(what: WhatBegun, why: Skipped) -> Answer {
+    match (what, why) {
+        (WhatBegun::Read, Skipped::TooLong) => Answer::ReadFailed(ReadError::TooLarge),
+        (WhatBegun::Read, Skipped::NoRoom) => Answer::ReadFailed(ReadError::Busy),
+        (_, Skipped::TooLong) => Answer::Failed(NotProposed::TooLarge.into()),
+        (_, Skipped::NoRoom) => Answer::Failed(NotProposed::Busy.into()),
+    }
+}
+
+/// An answer is held until it is sent: if there is no room for it, its client is told so.
+fn limited(what: WhatBegun, answer: Answer, charge: &mut Charge) -> Answer {
+    let Answer::Done(bytes) = &answer else { return answer };
+    let too_large = bytes.len() > MAX_ANSWER_BYTES;
+    if !too_large && charge.grow_to(bytes.len()) {
+        return answer;
+    }
+    match what {
+        WhatBegun::Read if too_large => Answer::ReadFailed(ReadError::TooLarge),
+        WhatBegun::Read => Answer::ReadFailed(ReadError::Busy),
+        // It was executed. Under its session, it can be asked for again.
+        WhatBegun::Propose | WhatBegun::Register => Answer::Failed(RequestError::Unknown),
+    }
 }
 
 /// Puts a request into line at once; the future is its answer.
@@ -157,3 +256,6 @@ fn encoded<T: serde::Serialize>(value: &T) -> Answer {
         Err(_) => Answer::Failed(RequestError::Unknown),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,31 @@ pub(crate) enum What {
     Read { level: Read, query: Bytes },
 }
 
+/// How a request begins: enough to answer it unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct AskBegun {
+    pub(crate) id: u64,
+    pub(crate) what: WhatBegun,
+}
+
+impl What {
+    pub(crate) fn kind(&self) -> WhatBegun {
+        match self {
+            What::Register => WhatBegun::Register,
+            What::Propose { .. } => WhatBegun::Propose,
+            What::Read { .. } => WhatBegun::Read,
+        }
+    }
+}
+
+/// Which variant of [`What`] it is. In the same order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) enum WhatBegun {
+    Register,
+    Propose,
+    Read,
+}
+
 /// The answer to a request. Answers come in any order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reply {
@@ -53,6 +78,10 @@ mod tests {
         postcard::to_allocvec(value).unwrap()
     }
 
+    fn begun<T: Serialize>(value: &T) -> AskBegun {
+        postcard::take_from_bytes(&bytes(value)).unwrap().0
+    }
+
     #[test]
     fn requests_keep_their_bytes() {
         let session =
@@ -60,10 +89,14 @@ mod tests {
         let command = Bytes::from_static(b"c");
         let propose = Ask { id: 1, what: What::Propose { session, command } };
         assert_eq!(bytes(&propose), [1, 1, 1, 7, 8, 6, 1, b'c']);
-        assert_eq!(bytes(&Ask { id: 2, what: What::Register }), [2, 0]);
+        assert_eq!(begun(&propose), AskBegun { id: 1, what: WhatBegun::Propose });
+        let register = Ask { id: 2, what: What::Register };
+        assert_eq!(bytes(&register), [2, 0]);
+        assert_eq!(begun(&register), AskBegun { id: 2, what: WhatBegun::Register });
         let query = Bytes::from_static(b"q");
         let read = Ask { id: 3, what: What::Read { level: Read::Local, query } };
         assert_eq!(bytes(&read), [3, 2, 1, 1, b'q']);
+        assert_eq!(begun(&read), AskBegun { id: 3, what: WhatBegun::Read });
     }
 
     #[test]
@@ -97,6 +130,7 @@ mod tests {
             ReadError::Unencodable,
             ReadError::Unreadable,
             ReadError::ShuttingDown,
+            ReadError::TooLarge,
         ];
         for (number, reason) in (0..).zip(reasons) {
             assert_eq!(reply(Answer::ReadFailed(reason)), [1, 3, number]);

@@ -16,18 +16,15 @@ use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
 use postcard::ser_flavors::Flavor;
+use quorate_core::NodeId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The version of this format which is written; the only one which is read.
 pub(crate) const FORMAT_VERSION: u8 = 1;
 
 const MAGIC: [u8; 4] = *b"QRM1";
-const HEADER_BYTES: usize = 28;
-
-/// How much is read from a connection at once, at least.
-const READ_BYTES: usize = 64 << 10;
+pub(crate) const HEADER_BYTES: usize = 28;
 
 /// The group whose messages these are, as long as a process has one group.
 const GROUP: u64 = 0;
@@ -102,6 +99,8 @@ pub(crate) enum FrameError {
     Body,
     #[error("a frame which cannot be sent at this point")]
     Unexpected,
+    #[error("node {is} sent a message which says that it is from node {said}")]
+    Sender { said: NodeId, is: NodeId },
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -133,77 +132,40 @@ pub(crate) fn encode<T: Serialize + ?Sized>(kind: Kind, body: &T, out: &mut Byte
     head[24..28].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// Takes one frame from the front of `buffer`; `None` if it is not complete yet.
-pub(crate) fn decode(buffer: &mut BytesMut, max: usize) -> Result<Option<Frame>, FrameError> {
-    let known = buffer.len().min(MAGIC.len());
-    if buffer[..known] != MAGIC[..known] {
-        return Err(FrameError::Magic);
-    }
-    let Some((head, rest)) = buffer.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
-    let header = Header::read(head)?;
-    if header.length > max {
-        return Err(FrameError::TooLong { length: header.length, max });
-    }
-    if rest.len() < header.length {
-        return Ok(None);
-    }
+/// Takes the frame of this header, which is there in full, from the front of `buffer`.
+pub(crate) fn take(header: &Header, buffer: &mut BytesMut) -> Result<Frame, FrameError> {
     buffer.advance(HEADER_BYTES);
     let body = buffer.split_to(header.length).freeze();
     if crc32fast::hash(&body) != header.body_checksum {
         return Err(FrameError::BodyChecksum);
     }
-    Ok(Some(Frame { kind: header.kind, body }))
+    Ok(Frame { kind: header.kind, body })
 }
 
-/// Reads frames from one direction of a connection.
-pub(crate) struct FrameReader<R> {
-    from: R,
-    buffer: BytesMut,
-    max: usize,
-    received_bytes: u64,
-}
-
-impl<R: AsyncRead + Unpin> FrameReader<R> {
-    /// Bodies of more than `max` bytes are refused.
-    pub(crate) fn new(from: R, max: usize) -> FrameReader<R> {
-        FrameReader { from, buffer: BytesMut::new(), max, received_bytes: 0 }
-    }
-
-    pub(crate) fn set_max(&mut self, max: usize) {
-        self.max = max;
-    }
-
-    /// How much has arrived in all, be it in whole frames or not.
-    pub(crate) fn received_bytes(&self) -> u64 {
-        self.received_bytes
-    }
-
-    /// The next frame; `None` once the other end has closed the connection between two frames.
-    ///
-    /// Cancel-safe: what was read of a frame is kept.
-    pub(crate) async fn next(&mut self) -> Result<Option<Frame>, FrameError> {
-        loop {
-            if let Some(frame) = decode(&mut self.buffer, self.max)? {
-                return Ok(Some(frame));
-            }
-            self.buffer.reserve(READ_BYTES);
-            let received = self.from.read_buf(&mut self.buffer).await?;
-            if received == 0 {
-                let clean = self.buffer.is_empty();
-                return if clean { Ok(None) } else { Err(FrameError::Truncated) };
-            }
-            self.received_bytes += received as u64;
-        }
-    }
-}
-
-struct Header {
-    kind: Kind,
-    length: usize,
-    body_checksum: u32,
+/// What stands before a body, its checksum verified.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Header {
+    pub(crate) kind: Kind,
+    /// Of the body, in bytes.
+    pub(crate) length: usize,
+    pub(crate) body_checksum: u32,
 }
 
 impl Header {
+    /// The header at the front of `buffer`; `None` if it is not complete yet.
+    pub(crate) fn peek(buffer: &[u8]) -> Result<Option<Header>, FrameError> {
+        let known = buffer.len().min(MAGIC.len());
+        if buffer[..known] != MAGIC[..known] {
+            return Err(FrameError::Magic);
+        }
+        buffer.first_chunk::<HEADER_BYTES>().map(Header::read).transpose()
+    }
+
+    /// The length of the whole frame, in bytes.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        HEADER_BYTES + self.length
+    }
+
     fn read(head: &[u8; HEADER_BYTES]) -> Result<Header, FrameError> {
         let u32_at = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| head[at + i]));
         if head[4] != FORMAT_VERSION {
@@ -262,63 +224,17 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_read_back_however_they_are_cut() {
-        let mut sent = frame();
-        sent.unsplit(frame());
-        for cut in 0..sent.len() {
-            let mut buffer = BytesMut::new();
-            let mut frames = Vec::new();
-            for part in [&sent[..cut], &sent[cut..]] {
-                buffer.extend_from_slice(part);
-                while let Some(frame) = decode(&mut buffer, 100).unwrap() {
-                    frames.push(frame.decode::<(u8, String)>().unwrap());
-                }
-            }
-            assert_eq!(frames, vec![(7, "seven".to_owned()); 2]);
-            assert!(buffer.is_empty());
-        }
-    }
-
-    #[test]
-    fn a_flip_of_any_bit_is_noticed() {
-        for at in 0..frame().len() {
-            for bit in 0..8 {
-                let mut bytes = frame();
-                bytes[at] ^= 1 << bit;
-                assert!(decode(&mut bytes, 100).is_err(), "byte {at}, bit {bit}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_length_beyond_the_limit_is_refused_from_the_header_alone() {
-        let mut head = frame();
-        head.truncate(HEADER_BYTES);
-        let error = decode(&mut head, 6).unwrap_err();
-        assert!(matches!(error, FrameError::TooLong { length: 7, max: 6 }));
-    }
-
-    #[test]
     fn what_is_not_ours_is_told_from_its_first_byte() {
-        let mut http = BytesMut::from(&b"GET / HTTP/1.1"[..]);
-        assert!(matches!(decode(&mut http, 100), Err(FrameError::Magic)));
-        let mut one = BytesMut::from(&b"G"[..]);
-        assert!(matches!(decode(&mut one, 100), Err(FrameError::Magic)));
+        assert!(matches!(Header::peek(b"GET / HTTP/1.1"), Err(FrameError::Magic)));
+        assert!(matches!(Header::peek(b"G"), Err(FrameError::Magic)));
     }
 
     #[test]
     fn bytes_behind_the_end_of_a_body_are_refused() {
-        let frame = decode(&mut frame(), 100).unwrap().unwrap();
+        let mut bytes = frame();
+        let header = Header::peek(&bytes).unwrap().unwrap();
+        let frame = take(&header, &mut bytes).unwrap();
+        assert_eq!(frame.decode::<(u8, String)>().unwrap(), (7, "seven".to_owned()));
         assert!(matches!(frame.decode::<u8>(), Err(FrameError::Body)));
-    }
-
-    #[tokio::test]
-    async fn an_end_within_a_frame_is_not_a_clean_one() {
-        let bytes = frame();
-        let mut whole = FrameReader::new(&bytes[..], 100);
-        assert!(whole.next().await.unwrap().is_some());
-        assert!(whole.next().await.unwrap().is_none());
-        let mut cut = FrameReader::new(&bytes[..30], 100);
-        assert!(matches!(cut.next().await, Err(FrameError::Truncated)));
     }
 }

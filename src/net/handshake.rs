@@ -13,7 +13,8 @@ use quorate_core::{Digest, Incarnation, NodeId};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
-use super::frame::{self, Frame, FrameError, FrameReader, Kind};
+use super::frame::{self, Frame, FrameError, Kind};
+use super::frame_reader::FrameReader;
 use super::transport::Connection;
 
 /// How long a handshake may take.

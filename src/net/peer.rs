@@ -20,7 +20,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::Local;
-use super::frame::{self, FrameError, FrameReader, Kind};
+use super::frame::{self, FrameError, Kind};
+use super::frame_reader::FrameReader;
 use super::handshake::{self, Greeted, HandshakeError, Hello, Refusal, Role};
 use crate::status::Progress;
 

@@ -1,0 +1,188 @@
+use quorate_core::Settings;
+use tokio::io::AsyncWriteExt;
+use tokio::task::yield_now;
+use tokio::time::Instant;
+
+use super::*;
+use crate::net::testing::{End, Played, done, greeted, hello_of_client, pair, propose};
+
+const MAX_COMMAND: usize = 1 << 20;
+
+fn played() -> Played {
+    Played::new(Settings { max_command_bytes: MAX_COMMAND, ..Settings::default() })
+}
+
+/// A client, and what becomes of its connection.
+fn client(played: &Played, budget: &Arc<Budget>) -> (End, impl Future<Output = Ended> + use<>) {
+    let (connection, end) = pair("test");
+    let (requests, budget) = (played.requests.clone(), Arc::clone(budget));
+    let serving = tokio::spawn(async move {
+        serve_client(greeted(connection, hello_of_client()), &requests, &budget).await
+    });
+    (end, async { serving.await.unwrap() })
+}
+
+type Ended = Result<(), FrameError>;
+
+fn query(id: u64, length: usize) -> Ask {
+    let query = postcard::to_allocvec(&vec![1_u8; length]).unwrap().into();
+    Ask { id, what: What::Read { level: Read::Linearizable, query } }
+}
+
+/// Plays the loop until it was asked so much.
+async fn answer(played: &Played, mut count: usize, length: usize) {
+    while count > 0 {
+        count -= played.answer_all(length);
+        yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_beyond_the_limit_is_answered_and_the_connection_goes_on() {
+    let played = played();
+    let (mut end, _) = client(&played, &Budget::new(1 << 30));
+    let mut id = 0;
+    for length in [MAX_COMMAND, MAX_COMMAND + 100, 2 * MAX_COMMAND, 20 * MAX_COMMAND] {
+        end.send(Kind::Request, &propose(id, length)).await;
+        assert_eq!(end.answer(id).await, Answer::Failed(NotProposed::TooLarge.into()));
+        end.send(Kind::Request, &query(id + 1, length + 100)).await;
+        assert_eq!(end.answer(id + 1).await, Answer::ReadFailed(ReadError::TooLarge));
+        id += 2;
+    }
+    assert_eq!(played.answer_all(0), 0);
+    end.send(Kind::Request, &propose(id, MAX_COMMAND - 10)).await;
+    answer(&played, 1, 3).await;
+    assert_eq!(end.answer(id).await, done(3));
+}
+
+#[tokio::test]
+async fn all_clients_together_hold_no_more_than_the_budget() {
+    let (played, budget) = (played(), Budget::new(MAX_COMMAND));
+    let (mut slow, _) = client(&played, &budget);
+    let (mut other, _) = client(&played, &budget);
+    let mut large = BytesMut::new();
+    frame::encode(Kind::Request, &propose(1, MAX_COMMAND * 3 / 4), &mut large);
+    slow.writer.write_all(&large[..large.len() - 1]).await.unwrap();
+    // Small enough to be read before it is known that there is no room for it, and larger.
+    for length in [10, 1000, 100_000, MAX_COMMAND / 2] {
+        let is_small = length < MAX_COMMAND / 4;
+        for request in [propose(7, length), query(7, length)] {
+            let is_read = matches!(request.what, What::Read { .. });
+            other.send(Kind::Request, &request).await;
+            if is_small {
+                answer(&played, 1, 3).await;
+                assert_eq!(other.answer(7).await, done(3), "{length}");
+            } else if is_read {
+                assert_eq!(other.answer(7).await, Answer::ReadFailed(ReadError::Busy));
+            } else {
+                assert_eq!(other.answer(7).await, Answer::Failed(NotProposed::Busy.into()));
+            }
+        }
+    }
+    slow.writer.write_all(&large[large.len() - 1..]).await.unwrap();
+    answer(&played, 1, 3).await;
+    assert_eq!(slow.answer(1).await, done(3));
+    other.send(Kind::Request, &propose(8, MAX_COMMAND / 2)).await;
+    answer(&played, 1, 3).await;
+    assert_eq!(other.answer(8).await, done(3));
+}
+
+#[tokio::test]
+async fn many_small_requests_count_until_they_are_answered() {
+    let (played, budget) = (played(), Budget::new(100 * OVERHEAD_BYTES));
+    let mut ends = Vec::new();
+    for _ in 0..4 {
+        let (mut end, _) = client(&played, &budget);
+        for id in 0..50 {
+            end.send(Kind::Request, &propose(id, 1)).await;
+        }
+        ends.push(end);
+    }
+    // Each time, every task goes on that can: then all has been read.
+    for _ in 0..1000 {
+        yield_now().await;
+    }
+    let taken = played.answer_all(1);
+    assert!((90..100).contains(&taken), "{taken} were taken");
+    let (mut executed, mut refused) = (0, 0);
+    for end in &mut ends {
+        for _ in 0..50 {
+            match end.receive::<Reply>().await.1.answer {
+                Answer::Done(_) => executed += 1,
+                Answer::Failed(error) => {
+                    assert_eq!(error, NotProposed::Busy.into());
+                    refused += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!((executed, refused), (taken, 200 - taken));
+}
+
+#[tokio::test]
+async fn an_answer_for_which_there_is_no_room_is_not_held() {
+    let (played, budget) = (played(), Budget::new(MAX_COMMAND));
+    let mut others = budget.charge();
+    let (mut end, _) = client(&played, &budget);
+    end.send(Kind::Request, &query(1, 1)).await;
+    end.send(Kind::Request, &propose(2, 1)).await;
+    end.send(Kind::Request, &propose(3, 100_000)).await;
+    let mut asked = Vec::new();
+    while asked.len() < 3 {
+        asked.extend(played.asked());
+        yield_now().await;
+    }
+    assert!(others.grow_to(MAX_COMMAND - 110_000));
+    for request in asked {
+        match request {
+            crate::requests::Request::Read { answer, .. } => {
+                answer.complete(Ok(vec![2; 100_000])).unwrap();
+                // There is room for it again once this answer was refused.
+                assert_eq!(end.answer(1).await, Answer::ReadFailed(ReadError::Busy));
+            }
+            crate::requests::Request::Propose { answer, body, .. } => {
+                // What is as large as its request needs no room beyond that.
+                let outcome = quorate_core::Outcome::Response(vec![2; 90_000]);
+                answer.complete(Ok(outcome)).unwrap_or_else(|_| panic!("nobody waits"));
+                if body.len() < 1000 {
+                    assert_eq!(end.answer(2).await, Answer::Failed(RequestError::Unknown));
+                } else {
+                    assert_eq!(end.answer(3).await, done(90_000));
+                }
+            }
+            crate::requests::Request::Register { .. } => panic!("no session was asked for"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_nothing_is_hung_up_on() {
+    let played = played();
+    let (mut end, ended) = client(&played, &Budget::new(1 << 30));
+    let began = Instant::now();
+    end.send(Kind::Ping, &()).await;
+    assert_eq!(end.receive::<()>().await.0, Kind::Pong);
+    // Slow is not silent.
+    let mut bytes = BytesMut::new();
+    frame::encode(Kind::Request, &propose(1, 100), &mut bytes);
+    for byte in &bytes[..100] {
+        tokio::time::sleep(IDLE * 2 / 3).await;
+        end.writer.write_all(&[*byte]).await.unwrap();
+    }
+    assert!(matches!(ended.await, Err(FrameError::Silence(IDLE))));
+    assert!(began.elapsed() > IDLE * 60);
+}
+
+#[tokio::test]
+async fn what_is_no_request_ends_the_connection() {
+    let played = played();
+    for kind in [Kind::Hello, Kind::Message, Kind::Reply, Kind::Pong] {
+        let (mut end, ended) = client(&played, &Budget::new(1 << 30));
+        end.send(kind, &1_u8).await;
+        assert!(matches!(ended.await, Err(FrameError::Unexpected)), "{kind:?}");
+    }
+    let (mut end, ended) = client(&played, &Budget::new(1 << 30));
+    end.send(Kind::Request, &[9_u8; 30]).await;
+    assert!(matches!(ended.await, Err(FrameError::Body)));
+}

@@ -1,0 +1,221 @@
+use std::collections::VecDeque;
+use std::io;
+
+use async_trait::async_trait;
+use quorate_core::{Incarnation, PeerMessage, Settings};
+use quorate_handoff::{Consumer, queue};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::net::TcpTransport;
+use crate::net::inbox::Received;
+use crate::net::testing::{Echo, End, Played, hello_of_client, hello_of_peer, pair};
+use crate::status::{Board, Status};
+
+/// A listener of node 1, to which the test connects.
+struct Listening {
+    connections: mpsc::UnboundedSender<Connection>,
+    board: Board,
+    messages: Consumer<Received<u8>>,
+    _played: Played,
+}
+
+struct InMemory(mpsc::UnboundedReceiver<Connection>);
+
+#[async_trait]
+impl Acceptor for InMemory {
+    async fn accept(&mut self) -> io::Result<Connection> {
+        match self.0.recv().await {
+            Some(connection) => Ok(connection),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_address(&self) -> String {
+        String::new()
+    }
+}
+
+impl Listening {
+    fn start() -> Listening {
+        let board = Board::new(Status::new(NodeId(1), "c".to_owned(), "raft"), [].into_iter());
+        let local = Local {
+            me: NodeId(1),
+            incarnation: Incarnation(1),
+            cluster: "c".to_owned(),
+            protocol: "raft",
+            peers: vec![NodeId(2), NodeId(3)],
+            board: board.clone(),
+            transport: Arc::new(TcpTransport),
+        };
+        let played = Played::new(Settings::default());
+        let (to_loop, messages) = queue(usize::MAX);
+        let port: Port<u8, Echo> = Port {
+            local: Arc::new(local),
+            messages: Inbox::new(to_loop, 1 << 20),
+            requests: played.requests.clone(),
+            client_bytes: 1 << 20,
+        };
+        let (connections, accepted) = mpsc::unbounded_channel();
+        tokio::spawn(listen(Box::new(InMemory(accepted)), port));
+        Listening { connections, board, messages, _played: played }
+    }
+
+    fn dial(&self, from: &str) -> End {
+        let (connection, end) = pair(from);
+        self.connections.send(connection).unwrap();
+        end
+    }
+
+    async fn greet(&self, hello: &Hello) -> End {
+        let mut end = self.dial("a test");
+        end.send(Kind::Hello, hello).await;
+        assert_eq!(end.receive::<Hello>().await, (Kind::Hello, hello_of_this()));
+        end
+    }
+
+    fn refused(&self) -> u64 {
+        self.board.status().refused_connections
+    }
+
+    /// Who has sent what has come to the loop.
+    fn senders(&self) -> Vec<NodeId> {
+        let mut batch = VecDeque::new();
+        let _ = self.messages.try_pop_all(&mut batch);
+        batch.iter().map(|received| received.envelope.from).collect()
+    }
+}
+
+fn hello_of_this() -> Hello {
+    let role =
+        Role::Peer { node: NodeId(1), incarnation: Incarnation(1), protocol: "raft".to_owned() };
+    Hello { role, ..hello_of_peer(1) }
+}
+
+fn message(from: u64) -> Envelope<u8> {
+    let (from, incarnation) = (NodeId(from), Incarnation(9));
+    Envelope { from, to: NodeId(1), incarnation, message: PeerMessage::Protocol(7) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_say_nothing_nodes_and_clients_get_in() {
+    let listening = Listening::start();
+    let mut silent = Vec::new();
+    for hello in [hello_of_peer(2), hello_of_client(), hello_of_peer(3)] {
+        silent.extend((0..1000).map(|_| listening.dial("a scanner")));
+        let mut end = listening.dial("a node");
+        end.send(Kind::Hello, &hello).await;
+        silent.extend((0..100).map(|_| listening.dial("a scanner")));
+        // No time passes: nobody was hung up on for having been silent too long.
+        assert_eq!(end.receive::<Hello>().await.0, Kind::Hello);
+        end.send(Kind::Ping, &()).await;
+        let pong = end.reader.next().await.unwrap().unwrap();
+        assert_eq!(pong.kind, Kind::Pong);
+    }
+    assert!(listening.refused() > 2000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_is_hung_up_on() {
+    let listening = Listening::start();
+    let mut silent = listening.dial("a scanner");
+    silent.ended().await;
+    assert_eq!(listening.refused(), 1);
+}
+
+#[tokio::test]
+async fn a_message_in_the_name_of_another_node_is_refused_and_counted() {
+    let listening = Listening::start();
+    let mut end = listening.greet(&hello_of_peer(2)).await;
+    end.send(Kind::Message, &message(2)).await;
+    end.send(Kind::Message, &message(3)).await;
+    end.send(Kind::Message, &message(2)).await;
+    end.ended().await;
+    assert_eq!(listening.senders(), [NodeId(2)]);
+    assert_eq!(listening.refused(), 1);
+}
+
+#[tokio::test]
+async fn a_peer_that_dials_again_has_left_its_old_connection() {
+    let listening = Listening::start();
+    let mut old = listening.greet(&hello_of_peer(2)).await;
+    let mut other = listening.greet(&hello_of_peer(3)).await;
+    let mut new = listening.greet(&hello_of_peer(2)).await;
+    old.ended().await;
+    for end in [&mut new, &mut other] {
+        end.send(Kind::Ping, &()).await;
+        assert_eq!(end.reader.next().await.unwrap().unwrap().kind, Kind::Pong);
+    }
+    assert_eq!(listening.refused(), 0);
+}
+
+/// What the log says while this is alive.
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Captured {
+    fn start() -> (Captured, tracing::subscriber::DefaultGuard) {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || writer.clone())
+            .finish();
+        (captured, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_stranger_leaves_one_line_in_the_log_which_says_who_and_why() {
+    let (captured, _guard) = Captured::start();
+    let listening = Listening::start();
+    let another_cluster = Hello { cluster: "theirs".to_owned(), ..hello_of_client() };
+    let hello = |hello: &Hello| {
+        let mut bytes = BytesMut::new();
+        frame::encode(Kind::Hello, hello, &mut bytes);
+        bytes.to_vec()
+    };
+    let mut damaged = hello(&hello_of_peer(2));
+    damaged[20] ^= 1;
+    let strangers: [(Vec<u8>, &str); 7] = [
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "not quorate's"),
+        (vec![0xff; 100_000], "not quorate's"),
+        (hello(&another_cluster), "it belongs to the cluster"),
+        (hello(&hello_of_peer(4)), "node 4, which is not among"),
+        (damaged, "damaged on the way"),
+        (b"QRM1".to_vec(), "no handshake within"),
+        (Vec::new(), "no handshake within"),
+    ];
+    for (number, (bytes, why)) in strangers.iter().enumerate() {
+        let remote = format!("stranger-{number}");
+        let mut end = listening.dial(&remote);
+        end.writer.write_all(bytes).await.unwrap();
+        end.ended().await;
+        let lines = captured.lines();
+        let [line] = &lines[..] else { panic!("{remote}: {lines:?}") };
+        assert!(line.contains("WARN") && line.contains("connection refused"), "{line}");
+        assert!(line.contains(&remote) && line.contains(why), "{line} does not say {why}");
+    }
+    assert_eq!(listening.refused(), strangers.len() as u64);
+    let friend = listening.greet(&hello_of_peer(2)).await;
+    drop(friend);
+    assert_eq!(captured.lines(), [""; 0]);
+}
