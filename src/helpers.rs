@@ -19,8 +19,16 @@ use crate::threads::{Stopper, message_of};
 /// What the snapshot helper is asked to do.
 pub(crate) enum SnapshotJob<S: StateMachine> {
     Build(SnapshotView<S>),
-    BeginFetch { snapshot: SnapshotMeta },
-    WriteChunk { snapshot: SnapshotId, chunk: u64, bytes: Bytes },
+    BeginFetch {
+        snapshot: SnapshotMeta,
+    },
+    WriteChunk {
+        snapshot: SnapshotId,
+        chunk: u64,
+        bytes: Bytes,
+    },
+    /// Remove what the log no longer points to.
+    Tidy,
 }
 
 /// What the reading helper is asked to do.
@@ -51,13 +59,14 @@ impl<S: StateMachine> SnapshotHelper<S> {
             if self.stopper.is_stopping() {
                 return;
             }
-            let completed = self.carry_out(job);
-            tell(&self.done, completed);
+            if let Some(completed) = self.carry_out(job) {
+                tell(&self.done, completed);
+            }
         }
     }
 
-    fn carry_out(&self, job: SnapshotJob<S>) -> Completed<S> {
-        match job {
+    fn carry_out(&self, job: SnapshotJob<S>) -> Option<Completed<S>> {
+        Some(match job {
             SnapshotJob::Build(view) => Completed::SnapshotBuilt(self.build(&view)),
             SnapshotJob::BeginFetch { snapshot } => {
                 let next = self.snapshots.begin_fetch(&snapshot);
@@ -67,7 +76,13 @@ impl<S: StateMachine> SnapshotHelper<S> {
                 let next = self.snapshots.write_chunk(&snapshot, chunk, &bytes);
                 progress(snapshot, next)
             }
-        }
+            SnapshotJob::Tidy => {
+                if let Err(error) = self.snapshots.tidy() {
+                    tracing::warn!(%error, "old snapshots not removed: tried again with the next");
+                }
+                return None;
+            }
+        })
     }
 
     /// The state goes on without a snapshot: the log merely grows until one succeeds.

@@ -209,7 +209,8 @@ fn spawn_threads<S: StateMachine>(
         reads: to_reads,
         newest_restore: Arc::clone(&newest_restore),
     };
-    let storage = StorageThread::new(store, writes, done.clone(), stopper.clone());
+    let storage =
+        StorageThread::new(store, writes, to_snapshots.clone(), done.clone(), stopper.clone());
     let apply = ApplyThread {
         applier,
         jobs,

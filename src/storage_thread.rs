@@ -20,6 +20,7 @@ use quorate_storage::{
 use crate::completed::Completed;
 use crate::config::Config;
 use crate::error::{StartError, StopReason};
+use crate::helpers::SnapshotJob;
 use crate::threads::Stopper;
 
 /// The snapshots on disk, for every thread that needs them.
@@ -88,6 +89,7 @@ fn is_empty(config: &Config) -> io::Result<bool> {
 pub(crate) struct StorageThread<S: StateMachine> {
     store: Store<FileDisk>,
     writes: Consumer<WriteJob>,
+    snapshots: Producer<SnapshotJob<S>>,
     done: Producer<Completed<S>>,
     stopper: Stopper,
     has_room: bool,
@@ -107,12 +109,14 @@ impl<S: StateMachine> StorageThread<S> {
     pub(crate) fn new(
         store: Store<FileDisk>,
         writes: Consumer<WriteJob>,
+        snapshots: Producer<SnapshotJob<S>>,
         done: Producer<Completed<S>>,
         stopper: Stopper,
     ) -> StorageThread<S> {
         StorageThread {
             store,
             writes,
+            snapshots,
             done,
             stopper,
             has_room: true,
@@ -204,8 +208,13 @@ impl<S: StateMachine> StorageThread<S> {
     }
 
     fn carry_out(&mut self, job: Job) -> Result<(), StorageError> {
-        if let Some(seq) = self.store.run(job)? {
+        let done = self.store.run(job)?;
+        if let Some(seq) = done.saved {
             self.tell(Completed::Saved(seq));
+        }
+        if done.is_untidy {
+            // Refused only once the helper has ended; then it is done at the next start.
+            let _ = self.snapshots.push_unbounded(SnapshotJob::Tidy, 0);
         }
         // Segments that are not ready yet, on a disk that is not full, are merely waited for.
         let error = self.store.room_error();

@@ -100,6 +100,8 @@ pub(crate) enum HelperJob<M> {
     WriteSnapshot(Box<SnapshotView<Registers>>),
     /// An effect which only reads or writes files.
     Files(Box<Effect<M>>),
+    /// Snapshots are removed to which the log no longer points.
+    Tidy,
 }
 
 /// Things that happen inside one process.

@@ -3,12 +3,11 @@
 use std::io;
 
 use bytes::Bytes;
-use quorate_core::{SnapshotId, WriteSeq};
+use quorate_core::WriteSeq;
 
 use crate::disk::Disk;
 use crate::error::StorageError;
 use crate::meta::Meta;
-use crate::snapshot::SnapshotStore;
 use crate::wal::Written;
 
 /// Steps that belong together, to be carried out one after the other.
@@ -88,16 +87,22 @@ pub enum Step {
     },
     /// Make the names durable.
     SyncDir,
-    /// Remove all snapshots but these; see [`SnapshotStore::retain`].
-    RetainSnapshots {
-        /// What to keep.
-        snapshots: Vec<SnapshotId>,
-    },
+}
+
+/// What has come of a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use = "who waits for a write is to be told that it is saved"]
+pub struct Done {
+    /// The last write that is saved by it.
+    pub saved: Option<WriteSeq>,
+    /// Snapshots are no longer needed. Have them [removed](crate::SnapshotStore::tidy) by somebody
+    /// who does not write the log: that may take long.
+    pub is_untidy: bool,
 }
 
 impl Step {
     /// Does it.
-    pub(crate) fn run<D: Disk>(&self, disk: &D, snapshots: &SnapshotStore<D>) -> io::Result<()> {
+    pub(crate) fn run<D: Disk>(&self, disk: &D) -> io::Result<()> {
         match self {
             Step::Write { file, offset, bytes } => disk.write_at(file, *offset, bytes),
             Step::Sync { file } => disk.sync(file),
@@ -114,9 +119,6 @@ impl Step {
                 other => other,
             },
             Step::SyncDir => disk.sync_dir(),
-            Step::RetainSnapshots { snapshots: keep } => {
-                snapshots.retain(keep).map_err(io::Error::other)
-            }
         }
     }
 
@@ -128,9 +130,6 @@ impl Step {
             Step::Rename { from, .. } => StorageError::write_failed("rename", from, source),
             Step::Remove { file } => StorageError::write_failed("remove", file, source),
             Step::SyncDir => StorageError::write_failed("sync", "the directory", source),
-            Step::RetainSnapshots { .. } => {
-                StorageError::write_failed("remove", "old snapshots", source)
-            }
         }
     }
 }

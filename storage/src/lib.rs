@@ -45,7 +45,7 @@ pub use error::{Damage, StorageError};
 pub use inspect::{
     InspectedGroup, InspectedRun, InspectedSegment, Inspection, Verified, inspect, verify,
 };
-pub use job::{Job, Step};
+pub use job::{Done, Job, Step};
 pub use reader::LogReader;
 pub use snapshot::{
     SnapshotBuilder, SnapshotDamage, SnapshotError, SnapshotReader, SnapshotStore, StoredSnapshot,

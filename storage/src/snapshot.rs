@@ -38,10 +38,12 @@ use crate::disk::Disk;
 /// - Reading: [`open`](SnapshotStore::open) the content, [`read_chunk`](SnapshotStore::read_chunk)
 ///   for a peer, [`verify`](SnapshotStore::verify), [`list`](SnapshotStore::list).
 /// - Tidying: [`clean_temps`](SnapshotStore::clean_temps) at the start,
-///   [`retain`](SnapshotStore::retain) whenever the log points to another snapshot.
+///   [`retain`](SnapshotStore::retain) whenever the log points to another snapshot, then
+///   [`tidy`](SnapshotStore::tidy).
 ///
-/// Clones share everything, and every method may be called from any thread at any time. There
-/// must be no second store on the same directory unless it only reads.
+/// Clones share everything, and every method may be called from any thread at any time; all but
+/// `retain` may take as long as the disk does. There must be no second store on the same
+/// directory unless it only reads.
 pub struct SnapshotStore<D: Disk> {
     directory: Arc<Directory<D>>,
     reception: Arc<Mutex<Reception>>,
@@ -252,29 +254,36 @@ impl<D: Disk> SnapshotStore<D> {
 
 /// Tidying.
 impl<D: Disk> SnapshotStore<D> {
-    /// Removes all complete snapshots but these, and what is left of snapshots that were
-    /// given up.
+    /// Says which complete snapshots are needed. The others go with the next
+    /// [`tidy`](SnapshotStore::tidy). Touches no file and waits for nobody: it is for whoever
+    /// writes the log, where nothing may wait for snapshots.
     ///
     /// A snapshot that this process has built or received and that is newer than all of `keep`
     /// stays as well, until a call names it or one that is as new: the log may be about to point
-    /// to it. What is being written or received is not touched. A reader of a removed snapshot
-    /// may fail.
+    /// to it.
+    pub fn retain(&self, keep: &[SnapshotId]) {
+        self.directory.decide(keep);
+    }
+
+    /// Removes all complete snapshots but those that are to be [retained](SnapshotStore::retain),
+    /// and what is left of snapshots that were given up.
+    ///
+    /// What is being written or received is not touched. A reader of a removed snapshot may fail.
+    /// Waits for a reception that is at work, and takes as long as the removal of large files
+    /// does.
     ///
     /// # Errors
     /// If something cannot be removed; as much as possible was. It is enough to call again when
     /// there is a reason to.
-    pub fn retain(&self, keep: &[SnapshotId]) -> Result<(), SnapshotError> {
+    pub fn tidy(&self) -> Result<(), SnapshotError> {
         let reception = self.reception();
-        let newest = keep.iter().map(|id| id.last.index).max();
         let files = self.directory.files()?;
         // Asked for after the files: what was completed in between is not among them.
-        let undecided = self.directory.undecided(keep);
+        let Some(needed) = self.directory.needed() else { return Ok(()) };
         self.remove_all(&reception, files.into_iter().map(|(name, _)| name), |name| match name {
-            Name::Snapshot(id) => !keep.contains(&id) && !undecided.contains(&id),
+            Name::Snapshot(id) => !needed.contains(id),
             Name::Build(_) => true,
-            Name::Fetch(id) | Name::FetchDigests(id) => {
-                newest.is_some_and(|newest| id.last.index <= newest)
-            }
+            Name::Fetch(id) | Name::FetchDigests(id) => needed.has_overtaken(id),
         })
     }
 
@@ -282,7 +291,7 @@ impl<D: Disk> SnapshotStore<D> {
     /// snapshot: that can be resumed. To be called at the start.
     ///
     /// # Errors
-    /// As for [`retain`](SnapshotStore::retain).
+    /// As for [`tidy`](SnapshotStore::tidy).
     pub fn clean_temps(&self) -> Result<(), SnapshotError> {
         let reception = self.reception();
         let names: BTreeSet<Name> =

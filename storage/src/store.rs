@@ -11,7 +11,7 @@ use quorate_core::{Incarnation, NodeId, Recovered, Write, WriteSeq};
 
 use crate::disk::Disk;
 use crate::error::StorageError;
-use crate::job::{Job, Step};
+use crate::job::{Done, Job, Step};
 use crate::reader::LogReader;
 use crate::snapshot::SnapshotStore;
 use crate::wal::Wal;
@@ -35,8 +35,8 @@ pub struct Owner {
 /// is something to do:
 ///
 /// 1. [`enqueue`](Store::enqueue) the writes that have come up.
-/// 2. [`prepare`](Store::prepare) a job that saves them, and carry it out. What it returns is
-///    saved.
+/// 2. [`prepare`](Store::prepare) a job that saves them, and carry it out; [`Done`] says what has
+///    come of it.
 /// 3. With nothing to prepare: [`maintenance`](Store::maintenance), which keeps segments ready
 ///    for what comes; after some 10 ms without a write [`attest`](Store::attest).
 ///
@@ -109,8 +109,8 @@ impl<D: Disk> Store<D> {
     }
 
     /// A job which keeps things in order: prepares the next segment, takes segments out of use
-    /// which the snapshots cover, removes snapshots that are no longer needed. `None` if there is
-    /// nothing to do. To be asked for until then whenever no write waits, or none fits.
+    /// which the snapshots cover. `None` if there is nothing to do. To be asked for until then
+    /// whenever no write waits, or none fits.
     ///
     /// # Errors
     /// If the store has failed before.
@@ -146,15 +146,15 @@ impl<D: Disk> Store<D> {
         self.wal.retry_room();
     }
 
-    /// Carries out a job. Returns the last write that is saved by it.
+    /// Carries out a job.
     ///
     /// # Errors
     /// If a step fails; the store is useless then. A full disk while a segment is prepared is no
     /// error.
-    pub fn run(&mut self, job: Job) -> Result<Option<WriteSeq>, StorageError> {
+    pub fn run(&mut self, job: Job) -> Result<Done, StorageError> {
         for (number, step) in job.steps().iter().enumerate() {
             if let Err(error) = self.run_step(step) {
-                return self.failed(&job, number, error).map(|()| None);
+                return self.failed(&job, number, error).map(|()| Done::default());
             }
         }
         Ok(self.complete(job))
@@ -165,15 +165,20 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// As the disk says: say [`failed`](Store::failed) then.
     pub fn run_step(&self, step: &Step) -> io::Result<()> {
-        step.run(&*self.disk, &self.snapshots)
+        step.run(&*self.disk)
     }
 
-    /// All steps of the job were done. Returns the last write that is saved by it.
+    /// All steps of the job were done.
     ///
     /// # Panics
     /// If the job is not the one that was given out last.
-    pub fn complete(&mut self, job: Job) -> Option<WriteSeq> {
-        self.wal.complete(job)
+    pub fn complete(&mut self, job: Job) -> Done {
+        let saved = self.wal.complete(job);
+        let needed = self.wal.take_pointed_to();
+        if let Some(needed) = &needed {
+            self.snapshots.retain(needed);
+        }
+        Done { saved, is_untidy: needed.is_some() }
     }
 
     /// Step number `step` of the job, from 0, failed; those behind it were not done.

@@ -34,8 +34,8 @@ pub(crate) struct Wal {
     queue: VecDeque<(WriteSeq, Write)>,
     is_busy: bool,
     poison: Option<StorageError>,
-    /// Snapshots to keep, once a group that points to them is durable.
-    retain: Option<Vec<SnapshotId>>,
+    /// The snapshots to which a group points that was written since somebody asked.
+    pointed_to: Option<Vec<SnapshotId>>,
 }
 
 /// The state as of the last group.
@@ -88,7 +88,7 @@ impl Wal {
             queue: VecDeque::new(),
             is_busy: false,
             poison: None,
-            retain: None,
+            pointed_to: None,
         }
     }
 
@@ -156,19 +156,15 @@ impl Wal {
     /// Work that is not urgent: preparing and recycling segments.
     pub(crate) fn maintenance(&mut self) -> Result<Option<Job>, StorageError> {
         self.check_idle()?;
-        if let Some(retain) = self.retain.take() {
-            let steps = vec![Step::RetainSnapshots { snapshots: retain }];
-            return Ok(Some(self.begin(steps, Outcome::Nothing)));
-        }
         if let Some(job) = self.unregister()? {
             return Ok(Some(job));
         }
         self.make_room()
     }
 
-    /// Snapshots which the last group names, to be kept where others are removed.
-    pub(crate) fn retain_snapshots(&mut self, keep: Vec<SnapshotId>) {
-        self.retain = Some(keep);
+    /// The snapshots that are needed, if those are others than when this was last asked.
+    pub(crate) fn take_pointed_to(&mut self) -> Option<Vec<SnapshotId>> {
+        self.pointed_to.take()
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -345,7 +341,7 @@ impl Wal {
         self.head = head;
         if moved {
             let kept = [&self.head.snapshot, &self.head.older];
-            self.retain = Some(kept.into_iter().flatten().map(SnapshotMeta::id).collect());
+            self.pointed_to = Some(kept.into_iter().flatten().map(SnapshotMeta::id).collect());
             self.rooms.check_for_dead_segments();
         }
     }

@@ -8,7 +8,7 @@ use quorate_storage::{Job, Step, StorageError};
 use super::{Cluster, Happening, gave_up};
 use crate::checks::Verdict;
 use crate::oracle::Simulated;
-use crate::process::{Local, Process, Writing};
+use crate::process::{HelperJob, Local, Process, Writing};
 use crate::simulation::Canary;
 
 /// After how much time without work the last write is vouched for.
@@ -65,12 +65,15 @@ impl<P: Simulated> Cluster<P> {
             self.plan_step(node);
             return Ok(());
         }
-        let saved = process.store.complete(writing.job);
+        let done = process.store.complete(writing.job);
         let has_room = process.store.has_room();
         if std::mem::replace(&mut process.has_room, has_room) != has_room {
             self.post(node, Event::Room(has_room));
         }
-        if let Some(seq) = saved {
+        if done.is_untidy {
+            self.help(node, HelperJob::Tidy);
+        }
+        if let Some(seq) = done.saved {
             self.checks.synced(node, seq)?;
             if self.canary != Some(Canary::AcknowledgeBeforeSync) {
                 self.report_saved(node, seq);

@@ -134,6 +134,7 @@ impl<P: Simulated> Cluster<P> {
         let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
         let job = process.helping.remove(&number).expect("a job of a helper");
         let event = process.do_job(job).map_err(|why| gave_up(node, &why))?;
+        let Some(event) = event else { return Ok(()) };
         self.note_help(&event);
         let time = self.report_time();
         let delay = Duration::from_micros(time.0 - self.now().0);
@@ -172,12 +173,19 @@ impl<P: Simulated> Cluster<P> {
 }
 
 impl<P: Protocol> Process<P> {
-    /// Does the job of a helper, and says what the loop is told of it.
-    fn do_job(&self, job: HelperJob<P::Message>) -> Result<Event<P::Message>, Box<dyn Error>> {
-        match job {
-            HelperJob::WriteSnapshot(view) => Ok(Event::SnapshotBuilt(Some(self.build(&view)?))),
-            HelperJob::Files(effect) => self.access_files(*effect),
-        }
+    /// Does the job of a helper, and says what the loop is told of it, if anything.
+    fn do_job(
+        &self,
+        job: HelperJob<P::Message>,
+    ) -> Result<Option<Event<P::Message>>, Box<dyn Error>> {
+        Ok(match job {
+            HelperJob::WriteSnapshot(view) => Some(Event::SnapshotBuilt(Some(self.build(&view)?))),
+            HelperJob::Files(effect) => Some(self.access_files(*effect)?),
+            HelperJob::Tidy => {
+                self.snapshots.tidy()?;
+                None
+            }
+        })
     }
 
     fn build(&self, view: &SnapshotView<Registers>) -> Result<SnapshotMeta, Box<dyn Error>> {

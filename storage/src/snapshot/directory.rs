@@ -22,7 +22,9 @@ struct Books {
     /// Those that a builder of this process is writing.
     builds: BTreeSet<u64>,
     next_build: u64,
-    /// Completed by this process, and not yet named by whoever decides what is retained.
+    /// What was decided to retain, once anything was.
+    retained: Option<BTreeSet<SnapshotId>>,
+    /// Completed by this process, and not decided about since.
     fresh: BTreeSet<SnapshotId>,
     /// Manifests that were read and verified.
     manifests: BTreeMap<SnapshotId, Arc<Manifest>>,
@@ -192,13 +194,20 @@ impl<D: Disk> Directory<D> {
         self.books().fresh.insert(id);
     }
 
-    /// Those completed by this process that nobody has decided about. To decide is to name the
-    /// snapshot in `keep`, or a newer one.
-    pub(super) fn undecided(&self, keep: &[SnapshotId]) -> BTreeSet<SnapshotId> {
+    /// These are to be retained. That decides about those which this process has completed and
+    /// which are no newer.
+    pub(super) fn decide(&self, keep: &[SnapshotId]) {
         let newest = keep.iter().map(|id| id.last.index).max();
         let mut books = self.books();
         books.fresh.retain(|id| newest.is_none_or(|newest| id.last.index > newest));
-        books.fresh.clone()
+        books.retained = Some(keep.iter().copied().collect());
+    }
+
+    /// What must not be removed; `None` as long as nobody has decided.
+    pub(super) fn needed(&self) -> Option<Needed> {
+        let books = self.books();
+        let retained = books.retained.clone()?;
+        Some(Needed { retained, undecided: books.fresh.clone() })
     }
 
     /// What the content of a snapshot must be; remembered once it was read.
@@ -283,6 +292,23 @@ impl<D: Disk> Directory<D> {
             return Err(SnapshotError::damaged(&name.to_string(), 0, SnapshotDamage::Content));
         }
         Ok(manifest.meta)
+    }
+}
+
+/// Complete snapshots that must not be removed.
+pub(super) struct Needed {
+    retained: BTreeSet<SnapshotId>,
+    undecided: BTreeSet<SnapshotId>,
+}
+
+impl Needed {
+    pub(super) fn contains(&self, id: SnapshotId) -> bool {
+        self.retained.contains(&id) || self.undecided.contains(&id)
+    }
+
+    /// True if a retained snapshot covers all that this one does.
+    pub(super) fn has_overtaken(&self, id: SnapshotId) -> bool {
+        self.retained.iter().any(|retained| id.last.index <= retained.last.index)
     }
 }
 

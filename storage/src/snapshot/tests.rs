@@ -79,6 +79,11 @@ fn fetch(
     Ok((next, chunks))
 }
 
+fn keep_only<D: Disk>(store: &SnapshotStore<D>, keep: &[SnapshotId]) -> Result<(), SnapshotError> {
+    store.retain(keep);
+    store.tidy()
+}
+
 fn read(store: &Store, id: &SnapshotId) -> Result<Vec<u8>, SnapshotError> {
     let mut bytes = Vec::new();
     let mut reader = store.open(id)?;

@@ -39,7 +39,7 @@ pub(super) fn open<D: Disk>(
     };
     let mut found = recovery::recover(&*disk, &meta, &files, reading)?;
     let keep = [&found.head.snapshot, &found.head.older].map(Option::as_ref);
-    let keep = keep.into_iter().flatten().map(SnapshotMeta::id).collect();
+    let keep: Vec<_> = keep.into_iter().flatten().map(SnapshotMeta::id).collect();
     choose_snapshot(&mut found, &snapshots)?;
 
     if stored.is_none() {
@@ -47,10 +47,12 @@ pub(super) fn open<D: Disk>(
     }
     let steps = sign_in(&mut found)?;
     for step in steps {
-        step.run(&*disk, &snapshots).map_err(|error| step.failed(error))?;
+        step.run(&*disk).map_err(|error| step.failed(error))?;
     }
     tidy(&*disk, &files)?;
     snapshots.clean_temps().map_err(StorageError::Snapshots)?;
+    snapshots.retain(&keep);
+    snapshots.tidy().map_err(StorageError::Snapshots)?;
     let log = recovered_log(&disk, &mut found)?;
     let FoundLog { meta, head, index, segments, spares, .. } = found;
     let recovered = Recovered {
@@ -62,11 +64,10 @@ pub(super) fn open<D: Disk>(
         snapshot: head.snapshot.clone(),
         log,
     };
-    let mut wal = Wal::new(options, Continued { meta, head, index, segments, spares });
-    wal.retain_snapshots(keep);
+    let wal = Wal::new(options, Continued { meta, head, index, segments, spares });
     let mut store = Store { disk, wal, snapshots };
     while let Some(job) = store.maintenance()? {
-        store.run(job)?;
+        let _ = store.run(job)?;
     }
     Ok((store, recovered))
 }

@@ -5,3 +5,4 @@ mod installed;
 mod model;
 mod scenarios;
 mod torn;
+mod waiting;

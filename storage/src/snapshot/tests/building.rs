@@ -226,7 +226,7 @@ fn real_files_hold_snapshots_and_foreign_ones_are_left_alone() {
     assert_eq!(store.read_chunk(&other.id(), 0).unwrap(), None);
     assert!(matches!(store.begin_fetch(&other), Err(SnapshotError::NameTaken { .. })));
     store.clean_temps().unwrap();
-    store.retain(&[meta.id()]).unwrap();
+    keep_only(&store, &[meta.id()]).unwrap();
     assert_eq!(disk.list().unwrap().len(), 4);
     let readme = std::fs::read(directory.path().join(file(&other))).unwrap();
     assert_eq!(readme, b"mine");

@@ -48,7 +48,7 @@ fn check(disk: MemDisk, is_told: bool, expected: &SnapshotMeta, content: &[u8]) 
     assert_eq!(fetch(&store, expected, content).unwrap().0, FetchNext::Complete);
     assert!(read(&store, &expected.id()).unwrap() == content);
     build(&store, 3, b"more").unwrap();
-    store.retain(&[expected.id()]).unwrap();
+    keep_only(&store, &[expected.id()]).unwrap();
     let survivor = super::store(&disk.crash_losing_all());
     assert_eq!(survivor.verify(&expected.id()).unwrap(), *expected);
     assert!(!ids(&survivor).contains(&before.id()));

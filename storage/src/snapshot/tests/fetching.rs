@@ -52,7 +52,7 @@ fn a_late_chunk_of_a_snapshot_that_was_removed_is_not_called_complete() {
     let store = store(&disk);
     let meta = meta(5, b"content");
     assert_eq!(fetch(&store, &meta, b"content").unwrap(), (FetchNext::Complete, 1));
-    store.retain(&[super::meta(6, b"").id()]).unwrap();
+    keep_only(&store, &[super::meta(6, b"").id()]).unwrap();
     assert_eq!(store.write_chunk(&meta.id(), 0, b"content").unwrap(), FetchNext::Failed);
     assert_eq!(fetch(&store, &meta, b"content").unwrap(), (FetchNext::Complete, 1));
 }

@@ -12,13 +12,13 @@ fn only_what_is_retained_stays() {
     for foreign in ["snap-", "snap-x", "tmp-fetch-", "tmp-meta", "segment-1"] {
         disk.set_content(foreign, b"foreign");
     }
-    store.retain(&[built[1], built[3]]).unwrap();
+    keep_only(&store, &[built[1], built[3]]).unwrap();
     assert_eq!(ids(&store), [built[1], built[3]]);
     assert_eq!(names(&disk).len(), 2 + 5);
     assert_eq!(ids(&super::store(&disk.crash_losing_all())), [built[1], built[3]]);
     assert_eq!(store.read_chunk(&built[0], 0).unwrap(), None);
     assert!(matches!(store.open(&built[0]), Err(SnapshotError::Missing { .. })));
-    store.retain(&[]).unwrap();
+    keep_only(&store, &[]).unwrap();
     assert_eq!(ids(&store), []);
 }
 
@@ -28,14 +28,14 @@ fn what_was_just_completed_stays_until_it_is_decided_about() {
     let store = store(&disk);
     let old = build(&store, 1, b"old").unwrap();
     let built = build(&store, 2, b"built").unwrap();
-    store.retain(&[old.id()]).unwrap();
+    keep_only(&store, &[old.id()]).unwrap();
     let fetched = meta(3, b"fetched");
     assert_eq!(fetch(&store, &fetched, b"fetched").unwrap().0, FetchNext::Complete);
-    store.retain(&[old.id()]).unwrap();
+    keep_only(&store, &[old.id()]).unwrap();
     assert_eq!(ids(&store), [old.id(), built.id(), fetched.id()]);
-    store.retain(&[fetched.id()]).unwrap();
+    keep_only(&store, &[fetched.id()]).unwrap();
     assert_eq!(ids(&store), [fetched.id()]);
-    store.retain(&[old.id()]).unwrap();
+    keep_only(&store, &[old.id()]).unwrap();
     assert_eq!(ids(&store), []);
 }
 
@@ -45,7 +45,7 @@ fn what_an_earlier_process_completed_goes_unless_it_is_retained() {
     let old = build(&store(&disk), 1, b"old").unwrap();
     let newer = build(&store(&disk), 2, b"newer").unwrap();
     let restarted = store(&disk);
-    restarted.retain(&[old.id()]).unwrap();
+    keep_only(&restarted, &[old.id()]).unwrap();
     assert_eq!(ids(&restarted), [old.id()]);
     assert_eq!(restarted.read_chunk(&newer.id(), 0).unwrap(), None);
 }
@@ -57,7 +57,7 @@ fn a_snapshot_found_complete_is_not_removed_before_it_is_used() {
     let newer = build(&store(&disk), 2, b"newer").unwrap();
     let restarted = store(&disk);
     assert_eq!(restarted.begin_fetch(&newer).unwrap(), FetchNext::Complete);
-    restarted.retain(&[old.id()]).unwrap();
+    keep_only(&restarted, &[old.id()]).unwrap();
     assert_eq!(ids(&restarted), [old.id(), newer.id()]);
 }
 
@@ -72,7 +72,7 @@ fn what_is_being_written_or_received_is_not_touched() {
     builder.write_all(&content).unwrap();
     store.begin_fetch(&fetched).unwrap();
     store.write_chunk(&fetched.id(), 0, chunk(&content, 0)).unwrap();
-    store.retain(&[old.id()]).unwrap();
+    keep_only(&store, &[old.id()]).unwrap();
     store.clean_temps().unwrap();
     assert_eq!(names(&disk).len(), 4);
     let next = store.write_chunk(&fetched.id(), 1, chunk(&content, 1)).unwrap();
@@ -90,10 +90,10 @@ fn a_fetch_that_a_retained_snapshot_has_overtaken_is_dropped() {
     let restarted = store(&disk);
     restarted.clean_temps().unwrap();
     assert_eq!(names(&disk).len(), 3);
-    restarted.retain(&[]).unwrap();
+    keep_only(&restarted, &[]).unwrap();
     let newer = build(&restarted, 6, b"newer").map(|_| newer).unwrap();
     assert_eq!(names(&disk).len(), 3);
-    restarted.retain(&[newer.id()]).unwrap();
+    keep_only(&restarted, &[newer.id()]).unwrap();
     assert_eq!(names(&disk), [file(&newer)]);
 }
 
@@ -126,7 +126,7 @@ fn what_an_earlier_process_has_left_is_not_in_the_way_of_a_builder() {
     let store = store(&disk);
     let built = build(&store, 1, b"built").unwrap();
     assert_eq!(store.verify(&built.id()).unwrap(), built);
-    store.retain(&[built.id()]).unwrap();
+    keep_only(&store, &[built.id()]).unwrap();
     assert_eq!(names(&disk), [file(&built)]);
 }
 
@@ -140,7 +140,7 @@ fn a_reader_of_a_removed_snapshot_fails_and_never_errs() {
     let mut bytes = vec![0; CHUNK + 1];
     reader.read_exact(&mut bytes).unwrap();
     assert!(bytes == content[..=CHUNK]);
-    store.retain(&[meta(2, b"").id()]).unwrap();
+    keep_only(&store, &[meta(2, b"").id()]).unwrap();
     let error = reader.read_to_end(&mut bytes).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
     assert!(bytes == content[..2 * CHUNK]);
@@ -160,10 +160,10 @@ fn what_cannot_be_removed_is_reported_and_the_rest_is_removed() {
     let [first, _, third] = ids(&store)[..] else { unreachable!() };
     let name = Name::Snapshot(first).to_string();
     disk.fail(Operation::Name, &name, io::ErrorKind::PermissionDenied, 1);
-    let error = store.retain(&[third]).unwrap_err();
+    let error = keep_only(&store, &[third]).unwrap_err();
     assert!(matches!(error, SnapshotError::WriteFailed { .. }), "{error}");
     assert_eq!(ids(&store), [first, third]);
-    store.retain(&[third]).unwrap();
+    keep_only(&store, &[third]).unwrap();
     assert_eq!(ids(&store), [third]);
 }
 
@@ -177,7 +177,7 @@ fn readers_builders_fetches_and_tidying_run_side_by_side() {
     std::thread::scope(|scope| {
         scope.spawn(|| (0..8).for_each(|_| assert!(read(&store, &id).unwrap() == base)));
         scope.spawn(|| (1..20).for_each(|i| drop(build(&store, i, &content(i, 2000)).unwrap())));
-        scope.spawn(|| (0..40).for_each(|_| store.retain(&[id]).unwrap()));
+        scope.spawn(|| (0..40).for_each(|_| keep_only(&store, &[id]).unwrap()));
         scope.spawn(|| {
             for i in 30..40 {
                 let content = content(i, 2000);
@@ -186,6 +186,6 @@ fn readers_builders_fetches_and_tidying_run_side_by_side() {
             }
         });
     });
-    store.retain(&[kept.id()]).unwrap();
+    keep_only(&store, &[kept.id()]).unwrap();
     assert_eq!(names(&disk), [file(&kept)]);
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_core::*;
 
-use crate::disk::MemDisk;
+use crate::disk::{Disk, MemDisk};
 use crate::error::StorageError;
+use crate::job::Job;
 use crate::store::{Owner, Store, StoreOptions};
 
 pub(crate) fn owner() -> Owner {
@@ -108,14 +109,23 @@ impl Author {
         self.seq
     }
 
+    /// Carries out a job, and all that it asks for.
+    pub(crate) fn run(&mut self, job: Job) -> Result<Option<WriteSeq>, StorageError> {
+        let done = self.store.run(job)?;
+        if done.is_untidy {
+            self.store.snapshots().tidy().unwrap();
+        }
+        Ok(done.saved)
+    }
+
     /// Saves everything that is queued.
     pub(crate) fn flush(&mut self) -> Result<Option<WriteSeq>, StorageError> {
         let mut saved = None;
         loop {
             if let Some(job) = self.store.prepare()? {
-                saved = self.store.run(job)?.or(saved);
+                saved = self.run(job)?.or(saved);
             } else if let Some(job) = self.store.maintenance()? {
-                self.store.run(job)?;
+                self.run(job)?;
             } else {
                 return Ok(saved);
             }
@@ -134,7 +144,7 @@ impl Author {
 
     pub(crate) fn attest(&mut self) {
         if let Some(job) = self.store.attest().unwrap() {
-            self.store.run(job).unwrap();
+            self.run(job).unwrap();
         }
     }
 
@@ -152,7 +162,11 @@ impl Author {
     }
 }
 
-pub(crate) fn build_snapshot(store: &Store<MemDisk>, last: LogId, digest: Digest) -> SnapshotMeta {
+pub(crate) fn build_snapshot<D: Disk>(
+    store: &Store<D>,
+    last: LogId,
+    digest: Digest,
+) -> SnapshotMeta {
     let mut builder = store.snapshots().builder().unwrap();
     std::io::Write::write_all(&mut builder, format!("state at {last}").as_bytes()).unwrap();
     let members = Membership::new([(NodeId(1), Incarnation(77))]);

@@ -56,6 +56,7 @@ struct Model {
     ballot: u64,
     cuts: u32,
     start: u64,
+    is_untidy: bool,
 }
 
 impl Model {
@@ -81,6 +82,7 @@ impl Model {
             ballot: 1,
             cuts: 0,
             start: 1,
+            is_untidy: false,
         }
     }
 
@@ -196,14 +198,14 @@ impl Model {
     fn save(&mut self) -> Result<(), StorageError> {
         loop {
             if let Some(job) = self.store.prepare()? {
-                let saved = self.store.run(job)?;
+                let saved = self.carry_out(job)?;
                 let done = self.pending.iter().take_while(|(seq, _)| Some(*seq) <= saved).count();
                 if let Some((_, state)) = self.pending.drain(..done).next_back() {
                     self.saved = state;
                 }
             } else if self.store.has_queued() || self.random.below(2) == 0 {
                 match self.store.maintenance()? {
-                    Some(job) => self.store.run(job)?,
+                    Some(job) => self.carry_out(job)?,
                     None => return Ok(()),
                 };
             } else {
@@ -217,9 +219,20 @@ impl Model {
         of: impl Fn(&mut Store<MemDisk>) -> Result<Option<crate::Job>, StorageError>,
     ) -> Result<(), StorageError> {
         if let Some(job) = of(&mut self.store)? {
-            self.store.run(job)?;
+            self.carry_out(job)?;
         }
         Ok(())
+    }
+
+    /// Carries out a job; what is no longer needed is removed now, or some other time.
+    fn carry_out(&mut self, job: crate::Job) -> Result<Option<WriteSeq>, StorageError> {
+        let done = self.store.run(job)?;
+        self.is_untidy |= done.is_untidy;
+        if self.is_untidy && self.random.below(2) == 0 {
+            self.store.snapshots().tidy().map_err(StorageError::Snapshots)?;
+            self.is_untidy = false;
+        }
+        Ok(done.saved)
     }
 
     /// Cuts the power, and starts again, perhaps with another cut on the way.

@@ -237,7 +237,7 @@ fn a_group_waits_for_a_slice_of_a_new_segment_and_not_for_all_of_it() {
         let write = author.appending(1, &[&[7; 300_000]]);
         author.enqueue(write);
         while let Some(job) = author.store.prepare().unwrap() {
-            author.store.run(job).unwrap();
+            author.run(job).unwrap();
         }
         if let Some(job) = author.store.maintenance().unwrap() {
             let filled = job.steps().iter().filter_map(|step| match step {
@@ -248,7 +248,7 @@ fn a_group_waits_for_a_slice_of_a_new_segment_and_not_for_all_of_it() {
             assert!(filled.sum::<usize>() <= 1 << 20);
             slices += u32::from(!names);
             registered += u32::from(names);
-            author.store.run(job).unwrap();
+            author.run(job).unwrap();
         }
     }
     assert!(slices >= 8, "{slices}");
