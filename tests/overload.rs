@@ -1,7 +1,5 @@
 //! A node that is given more than it can take says so, and keeps to what it took.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 mod common;
 
 use std::time::Duration;
