@@ -94,4 +94,6 @@ pub struct Status {
     pub applied_index: u64,
     /// False while this node's disk is full.
     pub has_room: bool,
+    /// True while nothing that this node says counts among the members.
+    pub mute: bool,
 }

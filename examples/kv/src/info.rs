@@ -106,6 +106,7 @@ fn replication(status: &Status) -> String {
     let leader = status.leader.map_or("none".to_owned(), |leader| leader.to_string());
     let address = status.leader_address.as_deref().unwrap_or_default();
     let disk = if status.has_room { "ok" } else { "full" };
+    let standing = if status.mute { "mute" } else { "member" };
     let link = if status.leader.is_some() { "up" } else { "down" };
     section(
         "Replication",
@@ -123,6 +124,7 @@ fn replication(status: &Status) -> String {
             ("committed_index", &status.committed_index),
             ("applied_index", &status.applied_index),
             ("disk", &disk),
+            ("standing", &standing),
         ],
     )
 }

@@ -149,6 +149,7 @@ impl Cluster for Loopback {
             committed_index: index,
             applied_index: index,
             has_room: true,
+            mute: false,
         }
     }
 }

@@ -51,6 +51,7 @@ impl<P: Protocol> Cluster for Node<P, Machine> {
             committed_index: status.committed.0,
             applied_index: status.applied.0,
             has_room: status.has_room,
+            mute: status.mute,
             cluster: status.cluster,
         }
     }

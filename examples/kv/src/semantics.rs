@@ -72,6 +72,7 @@ fn surroundings() -> Surroundings {
         committed_index: 7,
         applied_index: 6,
         has_room: true,
+        mute: false,
     };
     let keys = KeyCount { keys: 5, expiring: 4 };
     Surroundings { status, uptime: Duration::from_secs(90_000), clients: 2, max_clients: 10, keys }

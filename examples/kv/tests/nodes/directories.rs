@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use crate::mount::Mount;
-use crate::nodes::{Ended, Nodes, insist};
+use crate::nodes::{Ended, Nodes, insist, until};
 
 /// All files below a directory, with their content.
 fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -113,6 +113,10 @@ async fn a_node_whose_disk_was_wiped_comes_back_as_a_full_member() {
     fs::remove_dir_all(nodes.data(3)).unwrap();
     nodes.spawn(3);
     insist(&nodes, 3, &["SET", "k", "w"]).await;
+    until("it counts again", || async {
+        (nodes.info(3, "standing").await? == "member").then_some(())
+    })
+    .await;
     // Two are left, so each acknowledgement needs both.
     nodes.kill(2).await;
     insist(&nodes, 1, &["SET", "k", "x"]).await;
