@@ -1,0 +1,124 @@
+//! Linearizable reads without writing to the log: ReadIndex (Ongaro 2014, section 6.4).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use quorate_core::{Index, ReadId};
+
+/// The rounds in which a leader asks its followers "do you still follow me?".
+///
+/// Every message to a follower carries the number of the latest round, and the answer echoes it.
+/// A quorum of echoes of round `n` or later proves that when round `n` began, no later term had
+/// a leader.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Rounds {
+    latest: u64,
+    /// When the latest round began that a quorum has answered; at first, when the term began.
+    confirmed_at: Duration,
+    /// The number of each later round, and when it began. Ascending.
+    open: VecDeque<(u64, Duration)>,
+}
+
+impl Rounds {
+    pub(crate) fn since(now: Duration) -> Rounds {
+        Rounds { latest: 0, confirmed_at: now, open: VecDeque::new() }
+    }
+
+    pub(crate) fn latest(&self) -> u64 {
+        self.latest
+    }
+
+    pub(crate) fn begin(&mut self, now: Duration) {
+        self.latest += 1;
+        self.open.push_back((self.latest, now));
+    }
+
+    /// A quorum has answered `round` or a later one.
+    pub(crate) fn confirm(&mut self, round: u64) {
+        while let Some((number, began)) = self.open.front().copied() {
+            if number > round {
+                break;
+            }
+            self.confirmed_at = began;
+            self.open.pop_front();
+        }
+    }
+
+    /// A moment at which a quorum surely followed.
+    pub(crate) fn confirmed_at(&self) -> Duration {
+        self.confirmed_at
+    }
+}
+
+/// Reads that wait for the proof that their leader still led when they arrived.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Reads {
+    /// Each read, the index that covers everything acknowledged before it, and the first round
+    /// that begins after it arrived. Rounds ascend.
+    waiting: VecDeque<(ReadId, Index, u64)>,
+}
+
+impl Reads {
+    pub(crate) fn register(&mut self, read: ReadId, index: Index, rounds: &Rounds) {
+        self.waiting.push_back((read, index, rounds.latest() + 1));
+    }
+
+    /// True if a read waits for a round that has not begun.
+    pub(crate) fn need_round(&self, rounds: &Rounds) -> bool {
+        self.waiting.back().is_some_and(|(_, _, round)| *round > rounds.latest())
+    }
+
+    /// Takes out the first read if `round` proves it.
+    pub(crate) fn pop_confirmed(&mut self, round: u64) -> Option<(ReadId, Index)> {
+        let (read, index, _) = *self.waiting.front().filter(|(_, _, needs)| *needs <= round)?;
+        self.waiting.pop_front();
+        Some((read, index))
+    }
+
+    /// All reads that were not confirmed.
+    pub(crate) fn into_lost(self) -> impl Iterator<Item = ReadId> {
+        self.waiting.into_iter().map(|(read, _, _)| read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_core::{NodeId, RequestId};
+
+    use super::*;
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn contact_is_as_old_as_the_beginning_of_the_round_that_was_answered() {
+        let mut rounds = Rounds::since(at(1));
+        (2..=4).for_each(|second| rounds.begin(at(second)));
+        assert_eq!(rounds.confirmed_at(), at(1));
+        rounds.confirm(0);
+        assert_eq!(rounds.confirmed_at(), at(1));
+        rounds.confirm(2);
+        assert_eq!(rounds.confirmed_at(), at(3));
+        rounds.confirm(1);
+        assert_eq!(rounds.confirmed_at(), at(3));
+        rounds.confirm(3);
+        assert_eq!((rounds.confirmed_at(), rounds.open.len()), (at(4), 0));
+    }
+
+    #[test]
+    fn a_read_needs_a_round_that_begins_after_it() {
+        let (mut rounds, mut reads) = (Rounds::since(at(0)), Reads::default());
+        let read = |number| ReadId { origin: NodeId(1), request: RequestId(number) };
+        rounds.begin(at(1));
+        reads.register(read(1), Index(7), &rounds);
+        assert!(reads.need_round(&rounds));
+        assert_eq!(reads.pop_confirmed(1), None);
+        rounds.begin(at(2));
+        assert!(!reads.need_round(&rounds));
+        reads.register(read(2), Index(8), &rounds);
+        assert_eq!(reads.pop_confirmed(2), Some((read(1), Index(7))));
+        assert_eq!(reads.pop_confirmed(2), None);
+        assert_eq!(reads.into_lost().collect::<Vec<_>>(), [read(2)]);
+    }
+}
