@@ -1,6 +1,7 @@
 //! A cluster as seen from outside: find a node that serves, retry safely.
 
 mod driver;
+mod outgoing;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::error::{NotProposed, ReadError, RequestError};
+use crate::net::client_wire::MAX_BYTES;
 use crate::net::{TcpTransport, Transport};
 use crate::requests::Read;
 use driver::Driver;
@@ -148,6 +150,9 @@ impl<S: StateMachine> Client<S> {
     /// session was evicted; the client opens another one by itself.
     pub async fn propose(&self, command: &S::Command) -> Result<S::Response, RequestError> {
         let body = encode(command).ok_or(NotProposed::Unencodable)?;
+        if body.len() > MAX_BYTES {
+            return Err(NotProposed::TooLarge.into());
+        }
         let fate = Arc::new(Fate::default());
         match self.ask(Wanted::Command, body, &fate).await {
             Some(Ok(bytes)) => decode(&bytes).ok_or(RequestError::Unknown),
@@ -165,6 +170,9 @@ impl<S: StateMachine> Client<S> {
     /// See [`ReadError`].
     pub async fn read(&self, level: Read, query: &S::Query) -> Result<S::Answer, ReadError> {
         let body = encode(query).ok_or(ReadError::Unencodable)?;
+        if body.len() > MAX_BYTES {
+            return Err(ReadError::TooLarge);
+        }
         match self.ask(Wanted::Query(level), body, &Arc::default()).await {
             Some(Ok(bytes)) => decode(&bytes).ok_or(ReadError::Unreadable),
             Some(Err(Failed::Read(error))) => Err(error),

@@ -4,48 +4,40 @@
 //! gathered (work done by other threads, messages, timers, requests), steps the replica with each
 //! of them, flushes it once, and hands what it asks for to whoever does it. Nothing here blocks.
 
+mod gathering;
 mod timers;
 mod waiting;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_core::{
     Ballot, Command, Effect, Entry, EntryKind, Event, InSession, Index, NodeId, Now, Origin,
     Protocol, Register, Replica, Role, Settings, StateMachine,
 };
-use quorate_handoff::{Consumer, Producer, ShutdownWait};
-use tokio::time::Sleep;
+use quorate_handoff::{Producer, PushError};
 
 use crate::apply_thread::Job;
 use crate::completed::Completed;
 use crate::error::{NotProposed, ReadError, StopReason};
 use crate::helpers::{ReadJob, SnapshotJob};
-use crate::net::inbox::Received;
 use crate::net::peer::Link;
-use crate::requests::{OVERHEAD_BYTES, Request};
+use crate::requests::{OVERHEAD_BYTES, ReadAnswer, Request};
 use crate::status::Board;
 use crate::storage_thread::WriteJob;
 use crate::threads::Stopper;
+use gathering::Gathering;
+pub(crate) use gathering::Inputs;
 pub(crate) use timers::Clock;
 use timers::Timers;
 use waiting::{Awaited, Waiting};
 
 /// How long a shutdown waits for another node to lead, and for what is outstanding.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// Where the loop is told things.
-pub(crate) struct Inputs<P: Protocol, S: StateMachine> {
-    pub(crate) completed: Consumer<Completed<S>>,
-    pub(crate) messages: Consumer<Received<P::Message>>,
-    pub(crate) requests: Consumer<Request<S>>,
-}
 
 /// Called once the node has recovered.
 pub(crate) type Ready = Box<dyn FnOnce()>;
@@ -210,7 +202,7 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
             }
             Effect::ReadReady { request } => {
                 if let Some((query, answer)) = self.waiting.take_read(request) {
-                    hand_over(&self.workers.applier, Job::Query { query, answer }, OVERHEAD_BYTES);
+                    ask(&self.workers.applier, query, answer);
                 }
             }
             Effect::Failed { request, failure } => self.waiting.fail(request, failure),
@@ -340,6 +332,25 @@ fn hand_over<T>(worker: &Producer<T>, job: T, cost: usize) {
     let _ = worker.push_unbounded(job, cost);
 }
 
+/// Hands a read over whose time has come. Unlike what was decided it can be refused, if too many
+/// wait already for a state machine that answers slowly.
+fn ask<S: StateMachine>(
+    applier: &Producer<Job<S>>,
+    query: S::Query,
+    answer: ReadAnswer<S::Answer>,
+) {
+    let queued = applier.push(Job::Query { query, answer }, OVERHEAD_BYTES);
+    let Err(error) = queued else { return };
+    let why = match &error {
+        PushError::Full(_) => ReadError::Busy,
+        _ => ReadError::ShuttingDown,
+    };
+    if let Job::Query { answer, .. } = error.into_item() {
+        // Whoever no longer waits need not be told.
+        let _ = answer.complete(Err(why));
+    }
+}
+
 fn propose<M>(origin: Origin, session: Option<InSession>, body: Bytes) -> Event<M> {
     let payload = Command { origin, session, body }.encode();
     Event::Propose { request: origin.request, kind: EntryKind::Command, payload }
@@ -365,43 +376,26 @@ fn refuse<S: StateMachine>(request: Request<S>, reason: NotProposed) {
     }
 }
 
-/// What has gathered for the next round.
-struct Gathering<P: Protocol, S: StateMachine> {
-    inputs: Inputs<P, S>,
-    completed: VecDeque<Completed<S>>,
-    messages: VecDeque<Received<P::Message>>,
-    requests: VecDeque<Request<S>>,
-    stop: ShutdownWait,
-    alarm: Pin<Box<Sleep>>,
-}
+#[cfg(test)]
+mod tests {
+    use quorate_handoff::{queue, slot};
 
-impl<P: Protocol, S: StateMachine> Gathering<P, S> {
-    fn new(inputs: Inputs<P, S>, stop: ShutdownWait) -> Gathering<P, S> {
-        Gathering {
-            inputs,
-            completed: VecDeque::new(),
-            messages: VecDeque::new(),
-            requests: VecDeque::new(),
-            stop,
-            alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
-        }
-    }
+    use super::*;
+    use crate::net::testing::Echo;
 
-    /// Ready once there is anything to do.
-    fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
-        let inputs = &mut self.inputs;
-        // None of the queues closes before the loop ends: the node's handles hold their ends.
-        let mut ready = inputs.completed.poll_pop_all(cx, &mut self.completed).is_ready();
-        ready |= inputs.messages.poll_pop_all(cx, &mut self.messages).is_ready();
-        ready |= inputs.requests.poll_pop_all(cx, &mut self.requests).is_ready();
-        if let Some(deadline) = deadline {
-            let deadline = tokio::time::Instant::from_std(deadline);
-            if self.alarm.deadline() != deadline {
-                self.alarm.as_mut().reset(deadline);
-            }
-            ready |= self.alarm.as_mut().poll(cx).is_ready();
-        }
-        ready |= Pin::new(&mut self.stop).poll(cx).is_ready();
-        if ready { Poll::Ready(()) } else { Poll::Pending }
+    #[test]
+    fn reads_beyond_what_may_wait_for_the_state_machine_are_refused_as_busy() {
+        let (applier, jobs) = queue(10 * OVERHEAD_BYTES);
+        let read = || {
+            let (answer, waiter) = slot();
+            ask::<Echo>(&applier, Vec::new(), answer);
+            waiter
+        };
+        let waiters: Vec<_> = (0..12).map(|_| read()).collect();
+        let mut refused = waiters.into_iter().filter_map(|mut waiter| waiter.try_take()?.ok());
+        assert_eq!(refused.next(), Some(Err(ReadError::Busy)));
+        assert_eq!(refused.count(), 1);
+        jobs.close();
+        assert_eq!(read().wait(), Ok(Err(ReadError::ShuttingDown)));
     }
 }

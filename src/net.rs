@@ -1,7 +1,7 @@
 //! Between processes: connections, frames, who may speak, and what is said.
 
 mod budget;
-pub(crate) mod client_port;
+mod client_port;
 pub(crate) mod client_wire;
 mod complaints;
 pub(crate) mod frame;

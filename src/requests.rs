@@ -135,7 +135,8 @@ pub(crate) fn response_of<R>(outcome: Outcome<R>) -> Result<R, RequestError> {
         Outcome::NoSession => SessionError::Expired,
         Outcome::WindowExceeded => SessionError::WindowExceeded,
         Outcome::Acknowledged => SessionError::Acknowledged,
-        Outcome::Registered(_) => unreachable!("a command is not answered with a session"),
+        // That is no answer to a command: nothing is known of it.
+        Outcome::Registered(_) => return Err(RequestError::Unknown),
     }
     .into())
 }
@@ -151,5 +152,16 @@ fn kind_of<T>(error: &PushError<T>) -> NotProposed {
     match error {
         PushError::Full(_) => NotProposed::Busy,
         _ => NotProposed::ShuttingDown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_is_answered_with_a_session_is_of_unknown_outcome() {
+        let answered = response_of::<()>(Outcome::Registered(SessionId(7)));
+        assert_eq!(answered, Err(RequestError::Unknown));
     }
 }

@@ -8,25 +8,25 @@ use quorate_core::{Digest, InSession, SessionId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use super::outgoing::Outgoing;
 use super::{Failed, Order, Wanted};
 use crate::error::{NotProposed, ReadError, RequestError, SessionError};
 use crate::net::Transport;
-use crate::net::client_port::MAX_ANSWER_BYTES;
-use crate::net::client_wire::{Answer, Ask, Reply, What};
+use crate::net::client_wire::{Answer, Ask, MAX_BYTES, Reply, SLACK_BYTES, What};
 use crate::net::frame::{self, FrameError, Kind};
 use crate::net::handshake::{self, Greeted, HandshakeError, Hello, Refusal, Role};
-use crate::net::peer::{PING_INTERVAL, SILENCE, write_all};
+use crate::net::peer::{PING_INTERVAL, SILENCE};
 
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long to wait before the next node is tried, or a request sent again that was refused.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What a reply may be larger than its answer.
-const SLACK_BYTES: usize = 64;
-
 /// How many requests are outstanding at most, whatever the session would allow.
 const MAX_OUTSTANDING: usize = 512;
+
+/// How much is put on its way at once, in bytes; at least one request.
+const SEND_BYTES: usize = 64 << 10;
 
 pub(super) struct Driver {
     addresses: Vec<String>,
@@ -138,16 +138,17 @@ impl Driver {
 
     /// Sends and receives until the connection is of no more use.
     async fn serve(&mut self, connection: &mut Greeted) -> Left {
-        connection.reader.set_max(MAX_ANSWER_BYTES + SLACK_BYTES);
+        let Greeted { reader, writer, .. } = connection;
+        reader.set_max(MAX_BYTES + SLACK_BYTES);
         let mut ticks = interval(PING_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut heard, mut received) = (Instant::now(), 0);
         let mut registering = None;
+        let mut outgoing = Outgoing::default();
         let mut wanted = true;
         while wanted || !self.outstanding.is_empty() {
-            let out = self.what_to_send(&mut registering);
-            if !out.is_empty() && write_all(&mut connection.writer, [out]).await.is_err() {
-                return Left::Useless;
+            if outgoing.is_written() {
+                outgoing.put_requests(self.what_to_send(&mut registering));
             }
             let has_room = self.has_room();
             let pause = self.refused_until;
@@ -156,7 +157,12 @@ impl Driver {
                     Some(order) => self.admit_all(order),
                     None => wanted = false,
                 },
-                frame = connection.reader.next() => {
+                written = outgoing.go_on(writer), if !outgoing.is_done() => match written {
+                    Ok(true) => heard = Instant::now(),
+                    Ok(false) => {}
+                    Err(_) => return Left::Useless,
+                },
+                frame = reader.next() => {
                     let Ok(Some(frame)) = frame else { return Left::Useless };
                     match frame.kind {
                         Kind::Pong => {}
@@ -173,15 +179,13 @@ impl Driver {
                     if pause.is_some() => self.refused_until = None,
                 _ = ticks.tick() => {
                     self.drop_abandoned();
-                    if connection.reader.received_bytes() > received {
-                        (heard, received) = (Instant::now(), connection.reader.received_bytes());
+                    if reader.received_bytes() > received {
+                        (heard, received) = (Instant::now(), reader.received_bytes());
                     } else if heard.elapsed() > SILENCE {
                         return Left::Useless;
                     }
-                    let mut ping = BytesMut::new();
-                    frame::encode(Kind::Ping, &(), &mut ping);
-                    if write_all(&mut connection.writer, [ping.freeze()]).await.is_err() {
-                        return Left::Useless;
+                    if outgoing.is_done() {
+                        outgoing.put_ping();
                     }
                 }
             }
@@ -218,7 +222,8 @@ impl Driver {
         self.next_id
     }
 
-    /// The frames of everything that waits to be sent and may be.
+    /// Frames of what waits to be sent and may be: some of them, so that there is never much on its
+    /// way which a broken connection would make unknown.
     fn what_to_send(&mut self, registering: &mut Option<u64>) -> Bytes {
         let mut out = BytesMut::new();
         if self.refused_until.is_some() {
@@ -234,6 +239,9 @@ impl Driver {
         let session = self.session.as_ref().map(|session| session.id);
         for (id, one) in self.outstanding.iter_mut().filter(|(_, one)| !one.sent) {
             let body = one.order.body.clone();
+            if !out.is_empty() && out.len() + body.len() + SLACK_BYTES > SEND_BYTES {
+                break;
+            }
             let what = match (one.order.what, session.zip(one.sequence)) {
                 (Wanted::Query(level), _) => What::Read { level, query: body },
                 (Wanted::Command, Some((session, sequence))) => {
@@ -405,15 +413,56 @@ mod tests {
     use super::*;
     use crate::net::TcpTransport;
 
-    fn refused_for_good_after(lose_first_answer: bool) -> Failed {
+    fn driver() -> Driver {
         let (_orders, queue) = mpsc::channel(1);
         let transport = Box::new(TcpTransport);
         let mut driver = Driver::new(vec!["a".to_owned()], "c".to_owned(), transport, queue);
-        driver.session = Some(Session { id: SessionId(1), window: 8, next_sequence: 0 });
-        let (answer, mut answered) = oneshot::channel();
+        driver.session = Some(Session { id: SessionId(1), window: 600, next_sequence: 0 });
+        driver
+    }
+
+    fn order(body: &'static [u8]) -> (Order, oneshot::Receiver<Result<Bytes, Failed>>) {
+        let (answer, answered) = oneshot::channel();
         let deadline = Instant::now() + Duration::from_secs(60);
-        let (body, fate) = (Bytes::from_static(b"command"), Arc::default());
-        driver.admit(Order { what: Wanted::Command, body, fate, deadline, answer });
+        let (body, fate) = (Bytes::from_static(body), Arc::default());
+        (Order { what: Wanted::Command, body, fate, deadline, answer }, answered)
+    }
+
+    #[test]
+    fn little_is_on_its_way_at_once_however_much_is_outstanding() {
+        static LARGE: [u8; 4 << 20] = [0; 4 << 20];
+        for (count, body, most) in [
+            (500, &LARGE[..], LARGE.len() + 100),
+            (500, &LARGE[..1000], SEND_BYTES),
+            (20, &LARGE[..SEND_BYTES / 2], SEND_BYTES),
+            (3, &LARGE[..1], 300),
+        ] {
+            let mut driver = driver();
+            let mut answers = Vec::new();
+            for _ in 0..count {
+                let (order, answered) = order(body);
+                driver.admit(order);
+                answers.push(answered);
+            }
+            let mut sent = 0;
+            loop {
+                let bytes = driver.what_to_send(&mut None);
+                if bytes.is_empty() {
+                    break;
+                }
+                assert!(bytes.len() <= most, "{} bytes at once", bytes.len());
+                let marked = driver.outstanding.values().filter(|one| one.sent).count();
+                assert!(marked > sent, "nothing more is sent");
+                sent = marked;
+            }
+            assert_eq!(sent, count);
+        }
+    }
+
+    fn refused_for_good_after(lose_first_answer: bool) -> Failed {
+        let mut driver = driver();
+        let (order, mut answered) = order(b"command");
+        driver.admit(order);
         let id = *driver.outstanding.first_key_value().unwrap().0;
         assert!(!driver.what_to_send(&mut None).is_empty());
         if lose_first_answer {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::budget::{Budget, Charge};
-use super::client_wire::{Answer, Ask, AskBegun, Reply, What, WhatBegun};
+use super::client_wire::{Answer, Ask, AskBegun, MAX_BYTES, Reply, SLACK_BYTES, What, WhatBegun};
 use super::frame::{self, Frame, FrameError, Kind};
 use super::frame_reader::{Arrived, FrameReader, Skipped};
 use super::handshake::Greeted;
@@ -25,12 +25,6 @@ const OUTSTANDING: usize = 512;
 
 /// A client that says nothing for so long is gone; live ones send pings.
 const IDLE: Duration = Duration::from_secs(15);
-
-/// What a request may be larger than its command.
-const SLACK_BYTES: usize = 64;
-
-/// The largest answer that is sent, in bytes: clients read no larger one.
-pub(crate) const MAX_ANSWER_BYTES: usize = 1 << 30;
 
 /// A reply on its way, with what is held for it.
 type Written = (Bytes, Charge);
@@ -176,7 +170,7 @@ fn refusal(what: WhatBegun, why: Skipped) -> Answer {
 /// An answer is held until it is sent: if there is no room for it, its client is told so.
 fn limited(what: WhatBegun, answer: Answer, charge: &mut Charge) -> Answer {
     let Answer::Done(bytes) = &answer else { return answer };
-    let too_large = bytes.len() > MAX_ANSWER_BYTES;
+    let too_large = bytes.len() > MAX_BYTES;
     if !too_large && charge.grow_to(bytes.len()) {
         return answer;
     }

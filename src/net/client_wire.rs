@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ReadError, RequestError};
 use crate::requests::Read;
 
+/// The largest command, query or answer that is sent, in bytes.
+pub(crate) const MAX_BYTES: usize = 1 << 30;
+
+/// What the body of a frame may be larger than what it carries.
+pub(crate) const SLACK_BYTES: usize = 64;
+
 /// A client's request. Several may be outstanding; they are put into line as they come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ask {

@@ -1,0 +1,63 @@
+//! What the loop waits for.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use quorate_core::{Protocol, StateMachine};
+use quorate_handoff::{Consumer, ShutdownWait};
+use tokio::time::Sleep;
+
+use crate::completed::Completed;
+use crate::net::inbox::Received;
+use crate::requests::Request;
+
+/// Where the loop is told things.
+pub(crate) struct Inputs<P: Protocol, S: StateMachine> {
+    pub(crate) completed: Consumer<Completed<S>>,
+    pub(crate) messages: Consumer<Received<P::Message>>,
+    pub(crate) requests: Consumer<Request<S>>,
+}
+
+/// What has gathered for the next round.
+pub(super) struct Gathering<P: Protocol, S: StateMachine> {
+    pub(super) inputs: Inputs<P, S>,
+    pub(super) completed: VecDeque<Completed<S>>,
+    pub(super) messages: VecDeque<Received<P::Message>>,
+    pub(super) requests: VecDeque<Request<S>>,
+    stop: ShutdownWait,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl<P: Protocol, S: StateMachine> Gathering<P, S> {
+    pub(super) fn new(inputs: Inputs<P, S>, stop: ShutdownWait) -> Gathering<P, S> {
+        Gathering {
+            inputs,
+            completed: VecDeque::new(),
+            messages: VecDeque::new(),
+            requests: VecDeque::new(),
+            stop,
+            alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
+        }
+    }
+
+    /// Ready once there is anything to do.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
+        let inputs = &mut self.inputs;
+        // None of the queues closes before the loop ends: the node's handles hold their ends.
+        let mut ready = inputs.completed.poll_pop_all(cx, &mut self.completed).is_ready();
+        ready |= inputs.messages.poll_pop_all(cx, &mut self.messages).is_ready();
+        ready |= inputs.requests.poll_pop_all(cx, &mut self.requests).is_ready();
+        if let Some(deadline) = deadline {
+            let deadline = tokio::time::Instant::from_std(deadline);
+            if self.alarm.deadline() != deadline {
+                self.alarm.as_mut().reset(deadline);
+            }
+            ready |= self.alarm.as_mut().poll(cx).is_ready();
+        }
+        ready |= Pin::new(&mut self.stop).poll(cx).is_ready();
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
