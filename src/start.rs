@@ -128,7 +128,7 @@ async fn prepare<P: Protocol, S: StateMachine>(
     let (store, recovered) = storage_thread::open::<P>(&config, Incarnation(random()?))?;
     let clock = Clock::start();
     let mut effects = Vec::new();
-    let replica = recover::<P>(&config, recovered, clock, &mut effects)?;
+    let replica = recover::<P>(&config, random()?, recovered, clock, &mut effects)?;
     let acceptor = config
         .transport
         .bind(&config.listen)
@@ -177,6 +177,7 @@ async fn prepare<P: Protocol, S: StateMachine>(
 
 fn recover<P: Protocol>(
     config: &Config,
+    nonce: u64,
     recovered: Recovered,
     clock: Clock,
     effects: &mut Vec<Effect<P::Message>>,
@@ -185,6 +186,7 @@ fn recover<P: Protocol>(
         me: config.me,
         members: config.members.keys().copied().collect(),
         bootstrap: config.bootstrap,
+        nonce,
         settings: config.settings.clone(),
     };
     Ok(Replica::recover(of_replica, recovered, clock.now(), effects)?)

@@ -10,7 +10,7 @@ use crate::types::{NodeId, RequestId, SessionId};
 pub struct Origin {
     /// The node that a client asked.
     pub node: NodeId,
-    /// The number which the node gave the request.
+    /// The name which the node gave the request.
     pub request: RequestId,
 }
 
@@ -81,19 +81,21 @@ impl Register {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Start;
 
     #[test]
     fn payloads_keep_their_bytes() {
-        let origin = Origin { node: NodeId(1), request: RequestId(2) };
+        let start = Start { count: 10, nonce: 11 };
+        let origin = Origin { node: NodeId(1), request: RequestId { start, number: 2 } };
         let in_session = InSession { session: SessionId(3), sequence: 4, first_unacknowledged: 5 };
         let body = Bytes::from_static(b"ab");
         let command = Command { origin, session: Some(in_session), body };
-        assert_eq!(command.encode()[..], [1, 2, 1, 3, 4, 5, 2, b'a', b'b']);
+        assert_eq!(command.encode()[..], [1, 10, 11, 2, 1, 3, 4, 5, 2, b'a', b'b']);
         assert_eq!(Command::decode(&command.encode()), Some(command.clone()));
         let bare = Command { session: None, ..command };
-        assert_eq!(bare.encode()[..], [1, 2, 0, 2, b'a', b'b']);
+        assert_eq!(bare.encode()[..], [1, 10, 11, 2, 0, 2, b'a', b'b']);
         let register = Register { origin, max_sessions: 6, window: 7 };
-        assert_eq!(register.encode()[..], [1, 2, 6, 7]);
+        assert_eq!(register.encode()[..], [1, 10, 11, 2, 6, 7]);
         assert_eq!(Register::decode(&register.encode()), Some(register));
     }
 

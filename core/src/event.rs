@@ -10,7 +10,7 @@ use crate::message::Envelope;
 use crate::protocol::Timer;
 use crate::snapshot::{SnapshotId, SnapshotMeta};
 use crate::types::{Incarnation, Index, LogTime, NodeId, RequestId, WriteSeq};
-use crate::write::Write;
+use crate::write::{Gap, Write};
 
 /// What a shell tells a [`Replica`](crate::Replica).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +77,8 @@ pub enum Event<M> {
         /// What comes next.
         next: FetchNext,
     },
+    /// Parts of the log on this disk were found to be damaged, when they were read or by a search.
+    Damaged(Vec<Gap>),
     /// Whether the disk has room for more entries. Without, proposals are refused as busy; votes
     /// and what is in the log already go on. A replica starts out with room.
     Room(bool),
@@ -107,6 +109,8 @@ pub enum Reader {
     Applier,
     /// For a peer that is behind.
     Peer(NodeId),
+    /// For a peer whose disk is damaged.
+    Repair(NodeId),
 }
 
 /// The answer to [`Effect::Apply`].

@@ -42,11 +42,12 @@ pub use message::{Envelope, Forward, PeerMessage, Refusal};
 pub use protocol::{
     Effects, Input, Pledge, Protocol, ProtocolEffect, ReadId, Role, Standing, Timer,
 };
-pub use replica::{Ignored, Readmission, Replica, ReplicaConfig, Status};
+pub use replica::{Ignored, Readmission, Repair, Replica, ReplicaConfig, Status};
 pub use session::{Sessions, Slot, Verdict};
 pub use settings::{Settings, SettingsError};
 pub use snapshot::{SnapshotId, SnapshotMessage, SnapshotMeta};
 pub use types::{
-    Ballot, Digest, Incarnation, Index, LogId, LogTime, NodeId, Now, RequestId, SessionId, WriteSeq,
+    Ballot, Digest, Incarnation, Index, LogId, LogTime, NodeId, Now, RequestId, SessionId, Start,
+    WriteSeq,
 };
 pub use write::{Gap, Identity, PledgeBytes, Recovered, RecoveredLog, Run, Write};

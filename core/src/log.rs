@@ -5,9 +5,12 @@
 //!             └──────┴── ≤ applied ≤ committed ──┴─ uncommitted ──┘
 //!                              durable: anywhere between base and last
 //! ```
+//!
+//! Where the disk is damaged, the log has gaps: it knows what stands there, and cannot show it.
 
 mod durability;
 mod error;
+mod gaps;
 
 use std::collections::VecDeque;
 
@@ -15,9 +18,10 @@ use crate::entry::{Entry, EntryKind, Proposal};
 use crate::membership::Membership;
 use crate::snapshot::SnapshotMeta;
 use crate::types::{Ballot, Digest, Index, LogId, LogTime, WriteSeq};
-use crate::write::{RecoveredLog, Run};
+use crate::write::{Gap, RecoveredLog, Run};
 use durability::Durability;
 pub use error::Rejected;
+use gaps::Gaps;
 
 /// The log of one replica, whichever protocol orders it.
 ///
@@ -54,6 +58,7 @@ pub struct Log {
     unapplied: VecDeque<(Index, usize)>,
     unapplied_bytes: usize,
     durability: Durability,
+    gaps: Gaps,
     has_room: bool,
     is_mute: bool,
 }
@@ -105,6 +110,7 @@ impl Log {
             unapplied: VecDeque::new(),
             unapplied_bytes: 0,
             durability: Durability::all_durable_through(found.last.index),
+            gaps: Gaps::new(found.gaps),
             has_room: true,
             is_mute: false,
         }
@@ -145,7 +151,28 @@ impl Log {
     /// acknowledge no more than this.
     #[must_use]
     pub fn durable(&self) -> Index {
-        self.durability.durable()
+        let durable = self.durability.durable();
+        self.gaps.first().map_or(durable, |first| durable.min(first.previous()))
+    }
+
+    /// True if everything that the log holds can be read from this disk or from memory. A
+    /// replica whose log has gaps votes as if it had none, acknowledges nothing behind the first
+    /// of them, and does not stand for leader.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.gaps.is_empty()
+    }
+
+    /// What is damaged on this disk and has to come from peers.
+    #[must_use]
+    pub fn gaps(&self) -> &[Gap] {
+        self.gaps.missing()
+    }
+
+    /// True if the entry at `index` is in a gap, or on its way from a peer to this disk.
+    #[must_use]
+    pub fn is_missing(&self, index: Index) -> bool {
+        self.gaps.contain(index)
     }
 
     /// The newest snapshot of this replica.
@@ -169,17 +196,28 @@ impl Log {
     }
 
     /// The ballot of the entry at `index`, the base's included. `None` if the log does not
-    /// reach so far, in either direction.
+    /// reach so far, in either direction, or if the name of what is missing there is lost.
     #[must_use]
     pub fn ballot_at(&self, index: Index) -> Option<Ballot> {
+        if index == self.last.index {
+            return Some(self.last.ballot);
+        }
+        if self.gaps.missing_at(index).is_some_and(|gap| !gap.ids_known) {
+            return None;
+        }
         if index == self.base.index {
             return Some(self.base.ballot);
         }
         if index < self.base.index || index > self.last.index {
             return None;
         }
+        self.stretch_at(index)
+    }
+
+    /// The ballot of the stretch in which `index` lies.
+    fn stretch_at(&self, index: Index) -> Option<Ballot> {
         let newer = self.ballots.partition_point(|(first, _)| *first <= index);
-        Some(self.ballots[newer - 1].1)
+        Some(self.ballots.get(newer.checked_sub(1)?)?.1)
     }
 
     /// The name of the entry at `index`; see [`ballot_at`](Log::ballot_at).
@@ -278,9 +316,12 @@ impl Log {
     ///
     /// # Errors
     /// If the log does not hold `previous`, if the entries are not a well-formed stretch of a
-    /// log, if they contradict what is committed here, or if the disk has no room for them. The
-    /// log is then unchanged.
+    /// log, if they contradict what is committed here, if the disk has no room for them, or if
+    /// the log has a gap behind `previous`. The log is then unchanged.
     pub fn splice(&mut self, previous: LogId, entries: Vec<Entry>) -> Result<Index, Rejected> {
+        if self.gaps.last().is_some_and(|last| previous.index < last) {
+            return Err(Rejected::Gap);
+        }
         if !self.holds(previous) {
             return Err(Rejected::PreviousMissing);
         }
@@ -389,6 +430,7 @@ impl Log {
         let run =
             Run { previous: snapshot.last, previous_digest: snapshot.digest, entries: Vec::new() };
         self.durability.restart(run, self.committed);
+        self.gaps = Gaps::default();
         self.base = snapshot.last;
         self.base_digest = snapshot.digest;
         self.memberships = vec![(snapshot.last.index, snapshot.membership.clone())];
@@ -444,6 +486,7 @@ impl Log {
         // a cut is always followed by the entry that caused it.
         self.last_time = self.cache.back().map_or(LogTime(0), |entry| entry.time);
         self.durability.cut_after(keep, digest);
+        self.gaps.cut_after(keep.index);
     }
 
     fn push(&mut self, entry: Entry, membership: Option<Membership>) {
@@ -469,7 +512,7 @@ impl Log {
     /// True if something was appended or cut off since the last write began.
     #[must_use]
     pub fn has_unsaved(&self) -> bool {
-        self.durability.has_unsaved()
+        self.durability.has_unsaved() || self.gaps.has_unsaved()
     }
 
     /// Hands out what changed since the last write began, as the contents of write `seq`.
@@ -478,9 +521,15 @@ impl Log {
         self.durability.begin_write(seq, self.last.index)
     }
 
+    /// Hands out what was filled into gaps since the last write began, as part of write `seq`.
+    pub fn begin_repairs(&mut self, seq: WriteSeq) -> Vec<Vec<Entry>> {
+        self.gaps.begin_write(seq)
+    }
+
     /// Write `seq`, and with it every earlier one, is on disk.
     pub fn saved(&mut self, seq: WriteSeq) {
         self.durability.saved(seq);
+        self.gaps.saved(seq);
     }
 
     /// Whether the disk has room for entries of others; without, [`splice`](Log::splice) takes
@@ -541,13 +590,14 @@ impl Log {
         }
         self.base = snapshot.last;
         self.base_digest = snapshot.digest;
+        self.gaps.forget_through(to, snapshot.digest);
         self.drop_cached_while(|entry, _| entry.index() <= to);
     }
 
     /// Keeps at most about `limit_bytes` of entries in memory that can be read from disk as well
     /// and will not be cut off. A state machine which is slower than the log gets them from there.
     pub fn trim_cache(&mut self, limit_bytes: usize) {
-        let done = self.durable().min(self.committed);
+        let done = self.durability.durable().min(self.committed);
         self.drop_cached_while(|entry, bytes| bytes > limit_bytes && entry.index() <= done);
     }
 
@@ -556,6 +606,126 @@ impl Log {
             let entry = self.cache.pop_front().expect("there is a first one");
             self.cache_bytes -= entry.size_bytes();
         }
+    }
+}
+
+/// Damage, and what makes it good.
+impl Log {
+    /// A part of the log was found to be damaged on this disk. What is in memory still is written
+    /// anew from there.
+    pub fn note_damage(&mut self, gap: Gap) {
+        // What is not committed may have been cut off since it was read; it is in memory.
+        if gap.first <= self.base.index || gap.last > self.committed {
+            return;
+        }
+        let (first, last) = (gap.first, gap.last);
+        self.gaps.add(gap);
+        let is_added = self.gaps.missing_at(first).is_some_and(|gap| gap.last == last);
+        if is_added && let Some(position) = self.cache_position(first) {
+            let count = usize::try_from(last.0 - first.0 + 1).unwrap_or(usize::MAX);
+            self.gaps.fill(self.cache.range(position..).take(count).cloned().collect());
+        }
+    }
+
+    /// Fills in entries from a peer which end a gap: the last of them is the one which the gap
+    /// names, each is the parent of the next. Entries that are not missing any more are ignored.
+    ///
+    /// # Errors
+    /// If they are not what is missing. [`Rejected::Diverged`] if they are, and what the log holds
+    /// below the gap is not what preceded them.
+    pub fn repair(&mut self, mut entries: Vec<Entry>) -> Result<(), Rejected> {
+        let Some(end) = entries.last() else { return Ok(()) };
+        let Some(gap) = self.gaps.missing_at(end.index()).filter(|gap| gap.last == end.index())
+        else {
+            return Ok(());
+        };
+        if end.digest() != gap.digest {
+            return Err(Rejected::NotMissing(end.id));
+        }
+        let gap = gap.clone();
+        entries.retain(|entry| entry.index() >= gap.first);
+        let Some(first) = entries.first() else { return Ok(()) };
+        let previous = LogId::new(first.index().previous(), Ballot::default());
+        let memberships = self.check_stretch(previous, &entries)?;
+        // Of what precedes the first entry of all, a disk that lost it knows nothing.
+        let is_start = gap.before == Digest::ZERO && gap.first.previous() == Index::ZERO;
+        if first.index() == gap.first && first.parent != gap.before && !is_start {
+            return Err(Rejected::Diverged(first.id));
+        }
+        for (entry, membership) in entries.iter().zip(memberships) {
+            if let Some(membership) = membership {
+                self.learn_membership(entry.index(), membership);
+            }
+        }
+        self.learn_ballots(&entries);
+        if entries.last().is_some_and(|last| last.index() == self.last.index) {
+            self.last_time = entries.last().map_or(self.last_time, |last| last.time);
+        }
+        self.gaps.fill(entries);
+        Ok(())
+    }
+
+    /// Puts a snapshot that is on this disk, complete and verified, in the place of everything
+    /// up to its last entry, if any of that is missing, and keeps what stands behind. False if
+    /// nothing is missing, or if the log goes another way than the snapshot.
+    pub fn adopt(&mut self, snapshot: &SnapshotMeta) -> bool {
+        let last = snapshot.last;
+        let helps = self.gaps.first().is_some_and(|first| first <= last.index);
+        if !helps || last.index > self.last.index || last.index <= self.base.index {
+            return false;
+        }
+        let agrees = match self.gaps.missing_at(last.index) {
+            Some(gap) if gap.last == last.index => gap.digest == snapshot.digest,
+            Some(_) => true,
+            None => self.holds(last),
+        };
+        if !agrees {
+            return false;
+        }
+        self.commit(last.index);
+        self.snapshot = Some(snapshot.clone());
+        self.compact(snapshot);
+        true
+    }
+
+    /// Cuts off a gap, which this log has and the leader's has not, and everything behind it. True
+    /// if entries went with it whose names are lost: this replica may have acknowledged those.
+    ///
+    /// # Panics
+    /// If what is missing is known to be committed.
+    pub fn give_up(&mut self, gap: &Gap) -> bool {
+        let keep = gap.first.previous();
+        let keep = self.id_at(keep).expect("what precedes a gap is held");
+        self.cut_after(keep, gap.before);
+        !(gap.ids_known && gap.first == gap.last)
+    }
+
+    fn learn_membership(&mut self, index: Index, membership: Membership) {
+        let place = self.memberships.partition_point(|(since, _)| *since < index);
+        if self.memberships.get(place).is_none_or(|(since, _)| *since != index) {
+            self.memberships.insert(place, (index, membership));
+        }
+    }
+
+    /// Replaces what was guessed of the ballots of these entries.
+    fn learn_ballots(&mut self, entries: &[Entry]) {
+        let Some((first, last)) = entries.first().zip(entries.last()) else { return };
+        let behind = last.index().next();
+        let next = (behind <= self.last.index).then(|| self.stretch_at(behind)).flatten();
+        self.ballots.retain(|(start, _)| *start < first.index() || *start > behind);
+        let place = self.ballots.partition_point(|(start, _)| *start < first.index());
+        let mut current = place.checked_sub(1).map(|before| self.ballots[before].1);
+        let named = entries.iter().map(|entry| (entry.index(), Some(entry.ballot())));
+        let mut learned = Vec::new();
+        for (index, ballot) in named.chain([(behind, next)]) {
+            if let Some(ballot) = ballot
+                && current != Some(ballot)
+            {
+                learned.push((index, ballot));
+                current = Some(ballot);
+            }
+        }
+        self.ballots.splice(place..place, learned);
     }
 }
 

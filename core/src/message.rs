@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::EntryKind;
 use crate::founding::FoundingMessage;
-use crate::replica::Readmission;
+use crate::replica::{Readmission, Repair};
 use crate::snapshot::SnapshotMessage;
 use crate::types::{Ballot, Incarnation, Index, NodeId, RequestId};
 
@@ -34,6 +34,8 @@ pub enum PeerMessage<M> {
     Snapshot(SnapshotMessage),
     /// The founding of the cluster.
     Founding(FoundingMessage),
+    /// The repair of a damaged log.
+    Repair(Repair),
     /// The return of a replica which lost something.
     Readmission(Readmission),
 }

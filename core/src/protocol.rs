@@ -148,6 +148,8 @@ pub enum Timer {
     Fetch,
     /// The replica's own: the state machine's deadline has come.
     Deadline,
+    /// The replica's own: what it asked a peer for, to repair its log, seems lost.
+    Repair,
     /// The replica's own: it is mute, and asks again how far it has to catch up.
     Readmission,
 }

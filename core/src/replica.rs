@@ -11,6 +11,7 @@ mod forwarded;
 mod log_clock;
 mod peers;
 mod readmission;
+mod repair;
 mod requests;
 mod serving;
 mod snapshots;
@@ -30,7 +31,7 @@ use crate::message::{Envelope, Forward, PeerMessage};
 use crate::protocol::{Effects, Input, Pledge, Protocol, ProtocolEffect, Role, Standing, Timer};
 use crate::settings::Settings;
 use crate::snapshot::SnapshotMeta;
-use crate::types::{Ballot, Incarnation, LogTime, NodeId, Now, RequestId, WriteSeq};
+use crate::types::{Ballot, Incarnation, LogTime, NodeId, Now, RequestId, Start, WriteSeq};
 use crate::write::{PledgeBytes, Recovered, Write};
 use applying::Applying;
 use fetching::Fetching;
@@ -38,6 +39,8 @@ use forwarded::Forwarded;
 use log_clock::LogClock;
 pub use readmission::Readmission;
 use readmission::Readmitting;
+pub use repair::Repair;
+use repair::Repairing;
 use requests::Requests;
 pub use status::{Ignored, Status};
 use writes::{Pending, Writes};
@@ -52,6 +55,8 @@ pub struct ReplicaConfig {
     pub members: BTreeSet<NodeId>,
     /// Allows an empty directory to found a cluster of a single member.
     pub bootstrap: bool,
+    /// Drawn at random by the shell, anew at each start: no two starts of a node have the same.
+    pub nonce: u64,
     /// Times and limits.
     pub settings: Settings,
 }
@@ -73,6 +78,7 @@ pub struct Replica<P: Protocol> {
     names: RequestId,
     founding: Founding,
     readmitting: Readmitting,
+    repairing: Repairing,
     formed: Option<Formed<P>>,
     stopped: bool,
     writes: Writes<P::Message, P::Pledge>,
@@ -124,7 +130,7 @@ impl<P: Protocol> Replica<P> {
         now: Now,
         out: &mut Vec<Effect<P::Message>>,
     ) -> Result<Replica<P>, Fatal> {
-        let ReplicaConfig { me, members, bootstrap, settings } = config;
+        let ReplicaConfig { me, members, bootstrap, nonce, settings } = config;
         let incarnation = recovered.identity.incarnation;
         let record = recovered.founding.clone();
         if !record.formed {
@@ -139,9 +145,10 @@ impl<P: Protocol> Replica<P> {
             me,
             incarnation,
             settings,
-            names: RequestId::before_first(recovered.start),
+            names: RequestId::before_first(Start { count: recovered.start, nonce }),
             founding: Founding::new(me, incarnation, members, record.clone()),
             readmitting: Readmitting::starting(recovered.mute),
+            repairing: Repairing::default(),
             formed: None,
             stopped: false,
             writes: Writes::new(),
@@ -223,6 +230,10 @@ impl<P: Protocol> Replica<P> {
             Event::EntriesRead { reader: Reader::Applier, from, entries } => {
                 self.on_read_for_applier(from, entries, out);
             }
+            Event::EntriesRead { reader: Reader::Repair(to), entries, .. } => {
+                self.on_read_for_repair(to, entries);
+            }
+            Event::Damaged(gaps) => self.on_damaged(gaps),
             Event::SnapshotBuilt(snapshot) => self.on_snapshot_built(snapshot),
             Event::ChunkRead { to, snapshot, chunk, bytes } => {
                 self.on_chunk_read(to, snapshot, chunk, bytes);
@@ -249,6 +260,7 @@ impl<P: Protocol> Replica<P> {
         self.route(now, out);
         self.feed_applier(out);
         self.answer_reads(out);
+        self.see_to_repairs(out);
         self.point_to_snapshot();
         self.end_muteness();
         if self.is_superseded(out) {
@@ -329,6 +341,9 @@ impl<P: Protocol> Replica<P> {
             }
             None => (None, Log::founded_by(founders)),
         };
+        if !log.is_whole() && log.membership().len() == 1 {
+            return Err(Fatal::LostAlone);
+        }
         log.set_room(self.has_room);
         log.set_mute(mute);
         self.writes.set_saved(pledge, log.snapshot().map(SnapshotMeta::id), mute);
@@ -437,7 +452,11 @@ impl<P: Protocol> Replica<P> {
             return;
         }
         let seq = self.writes.next_seq();
-        let runs = self.formed.as_mut().map(|formed| formed.log.begin_write(seq));
+        let changes = self
+            .formed
+            .as_mut()
+            .map(|formed| (formed.log.begin_write(seq), formed.log.begin_repairs(seq)));
+        let (runs, repairs) = changes.unwrap_or_default();
         self.writes.begin(Pending {
             seq,
             begun: now.monotonic,
@@ -448,8 +467,8 @@ impl<P: Protocol> Replica<P> {
             then: std::mem::take(&mut self.after_save),
         });
         let write = Write {
-            runs: runs.unwrap_or_default(),
-            repairs: Vec::new(),
+            runs,
+            repairs,
             pledge: pledge.map_or(NO_PLEDGE, |pledge| pledge.to_bytes()),
             promise,
             snapshot,
@@ -492,6 +511,7 @@ impl<P: Protocol> Replica<P> {
             Timer::Requests => self.on_requests_timeout(now, out),
             Timer::Fetch => self.on_fetch_timeout(now, out),
             Timer::Deadline => self.deadline_timer = None,
+            Timer::Repair => self.on_repair_timeout(),
             Timer::Readmission => self.ask_for_readmission(out),
             Timer::Election | Timer::Heartbeat | Timer::Quorum => {
                 self.drive(now, Input::Timeout(timer), out);

@@ -208,9 +208,12 @@ mod tests {
 
     use super::*;
     use crate::command::Origin;
-    use crate::types::{NodeId, RequestId};
+    use crate::types::{NodeId, RequestId, Start};
 
-    const ORIGIN: Origin = Origin { node: NodeId(1), request: RequestId(1) };
+    const ORIGIN: Origin = Origin {
+        node: NodeId(1),
+        request: RequestId { start: Start { count: 1, nonce: 2 }, number: 3 },
+    };
 
     fn opening(max_sessions: u32, window: u32) -> Register {
         Register { origin: ORIGIN, max_sessions, window }

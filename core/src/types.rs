@@ -57,11 +57,6 @@ number!(
     Incarnation, "x"
 );
 number!(
-    /// Names one request of one process of one node. Never used twice by a node: the upper
-    /// bits hold the node's start counter.
-    RequestId, "r"
-);
-number!(
     /// A client's session: the index of the log entry that registered it.
     SessionId, "s"
 );
@@ -103,20 +98,56 @@ impl WriteSeq {
     }
 }
 
-impl RequestId {
-    /// How many bits of a request's name count requests within one start of the process.
-    const COUNTER_BITS: u32 = 40;
+/// One start of a node's process. No two starts of a node are the same, whatever becomes of its
+/// disk.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Start {
+    /// How many times a process has opened the data directory, this one included. A disk that was
+    /// put back to an earlier state, or replaced by an empty one, counts anew.
+    pub count: u64,
+    /// Drawn at random at each start: tells those apart which count the same.
+    pub nonce: u64,
+}
 
-    /// The name before the first of a process that is the node's `start`-th.
+impl Start {
+    pub(crate) const FIRST: Start = Start { count: 0, nonce: 0 };
+    pub(crate) const LAST: Start = Start { count: u64::MAX, nonce: u64::MAX };
+}
+
+/// Names one request of one process of one node. Never used twice by a node. Those of one start
+/// are in the order in which they were given.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RequestId {
+    /// The start of the process.
+    pub start: Start,
+    /// The number which the request has among those of that start.
+    pub number: u64,
+}
+
+impl RequestId {
+    /// The name before the first of this start.
     #[must_use]
-    pub fn before_first(start: u64) -> RequestId {
-        RequestId(start << Self::COUNTER_BITS)
+    pub fn before_first(start: Start) -> RequestId {
+        RequestId { start, number: 0 }
     }
 
     /// The following name.
     #[must_use]
     pub fn next(self) -> RequestId {
-        RequestId(self.0 + 1)
+        RequestId { number: self.number + 1, ..self }
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RequestId { start: Start { count, nonce }, number } = self;
+        write!(f, "r{number} of start {count} ({nonce:x})")
+    }
+}
+
+impl fmt::Debug for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "start {} ({:x})", self.count, self.nonce)
     }
 }
 

@@ -69,6 +69,11 @@ impl Follower {
                 cx.out.send(from, reply(Appended::NoRoom { previous: previous.index }));
                 return Ok(());
             }
+            Err(Rejected::Gap) => {
+                // It still follows. The base is all that surely agrees.
+                cx.out.send(from, reply(Appended::Held(cx.log.base().index)));
+                return Ok(());
+            }
             Err(rejected) => return Err(rejected.into()),
         };
         // What stands behind `agreed` may be another leader's.
@@ -76,7 +81,7 @@ impl Follower {
         if !asks_back && !carries_entries {
             return Ok(()); // Mere news of a commit needs no answer.
         }
-        if !may_vouch {
+        if !may_vouch || !cx.log.is_whole() {
             cx.out.send(from, reply(Appended::Held(agreed)));
         } else if cx.log.durable() >= agreed {
             cx.out.send(from, reply(Appended::Durable(agreed)));

@@ -244,6 +244,7 @@ impl Raft {
                 | Timer::Founding
                 | Timer::Fetch
                 | Timer::Deadline
+                | Timer::Repair
                 | Timer::Readmission,
                 _,
             ) => unreachable!("{timer:?} is not a protocol's timer"),

@@ -109,7 +109,10 @@ mod tests {
     #[test]
     fn a_read_needs_a_round_that_begins_after_it() {
         let (mut rounds, mut reads) = (Rounds::since(at(0)), Reads::default());
-        let read = |number| ReadId { origin: NodeId(1), request: RequestId(number) };
+        let read = |number| {
+            let request = RequestId { number, ..RequestId::default() };
+            ReadId { origin: NodeId(1), request }
+        };
         rounds.begin(at(1));
         reads.register(read(1), Index(7), &rounds);
         assert!(reads.need_round(&rounds));

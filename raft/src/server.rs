@@ -30,7 +30,7 @@ impl Server {
 
     /// True if the server may campaign.
     pub(crate) fn may_stand(&self, log: &Log) -> bool {
-        log.membership().contains(self.me) && log.may_vouch()
+        log.membership().contains(self.me) && log.may_vouch() && log.is_whole()
     }
 
     /// Moves on to a later term, in which nobody has this server's vote yet.

@@ -59,6 +59,7 @@ pub(crate) struct Cluster<P: Simulated> {
     leaders_fall_until: Time,
     /// Generators of the components that have no state of their own.
     timer_rng: Rng,
+    start_rng: Rng,
     disk_rng: Rng,
     thread_rng: Rng,
     mishap_rng: Rng,
@@ -127,6 +128,7 @@ impl<P: Simulated> Cluster<P> {
             calm_since: Time::ZERO,
             leaders_fall_until: Time::ZERO,
             timer_rng: Rng::new(seed, "timers"),
+            start_rng: Rng::new(seed, "starts"),
             disk_rng: Rng::new(seed, "disk"),
             thread_rng: Rng::new(seed, "threads"),
             mishap_rng: Rng::new(seed, "mishaps"),

@@ -243,6 +243,7 @@ impl Vsr {
                 | Timer::Founding
                 | Timer::Fetch
                 | Timer::Deadline
+                | Timer::Repair
                 | Timer::Readmission,
                 _,
             ) => unreachable!("{timer:?} is not a protocol's timer"),

@@ -81,7 +81,7 @@ impl Chain {
 
     fn origin(&mut self, node: NodeId) -> Origin {
         self.requests += 1;
-        Origin { node, request: RequestId(self.requests) }
+        Origin { node, request: request(self.requests) }
     }
 
     fn register(&mut self, node: NodeId, max_sessions: u32, window: u32) -> Entry {
@@ -99,6 +99,10 @@ impl Chain {
         let founders = postcard::to_allocvec(&founders()).unwrap();
         self.append(EntryKind::Membership, founders.into())
     }
+}
+
+fn request(number: u64) -> RequestId {
+    RequestId { number, ..RequestId::default() }
 }
 
 fn founders() -> Membership {
@@ -168,12 +172,12 @@ fn own_requests_are_answered_and_those_of_others_are_not() {
     ];
     let batch = applier.apply(NOW, entries).unwrap();
     let expected = vec![
-        (RequestId(1), Outcome::Response((Index(2), 1))),
-        (RequestId(4), Outcome::Registered(SessionId(5))),
-        (RequestId(5), Outcome::NoSession),
+        (request(1), Outcome::Response((Index(2), 1))),
+        (request(4), Outcome::Registered(SessionId(5))),
+        (request(5), Outcome::NoSession),
     ];
     assert_eq!(batch.responses, expected);
-    let requests = vec![RequestId(1), RequestId(4), RequestId(5)];
+    let requests = vec![request(1), request(4), request(5)];
     let applied = Applied { generation: NOW, through: Index(6), requests, deadline: None };
     assert_eq!(batch.applied, applied);
     assert_eq!(applier.applied(), Index(6));

@@ -25,6 +25,15 @@ pub enum Rejected {
     /// The disk has no room for them. They will be sent again.
     #[error("the disk is full")]
     NoRoom,
+    /// The log has a gap there, which is to be filled first.
+    #[error("the log is damaged there; it is being repaired")]
+    Gap,
+    /// The entry is not the one that is missing.
+    #[error("entry {0} is not what is missing")]
+    NotMissing(LogId),
+    /// The entry is what was missing, and does not follow what the log holds below it.
+    #[error("entry {0} does not follow what is held below the gap")]
+    Diverged(LogId),
     /// Something else is committed there. One of the two replicas is broken.
     #[error("entry {0} contradicts what is committed")]
     ContradictsCommitted(LogId),

@@ -102,6 +102,9 @@ impl Applying {
         }
         let room = max_bytes - self.outstanding_bytes;
         let from = self.handed_over.next();
+        if log.is_missing(from) {
+            return Next::Nothing; // Until it has come from a peer.
+        }
         match log.entries(from, room) {
             Some(mut entries) => {
                 entries.retain(|entry| entry.index() <= log.committed());

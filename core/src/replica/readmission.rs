@@ -122,7 +122,9 @@ impl<P: Protocol> Replica<P> {
             }
             Readmission::CatchUp { request, through } => {
                 let readmitting = &mut self.readmitting;
-                let is_of_now = readmitting.since.is_some_and(|since| since <= request);
+                let is_of_now = readmitting
+                    .since
+                    .is_some_and(|since| since.start == request.start && since <= request);
                 // The end of a log grows while one runs after it: the first answer in a ballot
                 // is as good as any later one.
                 let is_news = readmitting.through.is_none_or(|old| old.ballot < through.ballot);

@@ -279,6 +279,10 @@ impl Requests {
 mod tests {
     use super::*;
 
+    fn r(number: u64) -> RequestId {
+        RequestId { number, ..RequestId::default() }
+    }
+
     fn at(ms: u64) -> Duration {
         Duration::from_millis(ms)
     }
@@ -287,15 +291,15 @@ mod tests {
         let mut requests = Requests::default();
         for id in 1..=n {
             let payload = Bytes::from_static(b"payload");
-            requests.admit(RequestId(id), EntryKind::Command, payload, at(100 + id));
+            requests.admit(r(id), EntryKind::Command, payload, at(100 + id));
         }
         requests
     }
 
     fn send_next(requests: &mut Requests, ballot: u64, attempt: u64) -> Option<u64> {
         let (request, _) = requests.next_to_send(Ballot(ballot))?;
-        requests.mark_sent(request, RequestId(attempt), Ballot(ballot), at(0));
-        Some(request.0)
+        requests.mark_sent(request, r(attempt), Ballot(ballot), at(0));
+        Some(request.number)
     }
 
     #[test]
@@ -306,7 +310,7 @@ mod tests {
         assert_eq!(send_next(&mut requests, 2, 13), None);
         requests.on_applied_ballot(Ballot(1));
         assert_eq!(send_next(&mut requests, 2, 13), None);
-        assert!(requests.end(RequestId(1)));
+        assert!(requests.end(r(1)));
         requests.on_applied_ballot(Ballot(2));
         assert_eq!(send_next(&mut requests, 2, 13), Some(2));
         assert_eq!(send_next(&mut requests, 2, 14), Some(3));
@@ -317,24 +321,20 @@ mod tests {
     fn only_what_was_sent_ends_as_unknown() {
         let mut requests = requests(3);
         send_next(&mut requests, 1, 11);
-        requests.admit_read(RequestId(4), at(102));
+        requests.admit_read(r(4), at(102));
         assert_eq!(
             requests.expire(at(102)),
-            [
-                (RequestId(1), Failure::Unknown),
-                (RequestId(2), Failure::NoLeader),
-                (RequestId(4), Failure::NoLeader)
-            ]
+            [(r(1), Failure::Unknown), (r(2), Failure::NoLeader), (r(4), Failure::NoLeader)]
         );
         assert_eq!(requests.bytes(), Requests::cost_bytes(&Bytes::from_static(b"payload")));
-        assert!(!requests.end(RequestId(1)));
+        assert!(!requests.end(r(1)));
     }
 
     #[test]
     fn a_leader_that_hands_over_is_left_alone_for_a_while() {
         let mut requests = requests(1);
         send_next(&mut requests, 1, 11);
-        requests.pause(RequestId(11));
+        requests.pause(r(11));
         assert_eq!(send_next(&mut requests, 1, 12), None);
         assert_eq!(requests.send_again(Ballot(1), at(1), at(1)), []);
         assert_eq!(send_next(&mut requests, 1, 12), Some(1));
@@ -346,17 +346,17 @@ mod tests {
     fn a_read_is_answered_from_a_state_that_includes_its_index() {
         let mut requests = Requests::default();
         for id in 1..=3 {
-            requests.admit_read(RequestId(id), at(100));
+            requests.admit_read(r(id), at(100));
         }
         assert_eq!(requests.reads_to_send(Ballot(1), at(1)).len(), 3);
         assert_eq!(requests.reads_to_send(Ballot(1), at(1)).len(), 0);
-        requests.read_ready(RequestId(2), Index(7));
-        requests.read_ready(RequestId(1), Index(8));
-        requests.read_ready(RequestId(1), Index(1));
-        assert_eq!(requests.take_ready(Index(7)), [RequestId(2)]);
-        assert_eq!(requests.reads_to_send(Ballot(2), at(2)), [RequestId(3)].into());
+        requests.read_ready(r(2), Index(7));
+        requests.read_ready(r(1), Index(8));
+        requests.read_ready(r(1), Index(1));
+        assert_eq!(requests.take_ready(Index(7)), [r(2)]);
+        assert_eq!(requests.reads_to_send(Ballot(2), at(2)), [r(3)].into());
         requests.ask_again(at(3));
-        assert_eq!(requests.reads_to_send(Ballot(2), at(3)), [RequestId(3)].into());
-        assert_eq!(requests.take_ready(Index(8)), [RequestId(1)]);
+        assert_eq!(requests.reads_to_send(Ballot(2), at(3)), [r(3)].into());
+        assert_eq!(requests.take_ready(Index(8)), [r(1)]);
     }
 }

@@ -206,6 +206,10 @@ impl<P: Protocol> Replica<P> {
             Progress::GiveUp => self.fetching = None,
             Progress::Complete(from, snapshot) => {
                 self.fetching = None;
+                let formed = self.formed.as_mut();
+                if formed.is_some_and(|formed| formed.log.adopt(&snapshot)) {
+                    self.restore_snapshot(out);
+                }
                 self.drive(now, Input::SnapshotFetched { from, snapshot }, out);
             }
         }

@@ -78,6 +78,11 @@ fn founders() -> Membership {
 }
 
 fn started(settings: Settings) -> Replica<Stub> {
+    started_anew(settings, 7)
+}
+
+/// The same disk, with another draw.
+fn started_anew(settings: Settings, nonce: u64) -> Replica<Stub> {
     let identity = Identity {
         node: ME,
         cluster: String::new(),
@@ -93,8 +98,19 @@ fn started(settings: Settings) -> Replica<Stub> {
         snapshot: None,
         log: RecoveredLog::default(),
     };
-    let config = ReplicaConfig { me: ME, members: [ME, PEER].into(), bootstrap: false, settings };
+    let members = [ME, PEER].into();
+    let config = ReplicaConfig { me: ME, members, bootstrap: false, nonce, settings };
     Replica::recover(config, recovered, Now::default(), &mut Vec::new()).unwrap()
+}
+
+#[test]
+fn a_disk_that_counts_its_starts_anew_does_not_repeat_names() {
+    let settings = Settings::default();
+    let mut lives = [7, 8].map(|nonce| started_anew(settings.clone(), nonce));
+    let [before, restored] = &mut lives;
+    let names: BTreeSet<_> = (0..1000).map(|_| before.name_request()).collect();
+    assert_eq!(names.len(), 1000);
+    assert!((0..1000).all(|_| !names.contains(&restored.name_request())));
 }
 
 /// Carries out what it takes to have events processed by a shell whose disk is quick.

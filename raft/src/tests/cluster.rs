@@ -139,7 +139,8 @@ impl Cluster {
 
     pub(super) fn read(&mut self, id: u64) -> ReadId {
         self.requests += 1;
-        let read = ReadId { origin: n(id), request: RequestId(self.requests) };
+        let request = RequestId { number: self.requests, ..RequestId::default() };
+        let read = ReadId { origin: n(id), request };
         self.checks.on_read(read);
         self.input(id, Input::Read(read));
         read

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_core::{NodeId, Origin, RequestId};
+use quorate_core::{NodeId, Origin, RequestId, Start};
 
 use super::{Property, Verdict};
 
@@ -22,12 +22,13 @@ const ONCE: Property =
 pub(super) struct Refused {
     refused: BTreeSet<Origin>,
     committed: BTreeSet<Origin>,
-    last_named: BTreeMap<NodeId, RequestId>,
+    last_named: BTreeMap<(NodeId, Start), RequestId>,
 }
 
 impl Refused {
     pub(super) fn named(&mut self, origin: Origin) -> Verdict {
-        let before = self.last_named.insert(origin.node, origin.request);
+        let start = (origin.node, origin.request.start);
+        let before = self.last_named.insert(start, origin.request);
         NAMED_ONCE.require(before.is_none_or(|before| before < origin.request), || {
             format!("{origin:?} after {before:?}")
         })
@@ -53,8 +54,8 @@ impl Refused {
 mod tests {
     use super::*;
 
-    fn origin(request: u64) -> Origin {
-        Origin { node: NodeId(1), request: RequestId(request) }
+    fn origin(number: u64) -> Origin {
+        Origin { node: NodeId(1), request: RequestId { number, ..RequestId::default() } }
     }
 
     #[test]

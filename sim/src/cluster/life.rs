@@ -37,6 +37,7 @@ impl<P: Simulated> Cluster<P> {
             me: it.id,
             members,
             bootstrap: true,
+            nonce: self.start_rng.bits(),
             settings: self.plan.settings.clone(),
         };
         let machine = Registers::with_ballast(self.plan.load.ballast_bytes);

@@ -60,7 +60,9 @@ impl<P: Protocol> Replicas<P> {
 
     fn config(&self, me: NodeId) -> ReplicaConfig {
         let members = self.nodes.keys().copied().collect();
-        ReplicaConfig { me, members, bootstrap: true, settings: Settings::default() }
+        // No two starts are at the same moment.
+        let nonce = u64::try_from(self.now.as_nanos()).unwrap();
+        ReplicaConfig { me, members, bootstrap: true, nonce, settings: Settings::default() }
     }
 
     fn at(&self) -> Now {
@@ -131,7 +133,9 @@ impl<P: Protocol> Replicas<P> {
                     return;
                 }
                 Effect::Failed { .. } | Effect::Restore { .. } | Effect::TakeSnapshot => {}
-                Effect::ReadChunk { .. } | Effect::BeginFetch { .. } | Effect::WriteChunk { .. } => {}
+                Effect::ReadChunk { .. }
+                | Effect::BeginFetch { .. }
+                | Effect::WriteChunk { .. } => {}
             }
         }
     }

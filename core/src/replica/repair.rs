@@ -1,0 +1,234 @@
+//! How a damaged log is made whole: peers give back what this disk cannot.
+//!
+//! Every entry names the digest of the one before it, so a replica which knows one entry knows, by
+//! name, all that precede it. It asks its peers, one after the other, for entries that end with
+//! the one it knows, checks the chain, and goes on from the parent of the first that it got.
+//! A peer that has compacted them offers its snapshot instead.
+//!
+//! Until then nothing is forgotten: see [`Log::is_whole`](crate::Log::is_whole). Only if the leader
+//! of the day says that its own log does not hold the entry, and what is missing is not known to be
+//! committed, it is cut off, as whatever contradicts the leader's log is.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Formed, Replica};
+use crate::entry::Entry;
+use crate::event::{Effect, Reader};
+use crate::log::{Log, Rejected};
+use crate::message::PeerMessage;
+use crate::protocol::{Protocol, Timer};
+use crate::snapshot::SnapshotMeta;
+use crate::types::{Ballot, Digest, Index, NodeId};
+use crate::write::Gap;
+
+/// What replicas say to each other about damage.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Repair {
+    /// Give me your entries from `first` on, up to the one at `last` with this digest.
+    Want {
+        /// The first that is asked for.
+        first: Index,
+        /// The last.
+        last: Index,
+        /// The digest of the last.
+        digest: Digest,
+    },
+    /// Here they are, or as many of them as fit into a message, from the first on.
+    Entries {
+        /// The entries.
+        entries: Vec<Entry>,
+    },
+    /// They are compacted: here is a snapshot that covers them, to be fetched.
+    Compacted {
+        /// The snapshot.
+        snapshot: SnapshotMeta,
+    },
+    /// The sender's log, in this ballot, does not hold the last of them.
+    Lacks {
+        /// The ballot which the sender is in.
+        ballot: Ballot,
+        /// The last index that was asked for.
+        last: Index,
+        /// The digest that was asked for.
+        digest: Digest,
+    },
+}
+
+/// How many entries are asked for at once.
+const SPAN: u64 = 64;
+
+/// Where the repair of this log stands, and what peers are being helped with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Repairing {
+    /// How many times somebody was asked: each time it is the next one's turn.
+    turn: usize,
+    /// How many entries to ask for; 0: not asked yet.
+    span: u64,
+    timer_is_set: bool,
+    /// What peers have asked for that is being read from disk.
+    helping: BTreeMap<NodeId, (Index, Digest)>,
+}
+
+impl<P: Protocol> Replica<P> {
+    /// Parts of the log cannot be read from this disk any more.
+    pub(super) fn on_damaged(&mut self, gaps: Vec<Gap>) {
+        if let Some(formed) = &mut self.formed {
+            gaps.into_iter().for_each(|gap| formed.log.note_damage(gap));
+        }
+    }
+
+    /// Sees to it that somebody is asked for what is missing.
+    pub(super) fn see_to_repairs(&mut self, out: &mut Vec<Effect<P::Message>>) {
+        let is_missing = self.log().is_some_and(|log| !log.gaps().is_empty());
+        if is_missing && !self.repairing.timer_is_set {
+            self.repairing.timer_is_set = true;
+            out.push(Effect::SetTimer(Timer::Repair, self.resend_interval()));
+            self.ask_for_repair();
+        }
+    }
+
+    pub(super) fn on_repair_timeout(&mut self) {
+        self.repairing.timer_is_set = false;
+        self.repairing.turn += 1;
+    }
+
+    /// Asks the peer whose turn it is for the end of the first gap.
+    fn ask_for_repair(&mut self) {
+        let Some(formed) = &self.formed else { return };
+        let Some(gap) = formed.log.gaps().first() else { return };
+        let covered = |fetching: &super::Fetching| fetching.id().last.index >= gap.first;
+        if self.fetching.as_ref().is_some_and(covered) {
+            return;
+        }
+        if self.repairing.span == 0 {
+            self.repairing.span = SPAN;
+        }
+        let from = gap.last.0.saturating_sub(self.repairing.span - 1);
+        let first = gap.first.max(Index(from));
+        let want = Repair::Want { first, last: gap.last, digest: gap.digest };
+        let peers: Vec<NodeId> = formed.log.membership().peers_of(self.me).collect();
+        if let Some(peer) = peers.get(self.repairing.turn % peers.len().max(1)) {
+            self.post(*peer, PeerMessage::Repair(want));
+        }
+    }
+
+    pub(super) fn on_repair(
+        &mut self,
+        from: NodeId,
+        message: Repair,
+        out: &mut Vec<Effect<P::Message>>,
+    ) {
+        match message {
+            Repair::Want { first, last, digest } => self.on_want(from, first, last, digest, out),
+            Repair::Entries { entries } => self.on_repair_entries(entries),
+            Repair::Compacted { snapshot } => {
+                let gap = self.log().and_then(|log| log.gaps().first());
+                if gap.is_some_and(|gap| gap.first <= snapshot.last.index) {
+                    self.fetch_snapshot(from, snapshot, out);
+                }
+            }
+            Repair::Lacks { ballot, last, digest } => self.on_lacks(from, ballot, last, digest),
+        }
+    }
+
+    fn on_repair_entries(&mut self, entries: Vec<Entry>) {
+        let Some(formed) = &mut self.formed else { return };
+        let Some(gap) = formed.log.gaps().first().cloned() else { return };
+        let Some(last) = entries.last().map(Entry::index) else { return };
+        if last < gap.last {
+            // Not all of them fitted into a message: the end of a shorter stretch will.
+            let shorter = entries.len() as u64;
+            self.repairing.span = self.repairing.span.min(shorter).max(1);
+            return self.ask_for_repair();
+        }
+        match formed.log.repair(entries) {
+            Ok(()) => {
+                self.repairing.span = SPAN;
+                self.ask_for_repair();
+            }
+            Err(Rejected::Diverged(_)) => self.give_up(&gap),
+            Err(_) => self.ignored.untimely += 1,
+        }
+    }
+
+    /// The leader's log does not hold what is missing in this one.
+    fn on_lacks(&mut self, from: NodeId, ballot: Ballot, last: Index, digest: Digest) {
+        let standing = self.standing();
+        let Some(formed) = &self.formed else { return };
+        let gap = formed.log.gaps().iter().find(|gap| gap.last == last && gap.digest == digest);
+        let is_leaders = standing.leader == Some(from) && standing.ballot == ballot;
+        if let Some(gap) = gap.cloned().filter(|_| is_leaders) {
+            self.give_up(&gap);
+        }
+    }
+
+    /// Cuts off a gap that contradicts the leader's log. What this replica may have acknowledged
+    /// without knowing its name makes it mute.
+    fn give_up(&mut self, gap: &Gap) {
+        let Some(Formed { log, .. }) = &mut self.formed else { return };
+        if gap.first <= log.committed() {
+            return;
+        }
+        if log.give_up(gap) {
+            log.set_mute(true);
+            self.readmitting.fall_mute();
+        }
+    }
+}
+
+/// Helping others.
+impl<P: Protocol> Replica<P> {
+    fn on_want(
+        &mut self,
+        from: NodeId,
+        first: Index,
+        last: Index,
+        digest: Digest,
+        out: &mut Vec<Effect<P::Message>>,
+    ) {
+        let max_bytes = self.settings.append_bytes;
+        let Some(log) = self.log() else { return };
+        if first > last || first == Index::ZERO {
+            self.ignored.untimely += 1;
+        } else if last > log.last().index {
+            self.say_that_it_lacks(from, last, digest);
+        } else if first <= log.base().index {
+            if let Some(snapshot) = log.snapshot().cloned() {
+                self.post(from, PeerMessage::Repair(Repair::Compacted { snapshot }));
+            }
+        } else if let Some(entries) = log.entries(first, max_bytes) {
+            self.help(from, last, digest, entries);
+        } else {
+            self.repairing.helping.insert(from, (last, digest));
+            out.push(Effect::ReadEntries { reader: Reader::Repair(from), from: first, max_bytes });
+        }
+    }
+
+    /// Entries were read for a peer whose log is damaged.
+    pub(super) fn on_read_for_repair(&mut self, to: NodeId, entries: Vec<Entry>) {
+        if let Some((last, digest)) = self.repairing.helping.remove(&to) {
+            self.help(to, last, digest, entries);
+        }
+    }
+
+    fn help(&mut self, to: NodeId, last: Index, digest: Digest, mut entries: Vec<Entry>) {
+        entries.retain(|entry| entry.index() <= last);
+        match entries.last() {
+            None => {}
+            Some(end) if end.index() == last && end.digest() != digest => {
+                self.say_that_it_lacks(to, last, digest);
+            }
+            Some(_) => self.post(to, PeerMessage::Repair(Repair::Entries { entries })),
+        }
+    }
+
+    fn say_that_it_lacks(&mut self, to: NodeId, last: Index, digest: Digest) {
+        // Of a log whose end may be lost, nobody can say what it never held.
+        if self.log().is_some_and(Log::may_vouch) {
+            let ballot = self.standing().ballot;
+            self.post(to, PeerMessage::Repair(Repair::Lacks { ballot, last, digest }));
+        }
+    }
+}

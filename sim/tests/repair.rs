@@ -1,0 +1,123 @@
+//! A log that is damaged on one disk is repaired from the others, under every protocol.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod replicas;
+
+use std::time::Duration;
+
+use quorate_core::{Entry, Gap, Index, NodeId, Protocol, Recovered};
+use quorate_raft::Raft;
+use replicas::{Replicas, n};
+
+/// A cluster that has committed `count` commands, and a follower of it which is down.
+fn with_a_follower_down<P: Protocol>(count: usize) -> (Replicas<P>, NodeId) {
+    let mut cluster = Replicas::<P>::founded(3);
+    cluster.pass(Duration::from_secs(2));
+    let leader = cluster.leader().unwrap();
+    for _ in 0..count {
+        assert!(cluster.commits(leader));
+    }
+    let follower = (1..=3).map(n).find(|id| *id != leader).unwrap();
+    cluster.stop(follower);
+    (cluster, follower)
+}
+
+/// What the disk says of which entries `first..=last` cannot be read.
+fn damaged<P: Protocol>(
+    cluster: &mut Replicas<P>,
+    id: NodeId,
+    (first, last): (u64, u64),
+    ids_known: bool,
+) -> Recovered {
+    let node = cluster.nodes.get_mut(&id).unwrap();
+    let mut recovered = node.recovered(id);
+    let at = |index: u64| node.entries.iter().find(|entry| entry.index() == Index(index));
+    let gap = Gap {
+        first: Index(first),
+        last: Index(last),
+        digest: at(last).unwrap().digest(),
+        before: at(first).unwrap().parent,
+        ids_known,
+    };
+    let is_gone = |entry: &Entry| (first..=last).contains(&entry.index().0);
+    recovered.log.gaps.push(gap);
+    recovered.log.memberships.retain(|(since, _)| !(first..=last).contains(&since.0));
+    recovered.log.tail.retain(|entry| entry.index().0 > last);
+    if !ids_known {
+        recovered.log.ballots.retain(|(start, _)| !(first..=last).contains(&start.0));
+    }
+    node.entries.retain(|entry| !is_gone(entry));
+    recovered
+}
+
+fn is_repaired_from_the_others<P: Protocol>(range: (u64, u64), ids_known: bool) {
+    let (mut cluster, follower) = with_a_follower_down::<P>(200);
+    let original = cluster.nodes[&follower].entries.clone();
+    let recovered = damaged(&mut cluster, follower, range, ids_known);
+    cluster.start_with(follower, recovered);
+    cluster.pass(Duration::from_secs(2));
+    let node = &cluster.nodes[&follower];
+    let log = node.replica().log().unwrap();
+    assert!(log.is_whole());
+    assert_eq!(log.applied(), log.committed());
+    assert_eq!(&node.entries[..original.len()], &original[..]);
+    // And it counts: of the others, one is enough.
+    let leader = cluster.leader().unwrap();
+    let other = (1..=3).map(n).find(|id| *id != leader && *id != follower).unwrap();
+    cluster.stop(other);
+    assert!(cluster.commits(leader));
+}
+
+#[test]
+fn one_entry_in_the_middle_comes_back_from_the_others() {
+    is_repaired_from_the_others::<Raft>((50, 50), true);
+}
+
+#[test]
+fn a_stretch_whose_names_are_lost_too_comes_back_along_the_chain() {
+    is_repaired_from_the_others::<Raft>((30, 150), false);
+}
+
+#[test]
+fn the_very_first_entries_come_back() {
+    is_repaired_from_the_others::<Raft>((1, 3), false);
+}
+
+#[test]
+fn the_end_of_the_log_comes_back_where_its_name_is_known() {
+    is_repaired_from_the_others::<Raft>((198, 201), false);
+}
+
+/// The only other copy of a committed entry is damaged: nobody may lead without it.
+fn is_never_given_up_while_it_may_be_committed<P: Protocol>() {
+    let mut cluster = Replicas::<P>::founded(3);
+    cluster.pass(Duration::from_secs(2));
+    let leader = cluster.leader().unwrap();
+    let mut followers = (1..=3).map(n).filter(|id| *id != leader);
+    let (holder, behind) = (followers.next().unwrap(), followers.next().unwrap());
+    cluster.stop(behind);
+    for _ in 0..20 {
+        assert!(cluster.commits(leader));
+    }
+    let end = cluster.nodes[&leader].entries.len() as u64;
+    cluster.stop(holder);
+    cluster.stop(leader);
+    let recovered = damaged(&mut cluster, holder, (10, end), true);
+    cluster.start_with(holder, recovered);
+    cluster.start(behind);
+    cluster.pass(Duration::from_secs(5));
+    assert_eq!(cluster.leader(), None);
+    assert!(!cluster.nodes[&holder].replica().log().unwrap().is_whole());
+    cluster.start(leader);
+    cluster.pass(Duration::from_secs(5));
+    let leader = cluster.leader().unwrap();
+    assert!(cluster.commits(leader));
+    cluster.pass(Duration::from_secs(2));
+    let log = cluster.nodes[&holder].replica().log().unwrap();
+    assert!(log.is_whole() && log.committed().0 > end);
+}
+
+#[test]
+fn damage_to_the_only_other_copy_of_what_is_committed_loses_nothing() {
+    is_never_given_up_while_it_may_be_committed::<Raft>();
+}
