@@ -70,6 +70,8 @@ impl Backup {
         stretch: Stretch,
     ) -> Result<(), PeerFault> {
         let (before, previous) = (cx.log.last(), stretch.previous);
+        // It holds at least what it has committed, and sends no more than it is asked for.
+        self.head = self.head.max(stretch.commit);
         match self.take(cx, stretch) {
             Ok(()) => {
                 if self.lacks_something(server, cx.log) && cx.log.last() != before {

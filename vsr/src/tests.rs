@@ -4,7 +4,11 @@
 mod chaos;
 mod checks;
 mod cluster;
+mod departures;
 mod disk;
+mod hand_over;
 mod node;
 mod normal_operation;
+mod reading;
+mod state_transfer;
 mod view_changes;

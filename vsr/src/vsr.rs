@@ -69,8 +69,8 @@ impl Protocol for Vsr {
             cx.set_exact_timer(Timer::Election, Duration::ZERO);
         } else {
             cx.set_election_timer(&server);
+            cx.set_exact_timer(Timer::Heartbeat, settings.heartbeat);
         }
-        cx.set_exact_timer(Timer::Heartbeat, settings.heartbeat);
         Vsr { server, role, departure: Departure::default(), faults: 0, last_fault: None }
     }
 
@@ -337,14 +337,13 @@ impl Vsr {
 
     /// Repeats what may have been lost.
     fn repeat(&mut self, cx: &mut Context<'_>) {
-        cx.set_exact_timer(Timer::Heartbeat, self.server.settings.heartbeat);
         self.ask_to_leave(cx);
         if let State::ViewChange(change) = &mut self.role {
             change.on_tick(&self.server, cx);
         }
     }
 
-    /// Tells the others for which view this replica wants to leave, or has left.
+    /// Tells the others for which view this replica wants to leave, or has left; again and again.
     fn ask_to_leave(&self, cx: &mut Context<'_>) {
         let view = self.server.view;
         let left_for = match &self.role {
@@ -355,6 +354,7 @@ impl Vsr {
             && self.server.may_vouch(cx.log)
         {
             cx.broadcast(&self.server, &Message::StartViewChange { view, target });
+            cx.set_exact_timer(Timer::Heartbeat, self.server.settings.heartbeat);
         }
     }
 
@@ -381,7 +381,6 @@ impl Vsr {
             self.departure.forget_want();
         }
         cx.set_election_timer(&self.server);
-        cx.set_exact_timer(Timer::Heartbeat, self.server.settings.heartbeat);
         self.ask_to_leave(cx);
     }
 
@@ -417,7 +416,6 @@ impl Vsr {
     /// Stops leading, for good in this view, and asks to leave for `view`.
     fn abdicate(&mut self, cx: &mut Context<'_>, view: Ballot) {
         self.become_backup(cx);
-        cx.set_exact_timer(Timer::Heartbeat, self.server.settings.heartbeat);
         self.leave_for(cx, view);
     }
 

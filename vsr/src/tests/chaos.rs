@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate_core::{Ballot, Incarnation, Input, NodeId, Protocol, Settings, Timer};
+use quorate_core::{Ballot, Input, NodeId, Protocol, Settings, Timer};
 
 use super::cluster::{Cluster, Sent};
 use crate::Message;
@@ -179,10 +179,7 @@ impl Chaos {
         let cut = &self.cluster.cut;
         batch.retain(|sent| !cut.contains(&(sent.from, to)));
         if self.cluster.nodes[&to].up && !self.random.chance(self.loss) {
-            let inputs = batch.into_iter().map(|sent| {
-                let Sent { from, message, .. } = sent;
-                Input::Message { from, incarnation: Incarnation(from.0), message }
-            });
+            let inputs = batch.into_iter().map(|sent| Cluster::arriving(sent.from, sent.message));
             self.cluster.batch(to, inputs.collect());
         }
     }
@@ -215,9 +212,8 @@ impl Chaos {
         let ahead = self.random.below(3) as u64 + 1;
         let view = self.cluster.nodes[&id].vsr.standing().ballot;
         let message = Message::StartViewChange { view, target: Ballot(view.0 + ahead) };
-        let incarnation = Incarnation(from.0);
         if from != id {
-            self.cluster.batch(id, vec![Input::Message { from, incarnation, message }]);
+            self.cluster.batch(id, vec![Cluster::arriving(from, message)]);
         }
     }
 
@@ -312,10 +308,7 @@ impl Chaos {
     }
 
     fn forget_cache(&mut self, id: NodeId) {
-        let node = self.cluster.nodes.get_mut(&id).unwrap();
-        let committed = node.log.committed();
-        node.log.set_applied(committed);
-        node.log.trim_cache(0);
+        self.cluster.nodes.get_mut(&id).unwrap().forget_cache();
     }
 
     /// The disk fills up, or there is room again.

@@ -189,9 +189,14 @@ impl Cluster {
         }
     }
 
+    /// A message from `from`, as an input.
+    pub(super) fn arriving(from: NodeId, message: Message) -> Input<Message> {
+        Input::Message { from, incarnation: Incarnation(from.0), message }
+    }
+
     /// A message that nobody in the cluster has sent.
     pub(super) fn forge(&mut self, from: u64, to: u64, message: Message) {
-        self.input(to, Input::Message { from: n(from), incarnation: Incarnation(from), message });
+        self.input(to, Cluster::arriving(n(from), message));
     }
 
     /// Takes the messages off the network for which `which` holds.
@@ -234,6 +239,12 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// The timers run out that were set to no time at all.
+    pub(super) fn fire_immediate_timers(&mut self) {
+        self.now += Duration::from_micros(1);
+        self.fire_due_timers();
     }
 
     /// Lets time pass, a heartbeat after the other; no election timer runs out.

@@ -210,6 +210,12 @@ impl Node {
         self.disk.compact(&meta);
     }
 
+    /// Keeps nothing in memory that is on disk.
+    pub(super) fn forget_cache(&mut self) {
+        self.log.set_applied(self.log.committed());
+        self.log.trim_cache(0);
+    }
+
     fn digest_at(&self, index: Index) -> Digest {
         let in_memory = self.log.entries(index, 1).and_then(|found| found.first().cloned());
         let entry = in_memory.or_else(|| self.disk.entry(index).cloned());
