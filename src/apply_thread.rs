@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use quorate_core::{Applier, Entry, Generation, LogTime, SnapshotMeta, SnapshotView, StateMachine};
 use quorate_handoff::{Consumer, Producer};
-use quorate_storage::StorageError;
+use quorate_storage::{Disk, StorageError};
 
 use crate::completed::Completed;
 use crate::error::{ReadError, StopReason};
@@ -24,18 +24,18 @@ pub(crate) enum Job<S: StateMachine> {
     Query { query: S::Query, answer: ReadAnswer<S::Answer> },
 }
 
-pub(crate) struct ApplyThread<S: StateMachine> {
+pub(crate) struct ApplyThread<S: StateMachine, D: Disk> {
     pub(crate) applier: Applier<S>,
     pub(crate) jobs: Consumer<Job<S>>,
     pub(crate) done: Producer<Completed<S>>,
-    pub(crate) snapshots: Snapshots,
+    pub(crate) snapshots: Snapshots<D>,
     pub(crate) builder: Producer<SnapshotJob<S>>,
     /// The generation of the last restoration that was asked for.
     pub(crate) newest_restore: Arc<AtomicU64>,
     pub(crate) stopper: Stopper,
 }
 
-impl<S: StateMachine> ApplyThread<S> {
+impl<S: StateMachine, D: Disk> ApplyThread<S, D> {
     /// Works until there is nothing more to come, or the node stops.
     pub(crate) fn run(mut self) {
         let mut batch = VecDeque::new();

@@ -207,7 +207,7 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
         crate::start::start(config, machine.machine()).await
     }
 
-    fn check(self) -> Result<(Config, M), ConfigError> {
+    pub(crate) fn check(self) -> Result<(Config, M), ConfigError> {
         let me = self.id.ok_or(ConfigError::NoId)?;
         let members = checked_members(self.members)?;
         let address = members.get(&me).ok_or(ConfigError::NotAMember(me.0))?;

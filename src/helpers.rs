@@ -9,7 +9,7 @@ use quorate_core::{
     FetchNext, Index, NodeId, Reader, SnapshotId, SnapshotMeta, SnapshotView, StateMachine,
 };
 use quorate_handoff::{Consumer, Producer};
-use quorate_storage::{SnapshotError, StorageError};
+use quorate_storage::{Disk, SnapshotError, StorageError};
 
 use crate::completed::Completed;
 use crate::error::StopReason;
@@ -37,22 +37,22 @@ pub(crate) enum ReadJob {
     Chunk { to: NodeId, snapshot: SnapshotId, chunk: u64 },
 }
 
-pub(crate) struct SnapshotHelper<S: StateMachine> {
-    pub(crate) snapshots: Snapshots,
+pub(crate) struct SnapshotHelper<S: StateMachine, D: Disk> {
+    pub(crate) snapshots: Snapshots<D>,
     pub(crate) jobs: Consumer<SnapshotJob<S>>,
     pub(crate) done: Producer<Completed<S>>,
     pub(crate) stopper: Stopper,
 }
 
-pub(crate) struct ReadHelper<S: StateMachine> {
-    pub(crate) snapshots: Snapshots,
-    pub(crate) entries: Entries,
+pub(crate) struct ReadHelper<S: StateMachine, D: Disk> {
+    pub(crate) snapshots: Snapshots<D>,
+    pub(crate) entries: Entries<D>,
     pub(crate) jobs: Consumer<ReadJob>,
     pub(crate) done: Producer<Completed<S>>,
     pub(crate) stopper: Stopper,
 }
 
-impl<S: StateMachine> SnapshotHelper<S> {
+impl<S: StateMachine, D: Disk> SnapshotHelper<S, D> {
     /// Works until there is nothing more to come, or the node stops.
     pub(crate) fn run(self) {
         while let Ok(job) = self.jobs.pop() {
@@ -144,7 +144,7 @@ impl Write for UnlessStopping<'_> {
     }
 }
 
-impl<S: StateMachine> ReadHelper<S> {
+impl<S: StateMachine, D: Disk> ReadHelper<S, D> {
     /// Works until there is nothing more to come, or the node stops.
     pub(crate) fn run(self) {
         while let Ok(job) = self.jobs.pop() {

@@ -10,7 +10,7 @@ use quorate_core::{
     StateMachine,
 };
 use quorate_handoff::{Completion, Producer, queue, slot};
-use quorate_storage::{FileDisk, Store};
+use quorate_storage::{Disk, Store};
 
 use crate::apply_thread::ApplyThread;
 use crate::completed::Completed;
@@ -38,16 +38,25 @@ const APPLIER_BYTES: usize = 32 << 20;
 /// Work that was decided is handed over whatever a queue holds: see the loop.
 const DECIDED_BYTES: usize = 64 << 20;
 
-/// Starts the loop's thread, which does the rest.
+/// Starts a node on its data directory.
 pub(crate) async fn start<P: Protocol, S: StateMachine>(
     config: Config,
     machine: S,
+) -> Result<Node<P, S>, StartError> {
+    start_on(config, machine, storage_thread::data_dir).await
+}
+
+/// Starts the loop's thread, which does the rest, on the disk that is opened there.
+async fn start_on<P: Protocol, S: StateMachine, D: Disk>(
+    config: Config,
+    machine: S,
+    open: impl FnOnce(&Config) -> Result<D, StartError> + Send + 'static,
 ) -> Result<Node<P, S>, StartError> {
     let span = tracing::info_span!("node", cluster = %config.cluster, node = %config.me);
     let stopper = Stopper::default();
     let (outcome, started) = slot();
     let of_thread = stopper.clone();
-    let body = move || run::<P, S>(config, machine, &of_thread, outcome);
+    let body = move || run::<P, S, D>(config, machine, open, &of_thread, outcome);
     let thread = span.in_scope(|| stopper.spawn("loop", body)).map_err(StartError::System)?;
     let Ok(started) = started.await else {
         stopper.signal().stopped().await;
@@ -62,9 +71,10 @@ pub(crate) async fn start<P: Protocol, S: StateMachine>(
 type Outcome<S> = Completion<Result<Inner<S>, StartError>>;
 
 /// The loop's thread.
-fn run<P: Protocol, S: StateMachine>(
+fn run<P: Protocol, S: StateMachine, D: Disk>(
     config: Config,
     machine: S,
+    open: impl FnOnce(&Config) -> Result<D, StartError>,
     stopper: &Stopper,
     outcome: Outcome<S>,
 ) {
@@ -75,7 +85,7 @@ fn run<P: Protocol, S: StateMachine>(
             return;
         }
     };
-    let prepared = runtime.block_on(prepare::<P, S>(config, machine, stopper));
+    let prepared = runtime.block_on(prepare::<P, S, D>(config, machine, open, stopper));
     match prepared {
         Ok(prepared) => runtime.block_on(prepared.run(stopper, outcome)),
         Err(error) => {
@@ -120,12 +130,15 @@ impl<P: Protocol, S: StateMachine> Prepared<P, S> {
     }
 }
 
-async fn prepare<P: Protocol, S: StateMachine>(
+async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
     config: Config,
     machine: S,
+    open: impl FnOnce(&Config) -> Result<D, StartError>,
     stopper: &Stopper,
 ) -> Result<Prepared<P, S>, StartError> {
-    let (store, recovered) = storage_thread::open::<P>(&config, Incarnation(random()?))?;
+    let disk = open(&config)?;
+    let incarnation = Incarnation(random()?);
+    let (store, recovered) = storage_thread::open::<P, D>(&config, disk, incarnation)?;
     let clock = Clock::start();
     let mut effects = Vec::new();
     let replica = recover::<P>(&config, random()?, recovered, clock, &mut effects)?;
@@ -192,8 +205,8 @@ fn recover<P: Protocol>(
     Ok(Replica::recover(of_replica, recovered, clock.now(), effects)?)
 }
 
-fn spawn_threads<S: StateMachine>(
-    store: Store<FileDisk>,
+fn spawn_threads<S: StateMachine, D: Disk>(
+    store: Store<D>,
     applier: Applier<S>,
     done: &Producer<Completed<S>>,
     stopper: &Stopper,
@@ -278,3 +291,6 @@ fn others(config: &Config) -> impl Iterator<Item = (NodeId, &String)> {
 fn random() -> Result<u64, StartError> {
     getrandom::u64().map_err(|error| StartError::System(std::io::Error::other(error)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,10 +24,10 @@ use crate::helpers::SnapshotJob;
 use crate::threads::Stopper;
 
 /// The snapshots on disk, for every thread that needs them.
-pub(crate) type Snapshots = SnapshotStore<FileDisk>;
+pub(crate) type Snapshots<D> = SnapshotStore<D>;
 
 /// The old entries on disk, likewise.
-pub(crate) type Entries = LogReader<FileDisk>;
+pub(crate) type Entries<D> = LogReader<D>;
 
 /// After how long without a write the last one is vouched for: see
 /// [`Store::attest`](quorate_storage::Store::attest).
@@ -53,17 +53,22 @@ impl WriteJob {
     }
 }
 
-/// Opens the data directory and reads what is there.
-pub(crate) fn open<P: Protocol>(
-    config: &Config,
-    incarnation: Incarnation,
-) -> Result<(Store<FileDisk>, Recovered), StartError> {
+/// Opens the data directory.
+pub(crate) fn data_dir(config: &Config) -> Result<FileDisk, StartError> {
     let unusable = |source| StartError::DataDir { path: config.data_dir.clone(), source };
     if config.members.len() == 1 && !config.bootstrap && is_empty(config).map_err(unusable)? {
         // Found out here, so that nothing is written.
         return Err(Fatal::NotBootstrapped.into());
     }
-    let disk = Arc::new(FileDisk::create(&config.data_dir).map_err(unusable)?);
+    FileDisk::create(&config.data_dir).map_err(unusable)
+}
+
+/// Reads what is on the disk.
+pub(crate) fn open<P: Protocol, D: Disk>(
+    config: &Config,
+    disk: D,
+    incarnation: Incarnation,
+) -> Result<(Store<D>, Recovered), StartError> {
     let owner =
         Owner { node: config.me, cluster: config.cluster.clone(), protocol: P::NAME.to_owned() };
     let options = StoreOptions {
@@ -71,7 +76,7 @@ pub(crate) fn open<P: Protocol>(
         tail_bytes: config.settings.log_cache_bytes,
         ..StoreOptions::default()
     };
-    let (store, recovered) = Store::open(disk, &owner, options, incarnation)?;
+    let (store, recovered) = Store::open(Arc::new(disk), &owner, options, incarnation)?;
     let Identity { incarnation, .. } = recovered.identity;
     let (start, last) = (recovered.start, recovered.log.last);
     tracing::info!(%incarnation, start, %last, "recovered");
@@ -86,8 +91,8 @@ fn is_empty(config: &Config) -> io::Result<bool> {
     }
 }
 
-pub(crate) struct StorageThread<S: StateMachine> {
-    store: Store<FileDisk>,
+pub(crate) struct StorageThread<S: StateMachine, D: Disk> {
+    store: Store<D>,
     writes: Consumer<WriteJob>,
     snapshots: Producer<SnapshotJob<S>>,
     done: Producer<Completed<S>>,
@@ -105,14 +110,14 @@ enum Queue {
     Closed,
 }
 
-impl<S: StateMachine> StorageThread<S> {
+impl<S: StateMachine, D: Disk> StorageThread<S, D> {
     pub(crate) fn new(
-        store: Store<FileDisk>,
+        store: Store<D>,
         writes: Consumer<WriteJob>,
         snapshots: Producer<SnapshotJob<S>>,
         done: Producer<Completed<S>>,
         stopper: Stopper,
-    ) -> StorageThread<S> {
+    ) -> StorageThread<S, D> {
         StorageThread {
             store,
             writes,

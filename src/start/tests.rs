@@ -1,0 +1,148 @@
+//! Nodes on disks in memory, which fail when they are told to.
+
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use quorate_core::At;
+use quorate_raft::Raft;
+use quorate_storage::{MemDisk, Operation, StorageError};
+use serde::{Deserialize, Serialize};
+
+use super::*;
+use crate::client::Client;
+use crate::error::{NotProposed, ReadError, RequestError};
+use crate::requests::Read;
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Sum(i64);
+
+impl StateMachine for Sum {
+    type Command = i64;
+    type Response = i64;
+    type Query = ();
+    type Answer = i64;
+
+    fn apply(&mut self, _: &At, add: i64) -> i64 {
+        self.0 += add;
+        self.0
+    }
+
+    fn query(&self, _: &At, (): ()) -> i64 {
+        self.0
+    }
+}
+
+type Member = Node<Raft, Sum>;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn start_on_disk(id: u64, addresses: &[String], disk: &MemDisk) -> Member {
+    let builder = Member::builder().id(id).members((1..).zip(addresses)).data_dir("in memory");
+    let settings = Settings { request_timeout: PATIENCE, ..Settings::default() };
+    let builder = builder.settings(settings).segment_bytes(256 << 10).bootstrap(true);
+    let (config, _) = builder.check().unwrap();
+    let disk = disk.clone();
+    super::start_on(config, Sum::default(), move |_| Ok(disk)).await.unwrap()
+}
+
+async fn alone(disk: &MemDisk) -> Member {
+    start_on_disk(1, &["127.0.0.1:0".to_owned()], disk).await
+}
+
+fn free_addresses<const COUNT: usize>() -> [String; COUNT] {
+    // Held until all are chosen, so that none is chosen twice.
+    let held = [(); COUNT].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    held.map(|listener| listener.local_addr().unwrap().to_string())
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "it did not come about that {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until a node has vouched for its last write and has no more to do: the next thing that
+/// its disk is asked for is the next command.
+async fn rest(disk: &MemDisk) {
+    let mut seen = (disk.changes(), Instant::now());
+    until("the disk is at rest", || {
+        if disk.changes() != seen.0 {
+            seen = (disk.changes(), Instant::now());
+        }
+        seen.1.elapsed() > Duration::from_millis(300)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_once_stops_the_node_and_what_it_was_asked_is_of_unknown_outcome() {
+    for operation in [Operation::Write, Operation::Sync] {
+        let disk = MemDisk::new();
+        let node = alone(&disk).await;
+        assert_eq!(node.propose(1).await, Ok(1));
+        rest(&disk).await;
+        // Once: whoever tried again would be told that all is well.
+        disk.fail(operation, "", ErrorKind::Other, 1);
+        let (waiting, behind) = (node.submit(10), node.submit(100));
+        assert_eq!(waiting.await, Err(RequestError::Unknown), "{operation:?}");
+        assert_eq!(behind.await, Err(RequestError::Unknown), "{operation:?}");
+        let reason = node.stopped().await;
+        let failed = matches!(reason, StopReason::Storage(StorageError::WriteFailed { .. }));
+        assert!(failed, "{operation:?}: {reason}");
+
+        let refused = Err(RequestError::NotProposed(NotProposed::ShuttingDown));
+        assert_eq!(node.propose(1000).await, refused);
+        assert_eq!(node.read(Read::Local, ()).await, Err(ReadError::ShuttingDown));
+        let changes = disk.changes();
+        node.shutdown().await.unwrap();
+        assert_eq!(disk.changes(), changes, "something was written after the failure");
+
+        let again = alone(&disk.crash_losing_all()).await;
+        let total = again.read(Read::Linearizable, ()).await;
+        assert_eq!(total, Ok(1), "{operation:?}");
+        again.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_a_node_whose_disk_fails_is_told_that_the_outcome_is_unknown() {
+    let disk = MemDisk::new();
+    let node = alone(&disk).await;
+    let client = Client::<Sum>::connect([node.local_address()], "quorate").unwrap();
+    assert_eq!(client.with_patience(PATIENCE).propose(&1).await, Ok(1));
+    rest(&disk).await;
+    disk.fail(Operation::Sync, "", ErrorKind::Other, 1);
+    let client = client.with_patience(Duration::from_secs(2));
+    assert_eq!(client.propose(&10).await, Err(RequestError::Unknown));
+    assert!(matches!(node.stopped().await, StopReason::Storage(_)));
+}
+
+#[tokio::test]
+async fn a_leader_whose_disk_fails_is_replaced_and_nothing_acknowledged_is_lost() {
+    let (disks, addresses) = ([(); 3].map(|()| MemDisk::new()), free_addresses::<3>());
+    let mut nodes = Vec::new();
+    for (id, disk) in (1..).zip(&disks) {
+        nodes.push(start_on_disk(id, &addresses, disk).await);
+    }
+    assert_eq!(nodes[0].propose(1).await, Ok(1));
+    let mut leader = None;
+    until("a node leads", || {
+        leader = nodes.iter().position(|node| node.status().serving);
+        leader.is_some()
+    })
+    .await;
+    let leader = leader.unwrap();
+    disks[leader].fail(Operation::Sync, "", ErrorKind::Other, 1);
+    // The other two may have it on their disks before this one finds out about its own.
+    let told = nodes[leader].propose(10).await;
+    assert!(matches!(told, Ok(11) | Err(RequestError::Unknown)), "{told:?}");
+    let reason = nodes[leader].stopped().await;
+    assert!(matches!(reason, StopReason::Storage(_)), "{reason}");
+    let others = nodes.iter().enumerate().filter(|(position, _)| *position != leader);
+    for (_, other) in others {
+        let total = other.propose(100).await.unwrap() % 100;
+        assert!(total == 11 || (told.is_err() && total == 1), "{told:?}, then {total}");
+    }
+}
