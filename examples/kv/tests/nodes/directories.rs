@@ -5,8 +5,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 
-use crate::mount::Mount;
-use crate::nodes::{Ended, Nodes, insist, until};
+use super::mount::Mount;
+use super::nodes::{Ended, Nodes, insist, until};
 
 /// All files below a directory, with their content.
 fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -59,6 +59,18 @@ async fn the_directory_of_another_node_or_cluster_is_refused_and_left_alone() {
     other_cluster.set_data(1, ours.data(1).to_owned());
     let ended = other_cluster.run_to_its_end(1, &[]).await;
     assert_refused(&ended, "belongs to cluster \"ours\"");
+    for (written_under, opened_under) in [("raft", "vsr"), ("vsr", "raft")] {
+        let mut nodes = Nodes::new(1, &["--bootstrap"]);
+        nodes.set_protocol(written_under);
+        nodes.start_all().await;
+        insist(&nodes, 1, &["SET", "k", "v"]).await;
+        assert!(nodes.terminate(1).await.0.success());
+        let before = content(nodes.data(1));
+        nodes.set_protocol(opened_under);
+        let ended = nodes.run_to_its_end(1, &[]).await;
+        assert_refused(&ended, &format!("written under protocol \"{written_under}\""));
+        assert!(content(nodes.data(1)) == before, "something was changed");
+    }
     assert!(content(ours.data(1)) == before, "something was changed");
 }
 
@@ -68,8 +80,6 @@ async fn an_empty_directory_founds_a_single_node_only_on_request() {
     let ended = nodes.run_to_its_end(1, &[]).await;
     assert_refused(&ended, "bootstrap");
     assert!(!nodes.data(1).exists());
-    let ended = nodes.run_to_its_end(1, &["--bootstrap", "--protocol", "vsr"]).await;
-    assert_refused(&ended, "Viewstamped Replication is not implemented");
     let ended = nodes.run_to_its_end(1, &["--bootstrap", "--segment-bytes", "5000"]).await;
     assert_refused(&ended, "segment_bytes");
     assert!(!nodes.data(1).exists());

@@ -7,8 +7,8 @@ use quorate_kv::Client;
 use quorate_kv::resp::Value;
 use tempfile::TempDir;
 
-use crate::mount::Mount;
-use crate::nodes::{Nodes, bulk, call, until};
+use super::mount::Mount;
+use super::nodes::{Nodes, bulk, call, until};
 
 const DISK_MIB: u64 = 16;
 const FILLER: &str = "filler";

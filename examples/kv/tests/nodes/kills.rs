@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use quorate_kv::resp::Value;
 
-use crate::load::Load;
-use crate::nodes::{Nodes, bulk, call};
+use super::load::Load;
+use super::nodes::{Nodes, bulk, call};
 
 const WRITERS: usize = 8;
 
@@ -31,15 +31,14 @@ async fn any_node_takes_writes_and_sees_those_of_the_others_at_once() {
 }
 
 /// KILLS=20 in the environment for more of them.
-#[tokio::test(flavor = "multi_thread")]
-async fn killing_one_node_after_the_other_loses_nothing_and_repeats_nothing() {
+async fn kill_one_after_the_other(count: usize) {
     let kills = std::env::var("KILLS").map_or(6, |kills| kills.parse().unwrap());
-    let mut nodes = Nodes::three(&SMALL_FILES).await;
+    let mut nodes = Nodes::serving(count, &SMALL_FILES).await;
     let load = Load::start(&nodes, WRITERS);
     for kill in 0..kills {
         load.progress(500).await;
         // Every other time the leader; else each in turn, whatever it is.
-        let victim = if kill % 2 == 0 { nodes.leader().await } else { (kill / 2) % 3 + 1 };
+        let victim = if kill % 2 == 0 { nodes.leader().await } else { (kill / 2) % count + 1 };
         nodes.kill(victim).await;
         load.progress(200).await;
         nodes.start(victim).await;
@@ -47,6 +46,16 @@ async fn killing_one_node_after_the_other_loses_nothing_and_repeats_nothing() {
     load.progress(500).await;
     let totals = load.check(&nodes).await;
     println!("{kills} kills: {totals:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_one_node_after_the_other_loses_nothing_and_repeats_nothing() {
+    kill_one_after_the_other(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_one_of_five_nodes_after_the_other_loses_nothing_and_repeats_nothing() {
+    kill_one_after_the_other(5).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,6 +24,7 @@ pub const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// A cluster. Its processes are killed, and its directories removed, when this is dropped.
 pub struct Nodes {
     dir: TempDir,
+    protocol: &'static str,
     args: Vec<String>,
     list: Vec<Node>,
 }
@@ -54,12 +55,22 @@ impl Nodes {
         };
         let list: Vec<Node> = (1..=count).map(node).collect();
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        Nodes { dir, args, list }
+        Nodes { dir, protocol: crate::PROTOCOL, args, list }
     }
 
     /// Three nodes, which listen, and one of which leads.
     pub async fn three(args: &[&str]) -> Nodes {
-        let mut nodes = Nodes::new(3, args);
+        Nodes::serving(3, args).await
+    }
+
+    /// Runs the nodes that are started from now on under another protocol.
+    pub fn set_protocol(&mut self, protocol: &'static str) {
+        self.protocol = protocol;
+    }
+
+    /// So many nodes, which listen, and one of which leads.
+    pub async fn serving(count: usize, args: &[&str]) -> Nodes {
+        let mut nodes = Nodes::new(count, args);
         nodes.start_all().await;
         nodes.leader().await;
         nodes
@@ -244,6 +255,7 @@ impl Nodes {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kv"));
         command
             .args(["serve", "--id", &id.to_string(), "--peers", &peers.join(",")])
+            .args(["--protocol", self.protocol])
             .args(["--listen", &node.address.to_string(), "--data"])
             .arg(&node.data)
             .args(&self.args)

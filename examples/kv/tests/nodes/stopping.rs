@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::load::Load;
-use crate::nodes::Nodes;
+use super::load::Load;
+use super::nodes::Nodes;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_stop_one_after_the_other_under_load_and_a_leader_hands_over_first() {

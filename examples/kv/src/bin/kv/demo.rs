@@ -107,7 +107,7 @@ struct Kill {
 impl<'a> Demo<'a> {
     async fn start(args: &'a DemoArgs, dir: PathBuf) -> Result<Demo<'a>, DemoError> {
         println!("three replicas, each a process of its own, with their data in {}", dir.display());
-        let mut nodes = Nodes::new(&dir)?;
+        let mut nodes = Nodes::new(&dir, args.protocol)?;
         nodes.start_all().await?;
         let addresses: Vec<SocketAddr> = nodes.addresses();
         let load = Load::new(addresses);

@@ -10,6 +10,7 @@ use quorate_raft::Raft;
 use quorate_storage::{
     FileDisk, InspectedGroup, InspectedSegment, Inspection, StorageError, StoredSnapshot, Verified,
 };
+use quorate_vsr::Vsr;
 
 /// Why a directory could not be looked at, or what is wrong with it.
 #[derive(Debug, thiserror::Error)]
@@ -163,16 +164,28 @@ impl Shown<'_> {
     }
 
     fn pledge(&self, bytes: &PledgeBytes) -> String {
-        if self.inspection.identity.protocol != Raft::NAME {
-            return format!("{bytes:?}");
+        match self.inspection.identity.protocol.as_str() {
+            Raft::NAME => raft_pledge(bytes),
+            Vsr::NAME => vsr_pledge(bytes),
+            _ => format!("{bytes:?}"),
         }
-        match quorate_raft::Pledge::from_bytes(bytes) {
-            Some(quorate_raft::Pledge { term, voted_for: Some(node) }) => {
-                format!("term {term}, voted for node {node}")
-            }
-            Some(quorate_raft::Pledge { term, voted_for: None }) => format!("term {term}, no vote"),
-            None => "UNREADABLE".to_owned(),
+    }
+}
+
+fn vsr_pledge(bytes: &PledgeBytes) -> String {
+    match quorate_vsr::Pledge::from_bytes(bytes) {
+        Some(quorate_vsr::Pledge { view }) => format!("view {view}"),
+        None => "UNREADABLE".to_owned(),
+    }
+}
+
+fn raft_pledge(bytes: &PledgeBytes) -> String {
+    match quorate_raft::Pledge::from_bytes(bytes) {
+        Some(quorate_raft::Pledge { term, voted_for: Some(node) }) => {
+            format!("term {term}, voted for node {node}")
         }
+        Some(quorate_raft::Pledge { term, voted_for: None }) => format!("term {term}, no vote"),
+        None => "UNREADABLE".to_owned(),
     }
 }
 

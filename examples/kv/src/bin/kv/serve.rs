@@ -3,7 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use quorate::{Builder, Node, Raft, Settings, StartError, StopReason};
+use quorate::{Builder, Node, Raft, Settings, StartError, StopReason, Vsr};
+use quorate_core::Protocol;
 use quorate_kv::{Machine, ServerOptions, serve};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -13,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::cli::{ArgsError, ServeArgs};
+use crate::cli::{self, ArgsError, ServeArgs};
 
 /// Why a node did not start, or has stopped without being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -66,18 +67,21 @@ pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
         .with_writer(io::stderr)
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(serve_node(args));
+    let outcome = match args.protocol {
+        cli::Protocol::Raft => runtime.block_on(serve_node::<Raft>(args)),
+        cli::Protocol::Vsr => runtime.block_on(serve_node::<Vsr>(args)),
+    };
     // What is left are clients which do not take their replies.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve_node(args: &ServeArgs) -> Result<(), ServeError> {
+async fn serve_node<P: Protocol>(args: &ServeArgs) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
     let max_clients = max_clients(args.max_clients);
     let id = args.id;
     let started = tokio::select! {
-        started = builder(args).start() => started,
+        started = builder::<P>(args).start() => started,
         // Recovery may take long, and is as good as any moment to be killed.
         _ = signals.next() => return Ok(()),
     };
@@ -121,9 +125,9 @@ async fn serve_node(args: &ServeArgs) -> Result<(), ServeError> {
     Ok(())
 }
 
-fn builder(args: &ServeArgs) -> Builder<Raft, Machine> {
+fn builder<P: Protocol>(args: &ServeArgs) -> Builder<P, Machine> {
     let members = args.peers.iter().map(|peer| (peer.id, peer.address.clone()));
-    let builder = Node::<Raft, Machine>::builder()
+    let builder = Node::<P, Machine>::builder()
         .id(args.id)
         .members(members)
         .data_dir(&args.data)

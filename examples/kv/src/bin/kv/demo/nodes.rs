@@ -11,11 +11,13 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::{DemoError, PATIENCE, system};
+use crate::cli::Protocol;
 
 /// All nodes. They are killed when this is dropped.
 pub struct Nodes {
     pub list: Vec<Node>,
     peers: String,
+    protocol: Protocol,
     dir: PathBuf,
 }
 
@@ -33,14 +35,15 @@ const GRACE: Duration = Duration::from_secs(5);
 
 impl Nodes {
     /// Chooses ports for three nodes; none runs yet.
-    pub fn new(dir: &Path) -> Result<Nodes, DemoError> {
+    pub fn new(dir: &Path, protocol: Protocol) -> Result<Nodes, DemoError> {
         let ports = free_ports(2 * NODES as usize)?;
         let (listen, peers) = ports.split_at(NODES as usize);
         let list =
             (1..).zip(listen).map(|(id, listen)| Node { id, listen: *listen, process: None });
         let peers: Vec<String> =
             (1..).zip(peers).map(|(id, peer): (u64, _)| format!("{id}={peer}")).collect();
-        Ok(Nodes { list: list.collect(), peers: peers.join(","), dir: dir.to_owned() })
+        let (list, peers) = (list.collect(), peers.join(","));
+        Ok(Nodes { list, peers, protocol, dir: dir.to_owned() })
     }
 
     /// Where the nodes serve clients.
@@ -108,9 +111,10 @@ impl Nodes {
         let log = log.map_err(system("cannot write a log"))?;
         let data = self.dir.join(format!("node-{id}"));
         let peers = self.peers.clone();
+        let protocol = self.protocol.name();
         let node = self.node(id);
         let process = Command::new(exe)
-            .args(["serve", "--id", &id.to_string(), "--peers", &peers])
+            .args(["serve", "--id", &id.to_string(), "--peers", &peers, "--protocol", protocol])
             .args(["--listen", &node.listen.to_string(), "--cluster", "demo", "--data"])
             .arg(data)
             .stdin(Stdio::null())

@@ -2,8 +2,6 @@
 //!
 //! Time limits here are wide: they only tell a node which is at work from one which hangs.
 
-#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
-
 mod catch_up;
 mod directories;
 mod expiry;

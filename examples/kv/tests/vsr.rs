@@ -1,0 +1,7 @@
+//! The tests of real nodes, under Viewstamped Replication.
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+
+mod nodes;
+
+/// The protocol which the nodes run.
+pub const PROTOCOL: &str = "vsr";
