@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use quorate_core::{
-    Ballot, Digest, Ignored, Incarnation, Index, LogId, Membership, NodeId, Role, SnapshotMeta,
+    Ballot, Digest, Ignored, Incarnation, Index, LogId, Membership, NodeId, PeerFaults, Role,
+    SnapshotMeta,
 };
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +61,8 @@ pub struct Status {
     pub last_election: Option<LastElection>,
     /// Messages that were ignored, by reason.
     pub ignored: Ignored,
+    /// Messages that the protocol ignored because their senders must be broken.
+    pub peer_faults: PeerFaults,
     /// Connections that were refused, or ended for what came over them.
     pub refused_connections: u64,
 }
@@ -91,6 +94,7 @@ impl Status {
             peers: Vec::new(),
             last_election: None,
             ignored: Ignored::default(),
+            peer_faults: PeerFaults::default(),
             refused_connections: 0,
         }
     }
@@ -118,6 +122,7 @@ impl Status {
         self.snapshot = replica.snapshot;
         self.membership = replica.membership;
         self.ignored = replica.ignored;
+        self.peer_faults = replica.peer_faults;
     }
 }
 

@@ -40,7 +40,7 @@ pub use machine::{At, Snapshottable, StateMachine};
 pub use membership::Membership;
 pub use message::{Envelope, Forward, PeerMessage, Refusal};
 pub use protocol::{
-    Effects, Input, Pledge, Protocol, ProtocolEffect, ReadId, Role, Standing, Timer,
+    Effects, Input, PeerFaults, Pledge, Protocol, ProtocolEffect, ReadId, Role, Standing, Timer,
 };
 pub use replica::{Ignored, Readmission, Repair, Replica, ReplicaConfig, Status};
 pub use session::{Sessions, Slot, Verdict};

@@ -71,9 +71,22 @@ pub trait Protocol: Clone + Eq + Hash + Debug + Send + 'static {
     /// Who leads, as far as this replica knows.
     fn standing(&self) -> Standing;
 
+    /// What peers got wrong, so far.
+    fn faults(&self) -> PeerFaults;
+
     /// True of votes and acknowledgements: messages that count only if they come from the
     /// incarnation which the receiver's membership lists.
     fn vouches(message: &Self::Message) -> bool;
+}
+
+/// Messages that were ignored although they were current: their senders are broken, or they were
+/// damaged on the way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PeerFaults {
+    /// How many there were.
+    pub count: u64,
+    /// Who sent the last one, and what was wrong with it, for people to read.
+    pub last: Option<(NodeId, String)>,
 }
 
 /// What a protocol has sworn, of fixed size.

@@ -34,7 +34,7 @@ use crate::snapshot::SnapshotMeta;
 use crate::types::{Ballot, Incarnation, LogTime, NodeId, Now, RequestId, Start, WriteSeq};
 use crate::write::{PledgeBytes, Recovered, Write};
 use applying::Applying;
-use fetching::Fetching;
+use fetching::{Backoff, Fetching};
 use forwarded::Forwarded;
 use log_clock::LogClock;
 pub use readmission::Readmission;
@@ -90,6 +90,7 @@ pub struct Replica<P: Protocol> {
     forwarded: Forwarded,
     applying: Applying,
     fetching: Option<Fetching>,
+    fetch_backoff: Backoff,
     /// A snapshot of this replica's own, not yet pointed to.
     built: Option<SnapshotMeta>,
     /// The snapshot before the newest one: the log is kept back to it.
@@ -159,6 +160,7 @@ impl<P: Protocol> Replica<P> {
             forwarded: Forwarded::default(),
             applying: Applying::from(recovered.log.base.index),
             fetching: None,
+            fetch_backoff: Backoff::default(),
             built: None,
             retained: None,
             has_room: true,
@@ -301,6 +303,7 @@ impl<P: Protocol> Replica<P> {
             snapshot: log.and_then(Log::snapshot).cloned(),
             membership: log.map_or(list, |log| log.membership().clone()),
             ignored: self.ignored,
+            peer_faults: self.protocol().map(P::faults).unwrap_or_default(),
         }
     }
 
@@ -404,11 +407,10 @@ impl<P: Protocol> Replica<P> {
                     }
                 }
                 ProtocolEffect::FetchSnapshot { from, snapshot } => {
-                    self.fetch_snapshot(from, snapshot, out);
+                    self.fetch_snapshot(now, from, snapshot, out);
                 }
             }
         }
-        let _ = now;
     }
 
     fn envelope(&self, to: NodeId, message: PeerMessage<P::Message>) -> Envelope<P::Message> {

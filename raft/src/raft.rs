@@ -1,8 +1,8 @@
 //! The server as a whole: which role it is in, and what leads from one role to another.
 
 use quorate_core::{
-    Ballot, Effects, Input, Log, LogId, NodeId, Now, Proposal, Protocol, ReadId, Role, Settings,
-    SnapshotMeta, Standing, Timer,
+    Ballot, Effects, Input, Log, LogId, NodeId, Now, PeerFaults, Proposal, Protocol, ReadId, Role,
+    Settings, SnapshotMeta, Standing, Timer,
 };
 
 use crate::candidate::{Candidate, Phase};
@@ -102,6 +102,11 @@ impl Protocol for Raft {
             State::Leader(leader) => (Role::Leader, Some(self.server.me), leader.is_serving()),
         };
         Standing { role, ballot: self.server.term(), leader, serving }
+    }
+
+    fn faults(&self) -> PeerFaults {
+        let last = self.last_fault.map(|(peer, fault)| (peer, fault.to_string()));
+        PeerFaults { count: self.faults, last }
     }
 
     fn vouches(message: &Message) -> bool {

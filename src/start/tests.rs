@@ -3,14 +3,19 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use quorate_core::At;
+use bytes::BytesMut;
+use quorate_core::{At, Ballot, Envelope, Index, LogId, PeerMessage};
 use quorate_raft::Raft;
 use quorate_storage::{MemDisk, Operation, StorageError};
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use super::*;
 use crate::client::Client;
 use crate::error::{NotProposed, ReadError, RequestError};
+use crate::net::frame::{self, Kind};
+use crate::net::handshake::{Hello, Role};
 use crate::requests::Read;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -117,6 +122,35 @@ async fn a_client_of_a_node_whose_disk_fails_is_told_that_the_outcome_is_unknown
     let client = client.with_patience(Duration::from_secs(2));
     assert_eq!(client.propose(&10).await, Err(RequestError::Unknown));
     assert!(matches!(node.stopped().await, StopReason::Storage(_)));
+}
+
+#[tokio::test]
+async fn what_a_peer_gets_wrong_stands_in_the_status() {
+    let (disks, addresses) = ([(); 3].map(|()| MemDisk::new()), free_addresses::<3>());
+    let mut nodes = Vec::new();
+    for (id, disk) in (1..).zip(&disks) {
+        nodes.push(start_on_disk(id, &addresses, disk).await);
+    }
+    assert_eq!(nodes[0].propose(1).await, Ok(1));
+    nodes[2].shutdown().await.unwrap();
+    let (node, incarnation) = (NodeId(3), nodes[2].status().incarnation);
+    let identity = nodes[0].status().identity.unwrap();
+    let role = Role::Peer { node, incarnation, protocol: Raft::NAME.to_owned() };
+    let term = Ballot(u64::MAX);
+    let message = PeerMessage::Protocol(quorate_raft::Message::PreVote {
+        term,
+        last: LogId::new(Index(1), term),
+    });
+    let envelope = Envelope { from: node, to: NodeId(1), incarnation, message };
+    let mut bytes = BytesMut::new();
+    frame::encode(Kind::Hello, &Hello::new("quorate", identity, role), &mut bytes);
+    frame::encode(Kind::Message, &envelope, &mut bytes);
+    let mut stream = TcpStream::connect(&addresses[0]).await.unwrap();
+    stream.write_all(&bytes).await.unwrap();
+    until("the fault is counted", || nodes[0].status().peer_faults.count == 1).await;
+    let last = nodes[0].status().peer_faults.last;
+    assert_eq!(last, Some((node, "an absurd term".to_owned())));
+    assert_eq!(nodes[1].propose(1).await, Ok(2));
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use quorate_core::{
-    Ballot, Effects, Entry, Incarnation, Index, Input, Log, LogId, NodeId, Now, Proposal, Protocol,
-    ReadId, Role, Settings, SnapshotMeta, Standing, Timer,
+    Ballot, Effects, Entry, Incarnation, Index, Input, Log, LogId, NodeId, Now, PeerFaults,
+    Proposal, Protocol, ReadId, Role, Settings, SnapshotMeta, Standing, Timer,
 };
 
 use crate::backup::Backup;
@@ -121,6 +121,11 @@ impl Protocol for Vsr {
             State::Primary(primary) => (Role::Leader, Some(self.server.me), primary.is_serving()),
         };
         Standing { role, ballot: self.server.view, leader, serving }
+    }
+
+    fn faults(&self) -> PeerFaults {
+        let last = self.last_fault.map(|(peer, fault)| (peer, fault.to_string()));
+        PeerFaults { count: self.faults, last }
     }
 
     fn vouches(message: &Message) -> bool {

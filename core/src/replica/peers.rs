@@ -48,7 +48,7 @@ impl<P: Protocol> Replica<P> {
             }
             PeerMessage::Forward(message) => self.on_forward(now, from, message, out),
             PeerMessage::Snapshot(message) => self.on_snapshot_message(now, from, message, out),
-            PeerMessage::Repair(message) => self.on_repair(from, message, out),
+            PeerMessage::Repair(message) => self.on_repair(now, from, message, out),
             PeerMessage::Readmission(message) => {
                 self.on_readmission(now, from, incarnation, message, out);
             }

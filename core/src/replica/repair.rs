@@ -20,7 +20,7 @@ use crate::log::{Log, Rejected};
 use crate::message::PeerMessage;
 use crate::protocol::{Protocol, Timer};
 use crate::snapshot::SnapshotMeta;
-use crate::types::{Ballot, Digest, Index, NodeId};
+use crate::types::{Ballot, Digest, Index, NodeId, Now};
 use crate::write::Gap;
 
 /// What replicas say to each other about damage.
@@ -116,6 +116,7 @@ impl<P: Protocol> Replica<P> {
 
     pub(super) fn on_repair(
         &mut self,
+        now: Now,
         from: NodeId,
         message: Repair,
         out: &mut Vec<Effect<P::Message>>,
@@ -126,7 +127,7 @@ impl<P: Protocol> Replica<P> {
             Repair::Compacted { snapshot } => {
                 let gap = self.log().and_then(|log| log.gaps().first());
                 if gap.is_some_and(|gap| gap.first <= snapshot.last.index) {
-                    self.fetch_snapshot(from, snapshot, out);
+                    self.fetch_snapshot(now, from, snapshot, out);
                 }
             }
             Repair::Lacks { ballot, last, digest } => self.on_lacks(from, ballot, last, digest),

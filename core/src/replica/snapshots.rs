@@ -127,6 +127,7 @@ impl<P: Protocol> Replica<P> {
 impl<P: Protocol> Replica<P> {
     pub(super) fn fetch_snapshot(
         &mut self,
+        now: Now,
         from: NodeId,
         snapshot: SnapshotMeta,
         out: &mut Vec<Effect<P::Message>>,
@@ -135,6 +136,9 @@ impl<P: Protocol> Replica<P> {
             && fetching.id() == snapshot.id()
         {
             fetching.set_source(from);
+            return;
+        }
+        if !self.fetch_backoff.allows(now.monotonic, snapshot.id()) {
             return;
         }
         self.fetching = Some(Fetching::new(from, snapshot.clone()));
@@ -203,7 +207,11 @@ impl<P: Protocol> Replica<P> {
             Progress::None => {}
             Progress::Ask(peer, message) => self.post(peer, PeerMessage::Snapshot(message)),
             Progress::Do(effect) => out.push(effect),
-            Progress::GiveUp => self.fetching = None,
+            Progress::GiveUp => {
+                if let Some(fetching) = self.fetching.take() {
+                    self.fetch_backoff.failed(now.monotonic, fetching.id());
+                }
+            }
             Progress::Complete(from, snapshot) => {
                 self.fetching = None;
                 let formed = self.formed.as_mut();

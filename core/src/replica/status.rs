@@ -1,7 +1,7 @@
 //! A replica's account of itself.
 
 use crate::membership::Membership;
-use crate::protocol::Role;
+use crate::protocol::{PeerFaults, Role};
 use crate::snapshot::SnapshotMeta;
 use crate::types::{Ballot, Incarnation, Index, LogId, NodeId};
 
@@ -39,6 +39,8 @@ pub struct Status {
     pub membership: Membership,
     /// What it ignored, by reason.
     pub ignored: Ignored,
+    /// What its protocol ignored.
+    pub peer_faults: PeerFaults,
 }
 
 /// Messages that were ignored. Each is somebody else's fault, or an echo of the past.

@@ -2,8 +2,10 @@ use bytes::Bytes;
 
 use super::*;
 use crate::entry::{Entry, EntryKind};
+use crate::event::FetchNext;
 use crate::founding::FoundingRecord;
-use crate::types::{Index, LogId};
+use crate::protocol::PeerFaults;
+use crate::types::{Digest, Index, LogId};
 use crate::write::{Identity, RecoveredLog};
 
 /// A protocol that takes the entries it is sent, and otherwise does nothing.
@@ -46,6 +48,10 @@ impl Protocol for Stub {
     fn standing(&self) -> Standing {
         let ballot = Ballot(1);
         Standing { role: Role::Follower, ballot, leader: None, serving: false }
+    }
+
+    fn faults(&self) -> PeerFaults {
+        PeerFaults { count: 3, last: Some((PEER, "nonsense".to_owned())) }
     }
 
     fn vouches(_: &Vec<Entry>) -> bool {
@@ -113,6 +119,32 @@ fn a_disk_that_counts_its_starts_anew_does_not_repeat_names() {
     assert!((0..1000).all(|_| !names.contains(&restored.name_request())));
 }
 
+#[test]
+fn a_snapshot_that_cannot_be_stored_is_not_fetched_at_each_offer() {
+    let mut replica = started(Settings::default());
+    be_told_that_the_cluster_is_formed(&mut replica);
+    let snapshot = SnapshotMeta {
+        last: LogId::new(Index(9), Ballot(1)),
+        digest: Digest::ZERO,
+        membership: founders(),
+        time: LogTime(0),
+        size_bytes: 10,
+        content: Digest::ZERO,
+    };
+    let (mut begun, mut out) = (0, Vec::new());
+    // A leader offers it with each of its heartbeats, for two seconds.
+    for offer in 0..50 {
+        let now = Now { monotonic: offer * Duration::from_millis(40), ..Now::default() };
+        replica.fetch_snapshot(now, PEER, snapshot.clone(), &mut out);
+        if out.drain(..).any(|effect| matches!(effect, Effect::BeginFetch { .. })) {
+            begun += 1;
+            let (snapshot, next) = (snapshot.id(), FetchNext::Failed);
+            replica.step(now, Event::FetchProgress { snapshot, next }, &mut out);
+        }
+    }
+    assert_eq!(begun, 4);
+}
+
 /// Carries out what it takes to have events processed by a shell whose disk is quick.
 fn process(replica: &mut Replica<Stub>, event: Event<Vec<Entry>>) -> Vec<Effect<Vec<Entry>>> {
     let now = Now::default();
@@ -140,6 +172,15 @@ fn be_told_that_the_cluster_is_formed(replica: &mut Replica<Stub>) {
     let message = crate::founding::FoundingMessage { record, asks: false };
     process(replica, from_peer(PeerMessage::Founding(message)));
     assert!(replica.status().formed);
+}
+
+#[test]
+fn what_the_protocol_holds_against_peers_stands_in_the_status() {
+    let mut replica = started(Settings::default());
+    assert_eq!(replica.status().peer_faults, PeerFaults::default());
+    be_told_that_the_cluster_is_formed(&mut replica);
+    let PeerFaults { count, last } = replica.status().peer_faults;
+    assert_eq!((count, last), (3, Some((PEER, "nonsense".to_owned()))));
 }
 
 fn failures(effects: &[Effect<Vec<Entry>>]) -> Vec<Failure> {

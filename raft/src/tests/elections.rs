@@ -402,6 +402,7 @@ fn an_absurd_term_is_a_fault_and_moves_nobody() {
     cluster.forge(3, 2, Message::RequestVote { term: far, last, transfer: true });
     cluster.forge(3, 2, Message::PreVote { term: far, last });
     assert_eq!(cluster.raft(2).peer_faults(), (2, Some((n(3), PeerFault::AbsurdTerm))));
+    assert_eq!(cluster.raft(2).faults().last, Some((n(3), "an absurd term".to_owned())));
     assert_eq!(cluster.term(2), 1);
 }
 
