@@ -92,11 +92,12 @@ pub use net::{Acceptor, Connection, TcpTransport, Transport};
 pub use node::Node;
 pub use quorate_core::{
     ApplyError, At, Ballot, Digest, Fatal, Ignored, Incarnation, Index, LogId, LogTime, Membership,
-    NodeId, Protocol, RestoreError, Role, SessionId, Settings, SettingsError, SnapshotMeta,
-    Snapshottable, StateMachine,
+    NodeId, PeerFaults, Protocol, RestoreError, Role, SessionId, Settings, SettingsError,
+    SnapshotMeta, Snapshottable, StateMachine,
 };
 pub use quorate_raft::Raft;
 pub use quorate_storage::StorageError;
+pub use quorate_vsr::Vsr;
 pub use requests::Read;
 pub use session::Session;
 pub use status::{LastElection, PeerStatus, Status};
