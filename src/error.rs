@@ -198,6 +198,13 @@ pub enum SessionError {
     /// The session was told before that the response to this request is no longer wanted.
     #[error("the response to this request was acknowledged before and is no longer kept")]
     Acknowledged,
+    /// The request was executed, once. Its response was lost on the way, and is no longer kept: it,
+    /// or what others were answered since, was too large.
+    #[error(
+        "the request was executed, once, but its response was lost and is no longer kept; read \
+         what it has done, or raise max_response_bytes"
+    )]
+    ResponseDropped,
 }
 
 /// Why a read was not answered. Reads have no effect: all of these can be tried again.

@@ -357,8 +357,8 @@ fn propose<M>(origin: Origin, session: Option<InSession>, body: Bytes) -> Event<
 }
 
 fn register<M>(origin: Origin, settings: &Settings) -> Event<M> {
-    let (max_sessions, window) = (settings.max_sessions, settings.session_window);
-    let payload = Register { origin, max_sessions, window }.encode();
+    let Settings { max_sessions, session_window: window, max_response_bytes, .. } = *settings;
+    let payload = Register { origin, max_sessions, window, max_response_bytes }.encode();
     Event::Propose { request: origin.request, kind: EntryKind::Register, payload }
 }
 

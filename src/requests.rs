@@ -135,6 +135,7 @@ pub(crate) fn response_of<R>(outcome: Outcome<R>) -> Result<R, RequestError> {
         Outcome::NoSession => SessionError::Expired,
         Outcome::WindowExceeded => SessionError::WindowExceeded,
         Outcome::Acknowledged => SessionError::Acknowledged,
+        Outcome::ResponseDropped => SessionError::ResponseDropped,
         // That is no answer to a command: nothing is known of it.
         Outcome::Registered(_) => return Err(RequestError::Unknown),
     }

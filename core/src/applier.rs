@@ -74,6 +74,9 @@ pub enum Outcome<R> {
     /// Not applied: too many requests of the session are outstanding. Send it again once earlier
     /// ones are acknowledged.
     WindowExceeded,
+    /// Applied by an earlier entry of the same session and sequence number; the response is no
+    /// longer kept.
+    ResponseDropped,
     /// Not applied by this entry: the client has acknowledged the response to this request
     /// before, so it is no longer kept.
     Acknowledged,
@@ -318,6 +321,7 @@ impl<S: StateMachine> Applier<S> {
                 let response = decode(&kept).ok_or(ApplyError::Response { index })?;
                 return Ok(Some(Outcome::Response(response)));
             }
+            Some(Verdict::Dropped) => return Ok(own.then_some(Outcome::ResponseDropped)),
             Some(Verdict::Acknowledged) => return Ok(own.then_some(Outcome::Acknowledged)),
             Some(Verdict::WindowExceeded) => return Ok(own.then_some(Outcome::WindowExceeded)),
             Some(Verdict::NoSession) => return Ok(own.then_some(Outcome::NoSession)),

@@ -46,6 +46,8 @@ pub struct Register {
     pub max_sessions: u32,
     /// How many requests of this session may be outstanding.
     pub window: u32,
+    /// How many bytes the responses may have that the table keeps, of all sessions together.
+    pub max_response_bytes: u64,
 }
 
 impl Command {
@@ -94,8 +96,8 @@ mod tests {
         assert_eq!(Command::decode(&command.encode()), Some(command.clone()));
         let bare = Command { session: None, ..command };
         assert_eq!(bare.encode()[..], [1, 10, 11, 2, 0, 2, b'a', b'b']);
-        let register = Register { origin, max_sessions: 6, window: 7 };
-        assert_eq!(register.encode()[..], [1, 10, 11, 2, 6, 7]);
+        let register = Register { origin, max_sessions: 6, window: 7, max_response_bytes: 8 };
+        assert_eq!(register.encode()[..], [1, 10, 11, 2, 6, 7, 8]);
         assert_eq!(Register::decode(&register.encode()), Some(register));
     }
 

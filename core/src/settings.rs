@@ -41,6 +41,11 @@ pub struct Settings {
     /// How many requests of one session may be outstanding. Travels with the entry that registers
     /// it. Default: 256.
     pub session_window: u32,
+    /// How many bytes of responses the cluster keeps for requests that are sent again, of all
+    /// sessions together. Beyond that the oldest are dropped: a retry is then told that its
+    /// request was applied, and not how it was answered. Travels as `max_sessions` does.
+    /// Default: 64 MiB.
+    pub max_response_bytes: u64,
 }
 
 impl Default for Settings {
@@ -58,6 +63,7 @@ impl Default for Settings {
             snapshot_bytes: 32 << 20,
             max_sessions: 10_000,
             session_window: 256,
+            max_response_bytes: 64 << 20,
         }
     }
 }
@@ -103,6 +109,7 @@ impl Settings {
             (self.snapshot_bytes == 0, "snapshot_bytes"),
             (self.max_sessions == 0, "max_sessions"),
             (self.session_window == 0, "session_window"),
+            (self.max_response_bytes == 0, "max_response_bytes"),
         ];
         if let Some((_, name)) = positive.iter().find(|(zero, _)| *zero) {
             return Err(SettingsError::Zero(name));

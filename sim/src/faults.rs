@@ -162,7 +162,7 @@ fn draw_settings(rng: &mut Rng, link: &LinkFaults, disk: &DiskFaults) -> Setting
     let round = 2 * link.latency.1 + disk.sync.1 + Duration::from_millis(2);
     let least = (heartbeat * 5).max(round * 4);
     let max_command_bytes = 4096;
-    Settings {
+    let mut settings = Settings {
         heartbeat,
         election: least..least * 2,
         request_timeout: millis(rng, 200..1200),
@@ -175,7 +175,13 @@ fn draw_settings(rng: &mut Rng, link: &LinkFaults, disk: &DiskFaults) -> Setting
         snapshot_bytes: rng.between(3000, 60_000),
         max_sessions: if rng.one_in(6) { rng.between(1, 4) } else { 1000 } as u32,
         session_window: rng.between(1, 16) as u32,
+        max_response_bytes: 1 << 20,
+    };
+    // Who has room for few sessions has room for few of their responses.
+    if settings.max_sessions < 1000 {
+        settings.max_response_bytes = 40;
     }
+    settings
 }
 
 fn draw_mishaps(rng: &mut Rng) -> Vec<(Mishap, Duration)> {

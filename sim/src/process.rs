@@ -139,6 +139,7 @@ pub(crate) enum Want {
     Session {
         max_sessions: u32,
         window: u32,
+        max_response_bytes: u64,
     },
     /// With what had been witnessed when it was first tried.
     Write {

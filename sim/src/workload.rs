@@ -34,6 +34,7 @@ pub(crate) enum Reply {
     NoSession,
     WindowExceeded,
     Acknowledged,
+    ResponseDropped,
     Failed(Failure),
     /// The node does not run: it was surely not asked.
     ConnectionRefused,
@@ -68,6 +69,7 @@ pub(crate) struct Workload {
     load: Load,
     max_sessions: u32,
     session_window: u32,
+    max_response_bytes: u64,
     clients: Vec<Client>,
     last_op: u64,
     closed: bool,
@@ -110,6 +112,7 @@ impl Workload {
             load: plan.load.clone(),
             max_sessions: plan.settings.max_sessions,
             session_window: plan.settings.session_window,
+            max_response_bytes: plan.settings.max_response_bytes,
             last_op: 0,
             closed: false,
             ended: Ended::default(),
@@ -221,7 +224,8 @@ impl Workload {
         let (what, attempt, since) = (what.clone(), *attempt, *since);
         let what = match what {
             What::Open => {
-                Want::Session { max_sessions: self.max_sessions, window: self.session_window }
+                let (max_sessions, window) = (self.max_sessions, self.session_window);
+                Want::Session { max_sessions, window, max_response_bytes: self.max_response_bytes }
             }
             What::Write { key, in_session, body } => {
                 let session = in_session.map(|(session, sequence)| InSession {
@@ -273,6 +277,8 @@ impl Workload {
                 }
                 self.ended.unknown += 1;
             }
+            // It was done, whatever it was answered.
+            Reply::ResponseDropped if it.ops.remove(&op).is_some() => self.ended.unknown += 1,
             Reply::WindowExceeded if current => self.try_again(client, op, out),
             Reply::Failed(Failure::TooLarge) if current => {
                 it.ops.remove(&op);

@@ -17,7 +17,7 @@ use super::frame::{self, Frame, FrameError, Kind};
 use super::frame_reader::{Arrived, FrameReader, Skipped};
 use super::handshake::Greeted;
 use super::peer::write_all;
-use crate::error::{NotProposed, ReadError, RequestError};
+use crate::error::{NotProposed, ReadError, RequestError, SessionError};
 use crate::requests::{OVERHEAD_BYTES, Read, Requests, outcome, response_of};
 
 /// How many requests of one connection may be outstanding. The next is not read before.
@@ -177,6 +177,9 @@ fn limited(what: WhatBegun, answer: Answer, charge: &mut Charge) -> Answer {
     match what {
         WhatBegun::Read if too_large => Answer::ReadFailed(ReadError::TooLarge),
         WhatBegun::Read => Answer::ReadFailed(ReadError::Busy),
+        WhatBegun::Propose | WhatBegun::Register if too_large => {
+            Answer::Failed(SessionError::ResponseDropped.into())
+        }
         // It was executed. Under its session, it can be asked for again.
         WhatBegun::Propose | WhatBegun::Register => Answer::Failed(RequestError::Unknown),
     }

@@ -124,8 +124,12 @@ mod tests {
             assert_eq!(reply(Answer::Failed(reason.into())), [1, 2, 0, number]);
         }
         assert_eq!(reply(Answer::Failed(RequestError::Unknown)), [1, 2, 1]);
-        let reasons =
-            [SessionError::Expired, SessionError::WindowExceeded, SessionError::Acknowledged];
+        let reasons = [
+            SessionError::Expired,
+            SessionError::WindowExceeded,
+            SessionError::Acknowledged,
+            SessionError::ResponseDropped,
+        ];
         for (number, reason) in (0..).zip(reasons) {
             assert_eq!(reply(Answer::Failed(reason.into())), [1, 2, 2, number]);
         }

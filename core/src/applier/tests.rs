@@ -86,7 +86,10 @@ impl Chain {
 
     fn register(&mut self, node: NodeId, max_sessions: u32, window: u32) -> Entry {
         let origin = self.origin(node);
-        self.append(EntryKind::Register, Register { origin, max_sessions, window }.encode())
+        self.append(EntryKind::Register, {
+            let max_response_bytes = MAX_RESPONSE_BYTES;
+            Register { origin, max_sessions, window, max_response_bytes }.encode()
+        })
     }
 
     fn command(&mut self, node: NodeId, session: Option<InSession>, command: Do) -> Entry {
@@ -100,6 +103,9 @@ impl Chain {
         self.append(EntryKind::Membership, founders.into())
     }
 }
+
+/// Of which the responses of these tests take a small part.
+const MAX_RESPONSE_BYTES: u64 = 1000;
 
 fn request(number: u64) -> RequestId {
     RequestId { number, ..RequestId::default() }
@@ -182,6 +188,25 @@ fn own_requests_are_answered_and_those_of_others_are_not() {
     assert_eq!(batch.applied, applied);
     assert_eq!(applier.applied(), Index(6));
     assert_eq!(applier.membership(), &founders());
+}
+
+#[test]
+fn a_retry_whose_response_was_dropped_is_told_that_it_was_applied() {
+    let (mut applier, mut chain) = (applier(), Chain::new());
+    let origin = chain.origin(ME);
+    let register = Register { origin, max_sessions: 10, window: 4, max_response_bytes: 3 };
+    let entries = vec![
+        chain.found(),
+        chain.append(EntryKind::Register, register.encode()),
+        chain.command(ME, in_session(2, 0), Do::Note(5)),
+        chain.command(ME, in_session(2, 1), Do::Note(6)),
+    ];
+    applier.apply(NOW, entries).unwrap();
+    let retry = chain.command(ME, in_session(2, 0), Do::Note(5));
+    assert_eq!(apply(&mut applier, retry), Some(Outcome::ResponseDropped));
+    let retry = chain.command(ME, in_session(2, 1), Do::Note(6));
+    assert_eq!(apply(&mut applier, retry), Some(Outcome::Response((Index(4), 2))));
+    assert_eq!(applier.machine().notes.len(), 2);
 }
 
 #[test]

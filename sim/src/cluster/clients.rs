@@ -40,8 +40,9 @@ impl<P: Simulated> Cluster<P> {
         self.checks.named(origin)?;
         let Ask { client, op, attempt, what } = ask;
         let (key, since, event) = match what {
-            Want::Session { max_sessions, window } => {
-                let payload = Register { origin, max_sessions, window }.encode();
+            Want::Session { max_sessions, window, max_response_bytes } => {
+                let payload = Register { origin, max_sessions, window, max_response_bytes };
+                let payload = payload.encode();
                 (0, 0, Event::Propose { request, kind: EntryKind::Register, payload })
             }
             Want::Write { key, session, body, since } => {
@@ -75,6 +76,7 @@ impl<P: Simulated> Cluster<P> {
             }
             Reply::Failed(_) => self.marks.note("requests unknown"),
             Reply::NoSession => self.marks.note("sessions evicted"),
+            Reply::ResponseDropped => self.marks.note("responses dropped"),
             Reply::WindowExceeded => self.marks.note("session windows exceeded"),
             Reply::Acknowledged if self.workload.awaits(client, op) => {
                 return Err(Violation {

@@ -114,6 +114,7 @@ fn reply_of(outcome: Outcome<Done>) -> Reply {
         Outcome::NoSession => Reply::NoSession,
         Outcome::WindowExceeded => Reply::WindowExceeded,
         Outcome::Acknowledged => Reply::Acknowledged,
+        Outcome::ResponseDropped => Reply::ResponseDropped,
     }
 }
 

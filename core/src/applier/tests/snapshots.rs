@@ -27,13 +27,14 @@ fn a_snapshot_keeps_its_bytes() {
     let (meta, content) = snapshot(&applier);
     assert_eq!((meta.last, meta.digest), (chain.last, chain.digest));
     let mut expected = vec![1]; // format version
-    expected.extend_from_slice(&35_u64.to_le_bytes());
+    expected.extend_from_slice(&39_u64.to_le_bytes());
     expected.extend_from_slice(&[1, 4]); // last: ballot, index
     expected.extend_from_slice(&chain.digest.0);
     expected.extend_from_slice(&[0xe8, 0x07]); // log time 1000
     expected.extend_from_slice(&[2, 1, 3, 2, 4]); // two members, each with its incarnation
+    expected.extend_from_slice(&[0xe8, 0x07]); // at most 1000 bytes of responses
     expected.extend_from_slice(&[1, 2, 3, 4, 0]); // one session: name, last use, window, first
-    expected.extend_from_slice(&[1, 0, 2, 3, 1]); // one response: sequence, length, (3, 1)
+    expected.extend_from_slice(&[1, 0, 3, 1, 2, 3, 1]); // one response: sequence, entry, (3, 1)
     expected.extend(postcard::to_allocvec(applier.machine()).unwrap());
     assert_eq!(content, expected);
 }
@@ -303,8 +304,9 @@ fn a_snapshot_is_written_only_if_the_last_flush_says_so() {
 fn sessions_from_the_future_are_refused() {
     let (original, _) = eventful();
     let (meta, mut content) = snapshot(&original);
-    // The session's last use, which is entry 3 of 4, behind its name and the number of sessions.
-    let last_use = 9 + 2 + 16 + 2 + 5 + 2;
+    // The session's last use, which is entry 3 of 4, behind its name, the number of sessions and
+    // the most bytes of their responses.
+    let last_use = 9 + 2 + 16 + 2 + 5 + 2 + 2;
     assert_eq!(content[last_use], 3);
     content[last_use] = 4;
     restore(&meta, &content).unwrap();
