@@ -23,6 +23,7 @@ mod membership;
 mod message;
 mod protocol;
 pub mod quorum;
+mod reads;
 mod replica;
 mod session;
 mod settings;
@@ -42,6 +43,7 @@ pub use message::{Envelope, Forward, PeerMessage, Refusal};
 pub use protocol::{
     Effects, Input, PeerFaults, Pledge, Protocol, ProtocolEffect, ReadId, Role, Standing, Timer,
 };
+pub use reads::{Reads, Rounds};
 pub use replica::{Ignored, Readmission, Repair, Replica, ReplicaConfig, Status};
 pub use session::{Sessions, Slot, Verdict};
 pub use settings::{Settings, SettingsError};

@@ -129,6 +129,12 @@ impl Log {
         self.last
     }
 
+    /// The digest of the last entry, and so of the whole log.
+    #[must_use]
+    pub fn last_digest(&self) -> Digest {
+        self.last_digest
+    }
+
     /// The timestamp of the last entry. The next one's must not be earlier.
     #[must_use]
     pub fn last_time(&self) -> LogTime {
@@ -231,6 +237,16 @@ impl Log {
     pub fn first_with_ballot_from(&self, ballot: Ballot) -> Index {
         let older = self.ballots.partition_point(|(_, b)| *b < ballot);
         self.ballots.get(older).map_or(self.last.index.next(), |(first, _)| *first)
+    }
+
+    /// The last entry of this log which may be in a log that ends with `end`: not behind it, and,
+    /// since ballots never decrease along a log, not of a later ballot. `None` if that is
+    /// compacted, or if its name is lost.
+    #[must_use]
+    pub fn last_common_with(&self, end: LogId) -> Option<LogId> {
+        let not_later = self.first_with_ballot_from(end.ballot.next()).previous();
+        let index = not_later.min(end.index).min(self.last.index);
+        self.id_at(index).filter(|id| id.ballot <= end.ballot)
     }
 
     /// True if the log holds `id`, or held it before compaction: what was compacted was

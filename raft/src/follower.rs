@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_core::{Ballot, Index, Log, LogId, NodeId, Rejected, SnapshotMeta};
+use quorate_core::{Index, NodeId, Rejected, SnapshotMeta};
 
 use crate::fault::PeerFault;
 use crate::message::{AppendEntries, AppendEntriesReply, Appended, MUTE, Message};
@@ -60,7 +60,7 @@ impl Follower {
         let agreed = match cx.log.splice(previous, entries) {
             Ok(agreed) => agreed,
             Err(Rejected::PreviousMissing) => {
-                let hint = last_that_may_agree(cx.log, previous);
+                let hint = cx.log.last_common_with(previous).unwrap_or(cx.log.base());
                 let conflict = Appended::Conflict { previous: previous.index, hint };
                 cx.out.send(from, reply(conflict));
                 return Ok(());
@@ -175,12 +175,4 @@ impl Follower {
         cx.set_election_timer(server);
         Ok(())
     }
-}
-
-/// The last entry of `log` which may be in a log that holds `missing`: not behind it, and, since
-/// terms never decrease along a log, not of a later term.
-fn last_that_may_agree(log: &Log, missing: LogId) -> LogId {
-    let not_later = log.first_with_ballot_from(missing.ballot.next()).previous();
-    let index = not_later.min(missing.index).min(log.last().index).max(log.base().index);
-    LogId::new(index, log.ballot_at(index).unwrap_or(Ballot(0)))
 }

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate_core::{Entry, Index, LogId, NodeId, Proposal, ReadId, Timer};
+use quorate_core::{Entry, Index, LogId, NodeId, Proposal, ReadId, Reads, Rounds, Timer};
 
 use crate::fault::PeerFault;
 use crate::message::{AppendEntries, AppendEntriesReply, Appended, Message};
 use crate::progress::{Progress, State};
-use crate::read::{Reads, Rounds};
 use crate::server::{Context, Server};
 
 /// A server that leads.

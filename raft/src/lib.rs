@@ -70,7 +70,6 @@ mod message;
 mod pledge;
 mod progress;
 mod raft;
-mod read;
 mod server;
 
 pub use fault::PeerFault;

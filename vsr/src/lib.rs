@@ -11,7 +11,6 @@ mod message;
 mod pledge;
 mod primary;
 mod progress;
-mod read;
 mod server;
 mod state_transfer;
 mod succession;

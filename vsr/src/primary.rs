@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate_core::{Entry, Incarnation, Index, LogId, NodeId, Proposal, ReadId, Timer};
+use quorate_core::{
+    Entry, Incarnation, Index, LogId, NodeId, Proposal, ReadId, Reads, Rounds, Timer,
+};
 
 use crate::fault::PeerFault;
 use crate::message::{Message, Stretch};
 use crate::progress::Progress;
-use crate::read::{Reads, Rounds};
 use crate::server::{Context, Server};
 use crate::state_transfer::{self, Found};
 

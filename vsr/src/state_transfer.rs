@@ -27,7 +27,7 @@ pub(crate) enum Found {
 
 /// What follows in `log`, for a replica whose log ends with `last`.
 pub(crate) fn look_up(log: &Log, last: LogId, max_bytes: usize) -> Found {
-    let Some(previous) = last_that_may_agree(log, last) else { return Found::Compacted };
+    let Some(previous) = log.last_common_with(last) else { return Found::Compacted };
     let from = previous.index.next();
     match log.entries(from, max_bytes) {
         Some(entries) => Found::Entries { previous, entries },
@@ -35,18 +35,10 @@ pub(crate) fn look_up(log: &Log, last: LogId, max_bytes: usize) -> Found {
     }
 }
 
-/// The last entry of `log` which may be in a log that holds `other`: not behind it, and, since
-/// ballots never decrease along a log, not of a later ballot. `None` if it is compacted.
-pub(crate) fn last_that_may_agree(log: &Log, other: LogId) -> Option<LogId> {
-    let not_later = log.first_with_ballot_from(other.ballot.next()).previous();
-    let index = not_later.min(other.index).min(log.last().index);
-    log.id_at(index).filter(|id| id.ballot <= other.ballot)
-}
-
 /// From where to ask on, if `missing` is not held: what is committed is in every log.
 pub(crate) fn fall_back(log: &Log, missing: LogId) -> LogId {
     let committed = log.id_at(log.committed()).expect("the log begins with what is committed");
-    let common = last_that_may_agree(log, missing);
+    let common = log.last_common_with(missing);
     common.filter(|common| common.index > committed.index).unwrap_or(committed)
 }
 

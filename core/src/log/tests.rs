@@ -137,6 +137,33 @@ fn ballots_are_found_by_index_and_indexes_by_ballot() {
     assert_eq!(firsts, [1, 1, 3, 3, 5, 6]);
 }
 
+#[test]
+fn where_two_logs_may_meet_is_told_by_the_end_of_the_other() {
+    let mut log = log_of(&[1, 1, 3, 3, 4]);
+    let ends = [
+        ((9, 9), Some((5, 4))),
+        ((4, 4), Some((4, 3))),
+        ((4, 3), Some((4, 3))),
+        ((9, 3), Some((4, 3))),
+        ((4, 2), Some((2, 1))),
+        ((1, 1), Some((1, 1))),
+        ((7, 0), Some((0, 0))),
+    ];
+    let id = |(index, ballot): (u64, u64)| LogId::new(Index(index), Ballot(ballot));
+    for (end, common) in ends {
+        assert_eq!(log.last_common_with(id(end)), common.map(id), "{end:?}");
+    }
+    save(&mut log, 1);
+    log.commit(Index(4));
+    log.set_applied(Index(4));
+    let meta = meta(&log, 3);
+    log.set_snapshot(meta.clone());
+    log.compact(&meta);
+    for (end, common) in [((3, 3), Some((3, 3))), ((9, 2), None), ((2, 1), None), ((2, 5), None)] {
+        assert_eq!(log.last_common_with(id(end)), common.map(id), "compacted, {end:?}");
+    }
+}
+
 fn meta(log: &Log, index: u64) -> SnapshotMeta {
     let entry = log.cached(Index(index)).unwrap();
     SnapshotMeta {

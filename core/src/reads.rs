@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use quorate_core::{Index, ReadId};
+use crate::protocol::ReadId;
+use crate::types::Index;
 
 /// The rounds in which a leader asks its followers "do you still follow me?".
 ///
@@ -11,7 +12,7 @@ use quorate_core::{Index, ReadId};
 /// A quorum of echoes of round `n` or later proves that when round `n` began, no later term had
 /// a leader.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Rounds {
+pub struct Rounds {
     latest: u64,
     /// When the latest round began that a quorum has answered; at first, when the term began.
     confirmed_at: Duration,
@@ -20,21 +21,26 @@ pub(crate) struct Rounds {
 }
 
 impl Rounds {
-    pub(crate) fn since(now: Duration) -> Rounds {
+    /// The ballot of a leader began at `now`.
+    #[must_use]
+    pub fn since(now: Duration) -> Rounds {
         Rounds { latest: 0, confirmed_at: now, open: VecDeque::new() }
     }
 
-    pub(crate) fn latest(&self) -> u64 {
+    /// The number of the round that began last; 0 if none has.
+    #[must_use]
+    pub fn latest(&self) -> u64 {
         self.latest
     }
 
-    pub(crate) fn begin(&mut self, now: Duration) {
+    /// A round begins.
+    pub fn begin(&mut self, now: Duration) {
         self.latest += 1;
         self.open.push_back((self.latest, now));
     }
 
     /// A quorum has answered `round` or a later one.
-    pub(crate) fn confirm(&mut self, round: u64) {
+    pub fn confirm(&mut self, round: u64) {
         while let Some((number, began)) = self.open.front().copied() {
             if number > round {
                 break;
@@ -45,45 +51,48 @@ impl Rounds {
     }
 
     /// A moment at which a quorum surely followed.
-    pub(crate) fn confirmed_at(&self) -> Duration {
+    #[must_use]
+    pub fn confirmed_at(&self) -> Duration {
         self.confirmed_at
     }
 }
 
 /// Reads that wait for the proof that their leader still led when they arrived.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Reads {
+pub struct Reads {
     /// Each read, the index that covers everything acknowledged before it, and the first round
     /// that begins after it arrived. Rounds ascend.
     waiting: VecDeque<(ReadId, Index, u64)>,
 }
 
 impl Reads {
-    pub(crate) fn register(&mut self, read: ReadId, index: Index, rounds: &Rounds) {
+    /// A read arrived. `index` covers everything that was acknowledged before.
+    pub fn register(&mut self, read: ReadId, index: Index, rounds: &Rounds) {
         self.waiting.push_back((read, index, rounds.latest() + 1));
     }
 
     /// True if a read waits for a round that has not begun.
-    pub(crate) fn need_round(&self, rounds: &Rounds) -> bool {
+    #[must_use]
+    pub fn need_round(&self, rounds: &Rounds) -> bool {
         self.waiting.back().is_some_and(|(_, _, round)| *round > rounds.latest())
     }
 
     /// Takes out the first read if `round` proves it.
-    pub(crate) fn pop_confirmed(&mut self, round: u64) -> Option<(ReadId, Index)> {
+    pub fn pop_confirmed(&mut self, round: u64) -> Option<(ReadId, Index)> {
         let (read, index, _) = *self.waiting.front().filter(|(_, _, needs)| *needs <= round)?;
         self.waiting.pop_front();
         Some((read, index))
     }
 
     /// All reads that were not confirmed.
-    pub(crate) fn into_lost(self) -> impl Iterator<Item = ReadId> {
+    pub fn into_lost(self) -> impl Iterator<Item = ReadId> {
         self.waiting.into_iter().map(|(read, _, _)| read)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use quorate_core::{NodeId, RequestId};
+    use crate::types::{NodeId, RequestId};
 
     use super::*;
 
