@@ -24,8 +24,8 @@ pub(crate) struct Backup {
     asked_until: Option<Duration>,
     /// The probe is to be answered.
     echo_due: bool,
-    /// There is more to acknowledge.
-    growth_due: bool,
+    /// How far it was, or will be, acknowledged.
+    promised: Index,
 }
 
 impl Backup {
@@ -56,7 +56,7 @@ impl Backup {
         match self.take(cx, stretch) {
             Ok(()) => {}
             Err(Rejected::PreviousMissing) => self.ask_unless_asked(server, cx),
-            Err(Rejected::NoRoom) => self.rest(server, cx),
+            Err(Rejected::NoRoom | Rejected::Gap) => self.rest(server, cx),
             Err(rejected) => return Err(rejected.into()),
         }
         Ok(())
@@ -81,7 +81,7 @@ impl Backup {
             Err(Rejected::PreviousMissing) if previous.index > cx.log.committed() => {
                 self.ask(server, cx, state_transfer::fall_back(cx.log, previous));
             }
-            Err(Rejected::NoRoom) => self.rest(server, cx),
+            Err(Rejected::NoRoom | Rejected::Gap) => self.rest(server, cx),
             Err(rejected) => return Err(rejected.into()),
         }
         Ok(())
@@ -126,7 +126,6 @@ impl Backup {
 
     /// The log begins with a snapshot that was fetched, or has got as far by itself.
     pub(crate) fn on_installed(&mut self, server: &Server, cx: &mut Context<'_>) {
-        self.growth_due = true;
         if self.primary.is_some() && self.lacks_something(server, cx.log) {
             self.ask(server, cx, cx.log.last());
         }
@@ -135,20 +134,23 @@ impl Backup {
     /// Says what the inputs at hand gave rise to.
     pub(crate) fn flush(&mut self, server: &Server, cx: &mut Context<'_>) {
         let echo_due = std::mem::take(&mut self.echo_due);
-        let growth_due = std::mem::take(&mut self.growth_due);
-        let Some(primary) = self.primary.filter(|_| echo_due || growth_due) else { return };
+        let Some(primary) = self.primary else { return };
+        let durable = prepared(server, cx.log, cx.log.durable());
+        let held = prepared(server, cx.log, cx.log.last().index);
+        let growth_due = held > self.promised && cx.log.is_whole();
+        if !(echo_due || growth_due) {
+            return;
+        }
+        self.promised = self.promised.max(held);
         if !server.may_vouch(cx.log) {
             // To say how far it got is all that it may do.
             return self.ask_unless_asked(server, cx);
         }
         let ok = |op| Message::PrepareOk { view: server.view, probe: self.probe, op };
-        let (durable, held) = (prepared(server, cx.log, cx.log.durable()), {
-            let last = cx.log.last().index;
-            prepared(server, cx.log, last)
-        });
         if echo_due || durable == held {
             cx.out.send(primary, ok(durable));
         }
+        // Once for each growth: a disk that is full may keep it waiting for long.
         if growth_due && durable != held {
             cx.out.after_save(primary, ok(held));
         }
@@ -159,9 +161,7 @@ impl Backup {
         let Stretch { view: _, probe, previous, commit, entries } = stretch;
         self.note(probe);
         self.head = self.head.max(Index(previous.index.0.saturating_add(entries.len() as u64)));
-        let carries_entries = !entries.is_empty();
         let agreed = cx.log.splice(previous, entries)?;
-        self.growth_due |= carries_entries;
         // What stands behind `agreed` may be of an earlier view.
         cx.log.commit(commit.min(agreed));
         Ok(())
@@ -189,7 +189,7 @@ impl Backup {
         cx.out.send(primary, Message::GetState { view: server.view, last });
     }
 
-    /// The disk is full.
+    /// The disk is full, or the log damaged.
     fn rest(&mut self, server: &Server, cx: &Context<'_>) {
         self.asked_until = Some(cx.now + server.settings.heartbeat * REST);
     }

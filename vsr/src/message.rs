@@ -1,6 +1,6 @@
 //! What replicas say to each other.
 
-use quorate_core::{Ballot, Entry, Index, LogId, SnapshotMeta};
+use quorate_core::{Ballot, Digest, Entry, Index, LogId, SnapshotMeta};
 use serde::{Deserialize, Serialize};
 
 /// The messages of Viewstamped Replication, under the names of Liskov and Cowling (2012).
@@ -42,8 +42,7 @@ pub enum Message {
         /// The latest view for which the sender would leave; it would for any one up to it.
         target: Ballot,
     },
-    /// To the primary of a view that begins: this is my log. The sender's view is on its disk,
-    /// and so is that log.
+    /// To the primary of a view that begins: I have left all earlier ones, and this is my log.
     DoViewChange(DoViewChange),
     /// The primary's: the view has begun. Carries the entry with which the primary opened it, and
     /// what follows that.
@@ -66,6 +65,32 @@ pub enum Message {
         /// The snapshot.
         snapshot: SnapshotMeta,
     },
+    /// The answer if the best log cannot be shown as a whole: what follows is damaged on this
+    /// disk.
+    Missing {
+        /// The sender's view.
+        view: Ballot,
+        /// The entry before the damage.
+        previous: LogId,
+        /// The name of the entry which cannot be shown.
+        missing: LogId,
+    },
+    /// From the primary of a view that begins: who surely never had this entry?
+    Sought {
+        /// The view that begins.
+        view: Ballot,
+        /// The name of the entry.
+        missing: LogId,
+    },
+    /// The sender has left all earlier views for this one, and its log does not hold the entry: it
+    /// never acknowledged it, or the entry was found not to be committed; and it never will
+    /// acknowledge it in an earlier view.
+    Nack {
+        /// The sender's view.
+        view: Ballot,
+        /// The name of the entry.
+        missing: LogId,
+    },
 }
 
 /// A stretch of the sender's log, possibly empty.
@@ -86,12 +111,17 @@ pub struct Stretch {
 }
 
 /// What a replica reports to the primary of a view that begins.
+///
+/// The log need not be on disk, nor whole: what the sender has acknowledged is on its disk, and
+/// only on that does anything rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DoViewChange {
     /// The view that begins.
     pub view: Ballot,
     /// The last entry of the sender's log. Its ballot is the paper's log_view.
     pub head: LogId,
+    /// The digest of that entry, and so of the whole log.
+    pub digest: Digest,
     /// How far the sender has committed.
     pub commit: Index,
 }
@@ -108,22 +138,28 @@ impl Message {
             | Message::StartView(Stretch { view, .. })
             | Message::GetState { view, .. }
             | Message::NewState(Stretch { view, .. })
-            | Message::Checkpoint { view, .. } => *view,
+            | Message::Checkpoint { view, .. }
+            | Message::Missing { view, .. }
+            | Message::Sought { view, .. }
+            | Message::Nack { view, .. } => *view,
         }
     }
 
-    /// True of what is counted: acknowledgements, on which reads rest as well, and votes.
+    /// True of what is counted: acknowledgements, on which reads rest as well, votes, and nacks.
     pub(crate) fn vouches(&self) -> bool {
         match self {
             Message::PrepareOk { .. }
             | Message::StartViewChange { .. }
-            | Message::DoViewChange(_) => true,
+            | Message::DoViewChange(_)
+            | Message::Nack { .. } => true,
             Message::Prepare(_)
             | Message::Commit { .. }
             | Message::StartView(_)
             | Message::GetState { .. }
             | Message::NewState(_)
-            | Message::Checkpoint { .. } => false,
+            | Message::Checkpoint { .. }
+            | Message::Missing { .. }
+            | Message::Sought { .. } => false,
         }
     }
 }
@@ -131,7 +167,7 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use quorate_core::{Digest, EntryKind, Incarnation, LogTime, Membership, NodeId, Proposal};
+    use quorate_core::{EntryKind, Incarnation, LogTime, Membership, NodeId, Proposal};
 
     use super::*;
 
@@ -163,7 +199,9 @@ mod tests {
             content: Digest([4; 16]),
         };
         let meta: Vec<u8> = [&[6, 172, 2], &[3; 16][..], &[1, 1, 8, 5, 1], &[4; 16]].concat();
-        let report = DoViewChange { view, head: LAST, commit: Index(4) };
+        let digest = Digest([3; 16]);
+        let report = DoViewChange { view, head: LAST, digest, commit: Index(4) };
+        let missing = LogId::new(Index(3), Ballot(2));
         vec![
             (Message::Prepare(stretch.clone()), bytes(0)),
             (Message::PrepareOk { view, probe: 9, op: Index(4) }, vec![1, 7, 9, 4]),
@@ -172,11 +210,14 @@ mod tests {
                 vec![2, 7, 9, 5, 4],
             ),
             (Message::StartViewChange { view, target: Ballot(8) }, vec![3, 7, 8]),
-            (Message::DoViewChange(report), vec![4, 7, 6, 172, 2, 4]),
+            (Message::DoViewChange(report), [&[4, 7, 6, 172, 2], &[3; 16][..], &[4]].concat()),
             (Message::StartView(stretch.clone()), bytes(5)),
             (Message::GetState { view, last: LAST }, vec![6, 7, 6, 172, 2]),
             (Message::NewState(stretch), bytes(7)),
             (Message::Checkpoint { view, snapshot }, [&[8, 7][..], &meta].concat()),
+            (Message::Missing { view, previous: LAST, missing }, vec![9, 7, 6, 172, 2, 2, 3]),
+            (Message::Sought { view, missing }, vec![10, 7, 2, 3]),
+            (Message::Nack { view, missing }, vec![11, 7, 2, 3]),
         ]
     }
 
@@ -191,7 +232,7 @@ mod tests {
     #[test]
     fn acknowledgements_and_votes_vouch_and_the_rest_does_not() {
         let vouching: Vec<bool> = one_of_each().iter().map(|(m, _)| m.vouches()).collect();
-        let counted = [1, 3, 4];
+        let counted = [1, 3, 4, 11];
         for (position, vouches) in vouching.into_iter().enumerate() {
             assert_eq!(vouches, counted.contains(&position), "message {position}");
         }

@@ -117,6 +117,8 @@ impl Primary {
                 let snapshot = progress.offer(cx.log);
                 cx.out.send(from, Message::Checkpoint { view: server.view, snapshot });
             }
+            // It asks again, and peers give back what is damaged.
+            Found::Damaged { .. } => progress.leave_to_pull(),
         }
     }
 

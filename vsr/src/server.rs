@@ -35,6 +35,11 @@ impl Server {
         log.membership().contains(self.me) && log.may_vouch()
     }
 
+    /// True if this replica may begin a view: it must be able to show its log to others.
+    pub(crate) fn may_lead(&self, log: &Log) -> bool {
+        self.may_vouch(log) && log.is_whole()
+    }
+
     /// Moves on to a later view. All earlier ones are left for good.
     pub(crate) fn enter(&mut self, view: Ballot) {
         assert!(view > self.view, "views only grow");

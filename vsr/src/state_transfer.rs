@@ -23,22 +23,27 @@ pub(crate) enum Found {
     Cold(Index),
     /// They are compacted.
     Compacted,
+    /// The first of them is damaged on this disk; `missing` is its name, if that is known.
+    Damaged { previous: LogId, missing: Option<LogId> },
 }
 
 /// What follows in `log`, for a replica whose log ends with `last`.
 pub(crate) fn look_up(log: &Log, last: LogId, max_bytes: usize) -> Found {
     let Some(previous) = log.last_common_with(last) else { return Found::Compacted };
     let from = previous.index.next();
+    if log.is_missing(from) {
+        return Found::Damaged { previous, missing: log.id_at(from) };
+    }
     match log.entries(from, max_bytes) {
         Some(entries) => Found::Entries { previous, entries },
         None => Found::Cold(from),
     }
 }
 
-/// From where to ask on, if `missing` is not held: what is committed is in every log.
-pub(crate) fn fall_back(log: &Log, missing: LogId) -> LogId {
-    let committed = log.id_at(log.committed()).expect("the log begins with what is committed");
-    let common = log.last_common_with(missing);
+/// From where to ask on, if `unknown` is not held: what is committed is in every log.
+pub(crate) fn fall_back(log: &Log, unknown: LogId) -> LogId {
+    let committed = log.id_at(log.committed()).unwrap_or(log.base());
+    let common = log.last_common_with(unknown);
     common.filter(|common| common.index > committed.index).unwrap_or(committed)
 }
 

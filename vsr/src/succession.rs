@@ -9,6 +9,7 @@ use crate::fault::PeerFault;
 use crate::message::{DoViewChange, Message, Stretch};
 use crate::server::{Context, Server};
 use crate::state_transfer::{self, PATIENCE};
+use crate::view_change::is_surely_lacking;
 
 /// What the primary of a view that begins knows, until it leads.
 ///
@@ -16,12 +17,37 @@ use crate::state_transfer::{self, PATIENCE};
 /// the view was opened before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Succession {
-    /// What was reported, each by which disk. Its own report is among them once it is on disk.
-    reports: BTreeMap<NodeId, (Incarnation, DoViewChange)>,
+    /// What was reported, its own report included.
+    reports: BTreeMap<NodeId, Report>,
     /// Who was asked for the best log, and when.
     asked: Option<(NodeId, Duration)>,
+    /// What the best log cannot show.
+    missing: Option<Missing>,
     /// The entry which opens the view.
     opening: Option<Index>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Report {
+    /// The disk which it speaks of.
+    incarnation: Incarnation,
+    said: DoViewChange,
+    /// Where the log ends without what is surely not committed.
+    end: LogId,
+    /// Its disk could not show all of it.
+    is_damaged: bool,
+}
+
+/// An entry of the best log which its disk cannot show.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Missing {
+    /// Whose log goes on with it.
+    source: NodeId,
+    /// What precedes it.
+    previous: LogId,
+    id: LogId,
+    /// Who surely never had it, each by which disk.
+    nacks: BTreeMap<NodeId, Incarnation>,
 }
 
 impl Succession {
@@ -32,13 +58,16 @@ impl Succession {
         cx: &mut Context<'_>,
         from: NodeId,
         incarnation: Incarnation,
-        report: DoViewChange,
+        said: DoViewChange,
     ) -> Result<(), PeerFault> {
-        let DoViewChange { view, head, commit } = report;
-        if head.ballot >= view || commit > head.index {
+        if said.head.ballot >= said.view || said.commit > said.head.index {
             return Err(PeerFault::ImpossibleReport);
         }
-        self.reports.insert(from, (incarnation, report));
+        let report = Report { incarnation, said, end: said.head, is_damaged: false };
+        let known = self.reports.get(&from);
+        if known.is_none_or(|known| (known.incarnation, known.said) != (incarnation, said)) {
+            self.reports.insert(from, report);
+        }
         self.proceed(server, cx)
     }
 
@@ -50,8 +79,7 @@ impl Succession {
         from: NodeId,
         stretch: Stretch,
     ) -> Result<(), PeerFault> {
-        let is_awaited = self.asked.is_some_and(|(source, _)| source == from);
-        if !is_awaited || self.opening.is_some() {
+        if !self.awaits_answer_of(from) {
             return Ok(());
         }
         let Stretch { previous, commit, entries, .. } = stretch;
@@ -73,15 +101,89 @@ impl Succession {
                 Ok(())
             }
             // It is asked for again, for as long as the others are patient.
-            Err(Rejected::NoRoom) => Ok(()),
+            Err(Rejected::NoRoom | Rejected::Gap) => Ok(()),
             Err(rejected) => Err(rejected.into()),
         }
     }
 
-    /// From whom a snapshot would be needed to get the best log. That takes longer than a view
-    /// change should.
-    pub(crate) fn is_out_of_reach(&self, from: NodeId) -> bool {
+    /// True if `from` was asked for its log, and that is still needed.
+    pub(crate) fn awaits_answer_of(&self, from: NodeId) -> bool {
         self.opening.is_none() && self.asked.is_some_and(|(source, _)| source == from)
+    }
+
+    /// The best log goes on behind `previous` with an entry that its disk cannot show. If a peer
+    /// has it, the disk will be repaired. If enough of them never had it, nobody ever will.
+    pub(crate) fn on_missing(
+        &mut self,
+        server: &Server,
+        cx: &mut Context<'_>,
+        from: NodeId,
+        previous: LogId,
+        id: LogId,
+    ) -> Result<(), PeerFault> {
+        if id.index != previous.index.next() || id < previous || id.ballot >= server.view {
+            return Err(PeerFault::ImpossibleReply);
+        }
+        if !self.awaits_answer_of(from) {
+            return Ok(());
+        }
+        if !cx.log.holds(previous) {
+            let last = state_transfer::fall_back(cx.log, previous);
+            self.ask(server, cx, from, last);
+            return Ok(());
+        }
+        if let Some(report) = self.reports.get_mut(&from) {
+            report.is_damaged = true;
+        }
+        if self.missing.as_ref().is_none_or(|missing| (missing.source, missing.id) != (from, id)) {
+            self.missing = Some(Missing { source: from, previous, id, nacks: BTreeMap::new() });
+        }
+        if is_surely_lacking(server, cx.log, id)
+            && let Some(mine) = cx.log.membership().incarnation(server.me)
+        {
+            self.count_nack(cx, server.me, mine, id);
+        }
+        cx.broadcast(server, &Message::Sought { view: server.view, missing: id });
+        self.proceed(server, cx)
+    }
+
+    /// `from` surely never had the entry that is sought.
+    pub(crate) fn on_nack(
+        &mut self,
+        server: &Server,
+        cx: &mut Context<'_>,
+        from: NodeId,
+        incarnation: Incarnation,
+        id: LogId,
+    ) -> Result<(), PeerFault> {
+        if self.opening.is_some() {
+            return Ok(());
+        }
+        self.count_nack(cx, from, incarnation, id);
+        self.proceed(server, cx)
+    }
+
+    /// Once no quorum can have acknowledged what is missing, nor ever will, logs count without it.
+    fn count_nack(&mut self, cx: &Context<'_>, from: NodeId, incarnation: Incarnation, id: LogId) {
+        let Some(missing) = self.missing.as_mut().filter(|missing| missing.id == id) else {
+            return;
+        };
+        missing.nacks.insert(from, incarnation);
+        if !cx.log.holds(missing.previous) {
+            return;
+        }
+        // The log up to there tells which disks its members have.
+        let members = cx.log.membership_at(missing.previous.index);
+        let counts = |id, by| members.incarnation(id) == Some(by);
+        let counted = missing.nacks.iter().filter(|(id, by)| counts(**id, **by)).count();
+        if counted + members.majority() <= members.len() {
+            return;
+        }
+        if let Some(report) = self.reports.get_mut(&missing.source) {
+            report.end = report.end.min(missing.previous);
+        }
+        self.missing = None;
+        self.asked = None;
     }
 
     /// Asks again for what seems lost.
@@ -107,10 +209,9 @@ impl Succession {
         {
             return Ok(());
         }
-        let reports = self.reports.iter().map(|(id, (_, report))| (*id, report));
-        let (source, best) = reports.max_by_key(|(_, report)| report.head).expect("of a quorum");
-        let best = best.head;
-        if cx.log.last() != best {
+        let best = self.reports.iter().max_by_key(|(_, log)| (log.end, !log.is_damaged));
+        let (source, end) = best.map(|(id, report)| (*id, report.end)).expect("of a quorum");
+        if cx.log.last() != end {
             if self.asked.is_none_or(|(asked, _)| asked != source) {
                 self.ask(server, cx, source, cx.log.last());
             }
@@ -119,19 +220,20 @@ impl Succession {
         // The best log tells which disks its members have. What a disk said that was replaced
         // does not count.
         let members = cx.log.membership();
-        let counted = self
-            .reports
-            .iter()
-            .filter(|(id, (incarnation, _))| members.incarnation(**id) == Some(*incarnation));
+        let counts = |id: NodeId, by: Incarnation| members.incarnation(id) == Some(by);
+        let counted = self.reports.iter().filter(|(id, report)| counts(**id, report.incarnation));
         if !members.is_quorum(counted.map(|(id, _)| *id)) {
             return Ok(());
         }
-        let commit = self.reports.values().map(|(_, report)| report.commit).max();
-        let commit = commit.expect("of a quorum");
-        if commit > best.index {
+        let contradicts = |said: &DoViewChange| {
+            // More is committed than the best log holds, or another log has the same end.
+            said.commit > end.index || (said.head == end && said.digest != cx.log.last_digest())
+        };
+        if self.reports.values().any(|report| contradicts(&report.said)) {
             return Err(PeerFault::ImpossibleReport);
         }
-        cx.log.commit(commit);
+        let commit = self.reports.values().map(|report| report.said.commit).max();
+        cx.log.commit(commit.expect("of a quorum"));
         let opening = cx.log.opening();
         self.opening = Some(cx.log.append(server.view, opening).index);
         Ok(())

@@ -4,11 +4,13 @@
 mod chaos;
 mod checks;
 mod cluster;
+mod damage;
 mod departures;
 mod disk;
 mod hand_over;
 mod node;
 mod normal_operation;
 mod reading;
+mod snapshots;
 mod state_transfer;
 mod view_changes;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_core::{Entry, Index, LogId, NodeId};
+use quorate_core::{Entry, Index, Log, LogId, NodeId};
 
 use crate::message::{DoViewChange, Message};
 use crate::server::{Context, Server};
@@ -27,17 +27,18 @@ pub(crate) struct ViewChange {
 impl ViewChange {
     /// The view was just entered.
     pub(crate) fn entering(server: &Server, cx: &mut Context<'_>) -> ViewChange {
-        let is_primary = server.primary(cx.log) == server.me;
-        let succession = is_primary.then(Succession::default);
+        // Whoever cannot lead lets its turn pass.
+        let succeeds = server.primary(cx.log) == server.me && server.may_lead(cx.log);
+        let succession = succeeds.then(Succession::default);
         let change = ViewChange { entered: Some(cx.now), succession, ..Self::resumed(server, cx) };
-        change.do_view_change(server, cx, server.primary(cx.log));
+        change.do_view_change(server, cx);
         change
     }
 
     /// After a restart, in a view of which another replica is the primary.
     pub(crate) fn resumed(server: &Server, cx: &Context<'_>) -> ViewChange {
-        let (view, head, commit) = (server.view, cx.log.last(), cx.log.committed());
-        let report = DoViewChange { view, head, commit };
+        let (head, digest) = (cx.log.last(), cx.log.last_digest());
+        let report = DoViewChange { view: server.view, head, digest, commit: cx.log.committed() };
         ViewChange { report, entered: None, reading: None, succession: None }
     }
 
@@ -55,7 +56,7 @@ impl ViewChange {
     pub(crate) fn on_tick(&mut self, server: &Server, cx: &mut Context<'_>) {
         match &mut self.succession {
             Some(succession) => succession.on_tick(server, cx),
-            None => self.do_view_change(server, cx, server.primary(cx.log)),
+            None => self.do_view_change(server, cx),
         }
     }
 
@@ -75,6 +76,12 @@ impl ViewChange {
                 let snapshot = newest.expect("what is compacted is covered by a snapshot").clone();
                 cx.out.send(primary, Message::Checkpoint { view: server.view, snapshot });
             }
+            Found::Damaged { previous, missing: Some(missing) } => {
+                let view = server.view;
+                cx.out.send(primary, Message::Missing { view, previous, missing });
+            }
+            // Without its name, nobody can say that it never had it.
+            Found::Damaged { missing: None, .. } => {}
         }
     }
 
@@ -94,9 +101,23 @@ impl ViewChange {
         }
     }
 
-    fn do_view_change(&self, server: &Server, cx: &mut Context<'_>, to: NodeId) {
-        if server.may_vouch(cx.log) {
-            cx.out.after_save(to, Message::DoViewChange(self.report));
+    /// The primary of the view seeks an entry which the best log cannot show.
+    pub(crate) fn on_sought(&self, server: &Server, cx: &mut Context<'_>, missing: LogId) {
+        if is_surely_lacking(server, cx.log, missing) {
+            let nack = Message::Nack { view: server.view, missing };
+            cx.out.send(server.primary(cx.log), nack);
         }
     }
+
+    fn do_view_change(&self, server: &Server, cx: &mut Context<'_>) {
+        if server.may_vouch(cx.log) {
+            cx.out.send(server.primary(cx.log), Message::DoViewChange(self.report));
+        }
+    }
+}
+
+/// True if this replica can vouch for never having acknowledged an entry that was not found to be
+/// uncommitted since.
+pub(crate) fn is_surely_lacking(server: &Server, log: &Log, id: LogId) -> bool {
+    server.may_vouch(log) && !log.is_missing(id.index) && !log.holds(id)
 }

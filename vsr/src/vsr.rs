@@ -14,6 +14,7 @@ use crate::message::{DoViewChange, Message, Stretch};
 use crate::pledge::Pledge;
 use crate::primary::Primary;
 use crate::server::{Context, Server, next_turn, primary_of};
+use crate::succession::Succession;
 use crate::view_change::ViewChange;
 
 /// No cluster gets there: one view change in each nanosecond would take 292 years.
@@ -167,6 +168,17 @@ impl Vsr {
             }
             Message::NewState(stretch) => self.on_new_state(cx, from, stretch),
             Message::Checkpoint { snapshot, .. } => self.on_checkpoint(cx, from, view, snapshot),
+            Message::Missing { previous, missing, .. } => self
+                .succeed(view, |server, succession| {
+                    succession.on_missing(server, cx, from, previous, missing)
+                }),
+            Message::Nack { missing, .. } => self.succeed(view, |server, succession| {
+                succession.on_nack(server, cx, from, incarnation, missing)
+            }),
+            Message::Sought { missing, .. } => {
+                self.on_sought(cx, from, view, missing);
+                Ok(())
+            }
             Message::Prepare(stretch) | Message::StartView(stretch) => {
                 check_age(&stretch)?;
                 let (server, backup) = self.follow(cx, from, view)?;
@@ -406,15 +418,35 @@ impl Vsr {
             // A quorum has left, or else nobody would report.
             self.enter_view_change(cx, report.view);
         }
+        self.succeed(report.view, |server, succession| {
+            succession.on_report(server, cx, from, incarnation, report)
+        })
+    }
+
+    fn on_sought(&self, cx: &mut Context<'_>, from: NodeId, view: Ballot, missing: LogId) {
+        match &self.role {
+            State::ViewChange(change)
+                if view == self.server.view && from == self.server.primary(cx.log) =>
+            {
+                change.on_sought(&self.server, cx, missing);
+            }
+            State::ViewChange(_) | State::Primary(_) | State::Backup(_) => {}
+        }
+    }
+
+    /// Does something if this replica is about to begin `view`.
+    fn succeed(
+        &mut self,
+        view: Ballot,
+        act: impl FnOnce(&Server, &mut Succession) -> Result<(), PeerFault>,
+    ) -> Result<(), PeerFault> {
         match &mut self.role {
-            State::ViewChange(ViewChange { succession: Some(succession), .. }) => {
-                succession.on_report(&self.server, cx, from, incarnation, report)
+            State::ViewChange(ViewChange { succession: Some(succession), .. })
+                if view == self.server.view =>
+            {
+                act(&self.server, succession)
             }
-            // The view has begun, or was given up.
-            State::Primary(_) | State::Backup(_) => Ok(()),
-            State::ViewChange(ViewChange { succession: None, .. }) => {
-                unreachable!("who enters a view as its primary has a succession")
-            }
+            State::ViewChange(_) | State::Primary(_) | State::Backup(_) => Ok(()),
         }
     }
 
@@ -469,13 +501,10 @@ impl Vsr {
         stretch: Stretch,
     ) -> Result<(), PeerFault> {
         check_age(&stretch)?;
-        if let State::ViewChange(ViewChange { succession: Some(succession), .. }) = &mut self.role
-            && stretch.view == self.server.view
-        {
-            return succession.on_new_state(&self.server, cx, from, stretch);
-        }
         if self.is_own_turn(cx, stretch.view) {
-            return Ok(()); // The view has begun, or was given up.
+            return self.succeed(stretch.view, |server, succession| {
+                succession.on_new_state(server, cx, from, stretch)
+            });
         }
         let (server, backup) = self.follow(cx, from, stretch.view)?;
         backup.on_new_state(server, cx, stretch)
@@ -492,11 +521,12 @@ impl Vsr {
             return Err(PeerFault::FromTheFuture);
         }
         if self.is_own_turn(cx, view) {
+            // To fetch it takes longer than a view change should.
             let gives_up = match &self.role {
                 State::ViewChange(ViewChange { succession: Some(succession), .. }) => {
-                    succession.is_out_of_reach(from)
+                    succession.awaits_answer_of(from)
                 }
-                _ => false,
+                State::ViewChange(_) | State::Primary(_) | State::Backup(_) => false,
             };
             if gives_up && let Some(turn) = next_turn(from, view, cx.log.membership()) {
                 self.leave_for(cx, turn);

@@ -199,6 +199,16 @@ impl Cluster {
         self.input(to, Cluster::arriving(n(from), message));
     }
 
+    /// A message from a disk of this incarnation.
+    pub(super) fn arrive(&mut self, from: u64, by: Incarnation, to: u64, message: Message) {
+        self.input(to, Input::Message { from: n(from), incarnation: by, message });
+    }
+
+    /// Nothing that `id` says may count.
+    pub(super) fn fall_mute(&mut self, id: u64) {
+        self.nodes.get_mut(&n(id)).unwrap().log.set_mute(true);
+    }
+
     /// Takes the messages off the network for which `which` holds.
     pub(super) fn take(&mut self, which: impl Fn(&Sent) -> bool) -> Vec<Sent> {
         self.network.extract_if(.., |sent| which(sent)).collect()
@@ -257,6 +267,24 @@ impl Cluster {
             }
             self.settle();
         }
+    }
+
+    /// Lets time pass, and counts the messages of one kind.
+    pub(super) fn heartbeats_counting(&mut self, count: u32, which: fn(&Sent) -> bool) -> usize {
+        let mut found = 0;
+        for _ in 0..count {
+            self.now += self.settings.heartbeat;
+            let leader = self.leader().unwrap();
+            self.timeout(leader.0, Timer::Heartbeat);
+            while !self.network.is_empty() {
+                for id in self.founders.clone().voters() {
+                    self.deliver_to(id.0);
+                    found += self.network.iter().filter(|s| s.from == id && which(s)).count();
+                }
+            }
+            self.settle();
+        }
+        found
     }
 
     pub(super) fn crash(&mut self, id: u64) {

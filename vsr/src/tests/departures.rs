@@ -236,7 +236,8 @@ fn who_has_left_takes_the_others_along() {
 fn a_report_takes_the_primary_of_the_view_along() {
     let mut cluster = Cluster::led_by_1(5);
     let head = cluster.node(3).last();
-    let report = DoViewChange { view: Ballot(6), head, commit: head.index };
+    let digest = cluster.node(3).log.last_digest();
+    let report = DoViewChange { view: Ballot(6), head, digest, commit: head.index };
     cluster.heartbeats(1);
     cluster.forge(3, 2, Message::DoViewChange(report));
     assert_eq!((cluster.view(2), cluster.vsr(2).standing().role), (6, Role::Candidate));
@@ -313,7 +314,8 @@ fn a_replica_that_entered_its_own_view_and_restarts_does_not_begin_it() {
     cluster.settle();
     let (head, commit) = (cluster.node(3).last(), cluster.node(3).log.committed());
     for from in [1, 3] {
-        let report = DoViewChange { view: Ballot(4), head, commit };
+        let digest = cluster.node(3).log.last_digest();
+        let report = DoViewChange { view: Ballot(4), head, digest, commit };
         cluster.forge(from, 2, Message::DoViewChange(report));
     }
     cluster.settle();
@@ -370,7 +372,8 @@ fn an_absurd_view_is_a_fault_and_moves_nobody() {
     cluster.checks.faults_expected = true;
     let far = u64::MAX;
     let head = cluster.node(2).last();
-    let report = DoViewChange { view: Ballot(far), head, commit: head.index };
+    let digest = cluster.node(2).log.last_digest();
+    let report = DoViewChange { view: Ballot(far), head, digest, commit: head.index };
     let messages = [wish(3, far), wish(far, far), Message::DoViewChange(report)];
     for (count, message) in messages.into_iter().enumerate() {
         for from in [1, 3] {

@@ -1,7 +1,7 @@
 //! What survives a crash of a node: writes that were completed.
 
 use quorate_core::{
-    Digest, Entry, EntryKind, Index, Log, LogId, Membership, RecoveredLog, Run, SnapshotMeta,
+    Digest, Entry, EntryKind, Gap, Index, Log, LogId, Membership, RecoveredLog, Run, SnapshotMeta,
 };
 
 use crate::Pledge;
@@ -13,6 +13,8 @@ pub(super) struct Disk {
     base: LogId,
     base_digest: Digest,
     entries: Vec<Entry>,
+    /// Entries that cannot be read any more, from the first index to the last; their names can.
+    pub(super) damaged: Option<(Index, Index)>,
 }
 
 impl Disk {
@@ -91,6 +93,10 @@ impl Disk {
                 memberships = vec![(entry.index(), members)];
             }
         }
+        let gaps: Vec<Gap> = self.damaged.map(|ends| self.gap(ends)).into_iter().collect();
+        let behind = gaps.last().map_or(Index::ZERO, |gap| gap.last);
+        let whole = self.entries.iter().filter(|entry| entry.index() > behind).count();
+        let tail = tail.min(whole);
         let last = self.entries.last();
         let found = RecoveredLog {
             base: self.base,
@@ -100,8 +106,13 @@ impl Disk {
             tail: self.entries[self.entries.len().saturating_sub(tail)..].to_vec(),
             last: last.map_or(self.base, |entry| entry.id),
             last_digest: last.map_or(self.base_digest, Entry::digest),
-            gaps: Vec::new(),
+            gaps,
         };
         Log::recover(founders.clone(), self.snapshot.clone(), found)
+    }
+
+    fn gap(&self, (first, last): (Index, Index)) -> Gap {
+        let digest = |index| self.entry(index).map_or(self.base_digest, Entry::digest);
+        Gap { first, last, digest: digest(last), before: digest(first.previous()), ids_known: true }
     }
 }

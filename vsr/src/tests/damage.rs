@@ -1,0 +1,361 @@
+//! Logs that have gaps, and replicas that are mute.
+
+use quorate_core::{
+    Ballot, EntryKind, Incarnation, Index, LogId, LogTime, Proposal, Protocol, Role, Timer,
+};
+
+use super::cluster::{Cluster, Sent, n};
+use crate::{Message, PeerFault};
+
+fn vouches(sent: &Sent) -> bool {
+    sent.message.vouches()
+}
+
+/// Restarts `id` with what it has on disk, of which it cannot read these entries.
+fn damage(cluster: &mut Cluster, id: u64, first: u64, last: u64) {
+    cluster.crash(id);
+    cluster.nodes.get_mut(&n(id)).unwrap().disk.damaged = Some((Index(first), Index(last)));
+    cluster.restart(id);
+    assert!(!cluster.node(id).log.is_whole());
+}
+
+/// Everybody but node 1 leaves for `view`.
+fn leave_without_1(cluster: &mut Cluster, view: u64) {
+    cluster.crash(1);
+    cluster.take(|_| true);
+    cluster.now += cluster.settings.election.end;
+    let target = Ballot(view);
+    let others: Vec<_> = cluster.founders.peers_of(n(1)).map(|id| id.0).collect();
+    for to in others {
+        cluster.forge(1, to, Message::StartViewChange { view: target, target });
+    }
+}
+
+#[test]
+fn a_mute_replica_follows_asks_and_vouches_for_nothing() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.isolate(3);
+    for text in ["a", "b"] {
+        cluster.propose(1, text);
+        cluster.settle();
+    }
+    cluster.heal();
+    cluster.fall_mute(3);
+    cluster.timeout(1, Timer::Heartbeat);
+    for _ in 0..20 {
+        cluster.deliver_to(3);
+        cluster.save(3);
+        let vouching = cluster.network.iter().find(|sent| sent.from == n(3) && vouches(sent));
+        assert_eq!(vouching, None);
+        cluster.deliver_to(1);
+    }
+    cluster.settle();
+    cluster.assert_log(3, &[3, 3, 3], 3);
+    assert_eq!(cluster.vsr(3).standing().leader, Some(n(1)));
+    // Nor does it ask to leave, report, or nack.
+    cluster.now += cluster.settings.election.end;
+    cluster.timeout(3, Timer::Election);
+    let id = LogId::new(Index(9), Ballot(3));
+    for message in [
+        Message::StartViewChange { view: Ballot(4), target: Ballot(4) },
+        Message::StartViewChange { view: Ballot(3), target: Ballot(4) },
+        Message::Sought { view: Ballot(4), missing: id },
+    ] {
+        cluster.forge(1, 3, message);
+        cluster.save(3);
+        assert_eq!(cluster.network, []);
+    }
+    assert_eq!(cluster.view(3), 3, "where the primary reaches it");
+}
+
+#[test]
+fn a_mute_replica_is_kept_up_to_date_although_it_acknowledges_nothing() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.fall_mute(3);
+    for _ in 0..300 {
+        cluster.propose(1, &"x".repeat(100_000));
+        cluster.settle();
+    }
+    // More than a window was sent by now, and much more than a heartbeat's worth.
+    for _ in 0..100 {
+        cluster.heartbeats(1);
+    }
+    assert_eq!(cluster.last_index(3), Index(301));
+    assert_eq!(cluster.committed(3), 301);
+}
+
+#[test]
+fn a_mute_replica_lets_its_turn_pass() {
+    let mut cluster = Cluster::led_by_1(5);
+    cluster.fall_mute(2);
+    leave_without_1(&mut cluster, 6);
+    cluster.settle();
+    assert_eq!((cluster.leader(), cluster.view(3)), (None, 6));
+    cluster.now += cluster.settings.election.start;
+    cluster.timeout(4, Timer::Election);
+    cluster.settle();
+    assert_eq!((cluster.leader(), cluster.view(3)), (Some(n(3)), 7));
+}
+
+#[test]
+fn who_asks_for_what_it_had_acknowledged_has_lost_it_and_counts_no_more() {
+    let mut cluster = Cluster::led_by_1(5);
+    cluster.crash(4);
+    cluster.crash(5);
+    cluster.slow.insert(n(1));
+    cluster.propose(1, "a");
+    cluster.deliver_to(2);
+    cluster.save(2);
+    cluster.deliver_to(1);
+    // Node 2 acknowledged; now it asks for just that.
+    let last = LogId::new(Index(1), Ballot(5));
+    cluster.forge(2, 1, Message::GetState { view: Ballot(5), last });
+    cluster.isolate(2);
+    cluster.settle();
+    cluster.save(1);
+    cluster.settle();
+    assert_eq!(cluster.committed(1), 1, "nodes 1 and 3 are no quorum");
+}
+
+/// Appends a membership in which node 3 has a new disk.
+fn replace_disk_of_3(cluster: &mut Cluster) {
+    let listed = cluster.founders.incarnation(n(3)).unwrap();
+    let members = cluster.founders.with_replaced(n(3), listed, Incarnation(33)).unwrap();
+    let payload = postcard::to_allocvec(&members).unwrap().into();
+    let proposal = Proposal::new(EntryKind::Membership, LogTime(0), payload);
+    cluster.input(1, quorate_core::Input::Propose(proposal));
+}
+
+#[test]
+fn acknowledgements_of_a_disk_that_was_replaced_do_not_count() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.isolate(2);
+    cluster.slow.insert(n(1));
+    cluster.propose(1, "a");
+    cluster.settle();
+    // Node 3 has acknowledged a. Now its disk is replaced, through the log.
+    cluster.isolate(3);
+    replace_disk_of_3(&mut cluster);
+    cluster.save(1);
+    cluster.save(1);
+    assert_eq!(cluster.committed(1), 1);
+    // The new disk says so itself.
+    cluster.checks.forgive_forged_commits = true;
+    let last = LogId::new(Index(3), Ballot(3));
+    cluster.arrive(3, Incarnation(33), 1, Message::GetState { view: Ballot(3), last });
+    let ok = Message::PrepareOk { view: Ballot(3), probe: 1, op: Index(3) };
+    cluster.arrive(3, Incarnation(33), 1, ok);
+    assert_eq!(cluster.committed(1), 3);
+}
+
+#[test]
+fn a_report_of_a_disk_that_was_replaced_according_to_the_best_log_does_not_count() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.isolate(3);
+    replace_disk_of_3(&mut cluster);
+    cluster.settle();
+    assert_eq!(cluster.committed(2), 2);
+    // Node 3 was wiped. What its old disk reported before is still on its way.
+    let report = {
+        let mut old = cluster.clone();
+        old.heal();
+        let (view, target) = (Ballot(4), Ballot(4));
+        old.forge(1, 3, Message::StartViewChange { view, target });
+        old.save(3);
+        old.take(|sent| matches!(sent.message, Message::DoViewChange(_))).remove(0).message
+    };
+    leave_without_1(&mut cluster, 4);
+    cluster.save(2);
+    cluster.arrive(3, Incarnation(3), 2, report.clone());
+    cluster.settle();
+    assert!(!cluster.node(2).leads(), "by itself it is no quorum");
+    cluster.take(|_| true);
+    // Had its log not told of the replacement, it would have been.
+    let mut unaware = Cluster::led_by_1(3);
+    leave_without_1(&mut unaware, 4);
+    unaware.save(2);
+    unaware.isolate(3);
+    unaware.arrive(3, Incarnation(3), 2, report);
+    unaware.settle();
+    assert!(unaware.node(2).leads());
+}
+
+#[test]
+fn who_has_a_damaged_log_reports_but_does_not_lead() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.propose(1, "a");
+    cluster.settle();
+    damage(&mut cluster, 2, 1, 1);
+    leave_without_1(&mut cluster, 4);
+    cluster.settle();
+    assert_eq!((cluster.leader(), cluster.view(3)), (None, 4), "node 2 lets its turn pass");
+    cluster.now += cluster.settings.election.start;
+    cluster.timeout(3, Timer::Election);
+    cluster.settle();
+    assert_eq!((cluster.leader(), cluster.view(2)), (Some(n(3)), 5));
+}
+
+#[test]
+fn nothing_is_acknowledged_behind_what_is_damaged() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.propose(1, "a");
+    cluster.settle();
+    damage(&mut cluster, 3, 1, 1);
+    cluster.propose(1, "b");
+    cluster.timeout(1, Timer::Heartbeat);
+    cluster.deliver_to(3);
+    while cluster.node(3).has_writes() {
+        cluster.save(3);
+    }
+    let acknowledged = |sent: &Sent| match sent.message {
+        Message::PrepareOk { op, .. } => Some(op),
+        _ => None,
+    };
+    let said: Vec<_> = cluster.network.iter().filter_map(acknowledged).collect();
+    assert_eq!(said, [Index(0); 2], "it is in the view; that is all");
+    let asked =
+        cluster.heartbeats_counting(30, |sent| matches!(sent.message, Message::GetState { .. }));
+    assert!(asked <= 4, "and it does not insist: {asked}");
+}
+
+/// Five replicas; node 2 has entries 4 and 5 of view 5, whose primary is dead, and cannot show
+/// entry 4. Node 3 is about to begin view 7.
+fn best_log_is_damaged() -> Cluster {
+    let mut cluster = Cluster::led_by_1(5);
+    cluster.propose(1, "a");
+    cluster.propose(1, "b");
+    cluster.settle();
+    cluster.cut.extend([(n(1), n(3)), (n(1), n(4)), (n(1), n(5))]);
+    cluster.propose(1, "c");
+    cluster.propose(1, "d");
+    cluster.settle();
+    assert_eq!(cluster.last_index(2), Index(5));
+    cluster.heal();
+    damage(&mut cluster, 2, 4, 4);
+    leave_without_1(&mut cluster, 7);
+    cluster
+}
+
+#[test]
+fn what_the_best_log_cannot_show_is_dropped_once_enough_never_had_it() {
+    let mut cluster = best_log_is_damaged();
+    cluster.crash(5);
+    cluster.settle();
+    assert!(!cluster.node(3).leads(), "two nacks of five: node 1 and node 5 may have it");
+    cluster.restart(5);
+    cluster.timeout(5, Timer::Heartbeat);
+    cluster.now += cluster.settings.heartbeat * 3;
+    cluster.timeout(3, Timer::Heartbeat);
+    cluster.settle();
+    assert!(cluster.node(3).leads());
+    for id in 3..=5 {
+        cluster.assert_log(id, &[5, 5, 5, 7], 4);
+    }
+}
+
+#[test]
+fn what_the_best_log_cannot_show_is_kept_if_somebody_may_have_it() {
+    let mut cluster = best_log_is_damaged();
+    cluster.crash(3);
+    cluster.crash(5);
+    // Node 4 is to begin view 8; node 1, which has everything, is slow to come back.
+    for to in [2, 4] {
+        let (view, target) = (Ballot(8), Ballot(8));
+        cluster.forge(1, to, Message::StartViewChange { view, target });
+    }
+    cluster.restart(3);
+    cluster.settle();
+    assert!(!cluster.node(4).leads());
+    cluster.restart(1);
+    cluster.settle();
+    for _ in 0..6 {
+        cluster.now += cluster.settings.heartbeat;
+        (1..=4).filter(|id| *id != 3).for_each(|id| cluster.timeout(id, Timer::Heartbeat));
+        cluster.settle();
+    }
+    assert!(cluster.node(4).leads());
+    assert_eq!(cluster.node(4).views(), [5, 5, 5, 5, 5, 8]);
+}
+
+#[test]
+fn a_nack_counts_once_and_only_from_the_disk_that_is_listed() {
+    let mut cluster = best_log_is_damaged();
+    cluster.crash(5);
+    cluster.settle();
+    let nack = Message::Nack { view: Ballot(7), missing: LogId::new(Index(4), Ballot(5)) };
+    for _ in 0..3 {
+        cluster.forge(4, 3, nack.clone());
+    }
+    cluster.arrive(5, Incarnation(55), 3, nack.clone());
+    let other = LogId::new(Index(5), Ballot(5));
+    cluster.forge(5, 3, Message::Nack { view: Ballot(7), missing: other });
+    cluster.settle();
+    assert_eq!(cluster.node(3).views(), [5, 5, 5]);
+    cluster.forge(5, 3, nack);
+    cluster.settle();
+    assert_eq!(cluster.node(3).views(), [5, 5, 5, 7]);
+}
+
+#[test]
+fn only_who_surely_never_had_it_nacks() {
+    let mut cluster = best_log_is_damaged();
+    cluster.take(|_| true);
+    let sought = |index| {
+        let missing = LogId::new(Index(index), Ballot(5));
+        Message::Sought { view: Ballot(7), missing }
+    };
+    for id in [2, 4, 5] {
+        while cluster.node(id).has_writes() {
+            cluster.save(id);
+        }
+    }
+    cluster.take(|_| true);
+    let nacks = |cluster: &mut Cluster, from, to, message: Message| {
+        cluster.forge(from, to, message);
+        let sent = cluster.take(|_| true);
+        sent.iter().filter(|sent| matches!(sent.message, Message::Nack { .. })).count()
+    };
+    assert_eq!(nacks(&mut cluster, 3, 4, sought(4)), 1);
+    assert_eq!(nacks(&mut cluster, 3, 4, sought(3)), 0, "it has it");
+    assert_eq!(nacks(&mut cluster, 3, 2, sought(4)), 0, "it has its name");
+    assert_eq!(nacks(&mut cluster, 3, 2, sought(5)), 0, "it has it behind the damage");
+    assert_eq!(nacks(&mut cluster, 5, 4, sought(4)), 0, "it is not the turn of node 5");
+    let another_view = Message::Sought { view: Ballot(8), missing: LogId::ZERO };
+    assert_eq!(nacks(&mut cluster, 4, 5, another_view), 0);
+}
+
+#[test]
+fn a_nack_in_vain_moves_nobody() {
+    let mut cluster = Cluster::led_by_1(3);
+    let id = LogId::new(Index(1), Ballot(3));
+    for to in [1, 2] {
+        let before = (cluster.vsr(to).clone(), cluster.node(to).log.clone());
+        for message in [
+            Message::Nack { view: Ballot(3), missing: id },
+            Message::Missing { view: Ballot(3), previous: LogId::ZERO, missing: id },
+        ] {
+            cluster.forge(3, to, message);
+        }
+        assert_eq!((cluster.vsr(to), &cluster.node(to).log), (&before.0, &before.1));
+        assert_eq!(cluster.network, []);
+    }
+}
+
+#[test]
+fn a_report_of_damage_that_cannot_be_is_a_fault() {
+    let mut cluster = best_log_is_damaged();
+    while !cluster.network.iter().any(|s| matches!(s.message, Message::GetState { .. })) {
+        (2..=5).for_each(|id| cluster.save(id));
+        cluster.deliver_to(3);
+    }
+    cluster.checks.faults_expected = true;
+    let id = |index, view| LogId::new(Index(index), Ballot(view));
+    for (count, (previous, missing)) in
+        [(id(3, 5), id(5, 5)), (id(3, 5), id(4, 4)), (id(3, 5), id(4, 7))].into_iter().enumerate()
+    {
+        cluster.forge(2, 3, Message::Missing { view: Ballot(7), previous, missing });
+        let fault = (n(2), PeerFault::ImpossibleReply);
+        assert_eq!(cluster.vsr(3).peer_faults(), (count as u64 + 1, Some(fault)));
+    }
+    assert_eq!(cluster.vsr(3).standing().role, Role::Candidate);
+}
