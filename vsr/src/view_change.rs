@@ -110,8 +110,11 @@ impl ViewChange {
     }
 
     fn do_view_change(&self, server: &Server, cx: &mut Context<'_>) {
-        if server.may_vouch(cx.log) {
-            cx.out.send(server.primary(cx.log), Message::DoViewChange(self.report));
+        let (primary, report) = (server.primary(cx.log), Message::DoViewChange(self.report));
+        if self.succession.is_some() {
+            cx.out.after_save(primary, report);
+        } else if primary != server.me && server.may_vouch(cx.log) {
+            cx.out.send(primary, report);
         }
     }
 }

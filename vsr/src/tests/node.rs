@@ -110,6 +110,7 @@ impl Node {
         }
         self.vsr.flush(at, &mut self.log, &mut out);
         let (mut send, mut then) = self.absorb(now, &mut out);
+        assert!(send.iter().all(|(to, _)| *to != self.me), "what is said to oneself waits");
         let pledge = self.vsr.pledge();
         // Nothing is said under an unsaved pledge.
         if self.disk.pledge != Some(pledge) {
