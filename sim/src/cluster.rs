@@ -90,6 +90,10 @@ enum Happening<P: Protocol> {
     Mishap(usize),
     /// A node that has begun to lead is not to go on, in one of its lives.
     Fell { node: usize, life: u64 },
+    /// A node has said its last word in one of its lives.
+    Silence { node: usize, life: u64 },
+    /// A link fails in one direction.
+    Cut { from: usize, to: usize },
     /// The partition ends.
     Heal,
     /// A node's machine starts the process again.
@@ -98,6 +102,8 @@ enum Happening<P: Protocol> {
     Resume(usize),
     /// A node's disk is as fast as before.
     FastDisk(usize),
+    /// There is room on a node's disk again.
+    RoomyDisk(usize),
     /// The faults are to stop.
     EndStorm,
     /// The clients are to stop.
@@ -203,10 +209,13 @@ impl<P: Simulated> Cluster<P> {
             Happening::Client(client, event) => self.on_client(client, event)?,
             Happening::Mishap(number) => self.on_mishap(number)?,
             Happening::Fell { node, life } => self.fell(node, life),
+            Happening::Silence { node, life } => self.silence(node, life),
+            Happening::Cut { from, to } => self.on_cut(from, to),
             Happening::Heal => self.network.heal(),
             Happening::Restart(node) => self.start(node)?,
             Happening::Resume(node) => self.resume(node)?,
             Happening::FastDisk(node) => self.nodes[node].slowness = 1,
+            Happening::RoomyDisk(node) => self.nodes[node].disk.set_full(false),
             Happening::EndStorm => self.end_storm()?,
             Happening::Close => self.close(),
             Happening::Look => self.look()?,
@@ -285,7 +294,10 @@ impl<P: Simulated> Cluster<P> {
         self.calm_since = self.now();
         self.network.repair();
         for node in 0..self.nodes.len() {
-            self.nodes[node].slowness = 1;
+            let it = &mut self.nodes[node];
+            it.slowness = 1;
+            it.stalled_until = Time::ZERO;
+            it.disk.set_full(false);
             self.resume(node)?;
             self.start(node)?;
         }
@@ -361,9 +373,11 @@ impl<P: Protocol> Node<P> {
             process: None,
             paused: None,
             doomed_in: None,
+            last_words_in: None,
             silent_until: None,
             wall_skew: rng.between(0, 100_000) as i64,
             slowness: 1,
+            stalled_until: Time::ZERO,
         }
     }
 }

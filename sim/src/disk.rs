@@ -30,6 +30,7 @@ struct Inner {
     is_locked: bool,
     /// How many more changes happen before the power goes out.
     power: Option<u64>,
+    is_full: bool,
 }
 
 #[derive(Default)]
@@ -54,6 +55,15 @@ impl SimDisk {
     /// The power goes out once so many more changes were made; `None`: never.
     pub(crate) fn set_power(&self, changes: Option<u64>) {
         self.inner().power = changes;
+    }
+
+    /// Whether there is room for more files, or for longer ones.
+    pub(crate) fn set_full(&self, full: bool) {
+        self.inner().is_full = full;
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.inner().is_full
     }
 
     /// The machine dies, and with it whatever was not synced, as far as the faults have it.
@@ -102,6 +112,10 @@ impl Inner {
         let number = self.names.get(name).copied();
         let file = number.and_then(|number| self.files.get_mut(&number));
         file.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn require_room(&self, more: usize) -> io::Result<()> {
+        if self.is_full && more > 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn change_names(&mut self, change: Renaming) {
@@ -215,6 +229,7 @@ impl Disk for SimDisk {
         if inner.names.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        inner.require_room(1)?;
         let number = inner.next_file;
         inner.next_file += 1;
         inner.files.insert(number, File::default());
@@ -231,7 +246,11 @@ impl Disk for SimDisk {
     }
 
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.change()?.file(name)?.write(position(offset)?, bytes);
+        let mut inner = self.change()?;
+        let end = position(offset)?.saturating_add(bytes.len());
+        let len = inner.file(name)?.bytes.len();
+        inner.require_room(end.saturating_sub(len))?;
+        inner.file(name)?.write(position(offset)?, bytes);
         Ok(())
     }
 
@@ -354,6 +373,18 @@ mod tests {
             seen.insert(names.collect::<Vec<_>>().concat());
         }
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["x", "xy", "y"]);
+    }
+
+    #[test]
+    fn on_a_full_disk_only_what_is_there_can_be_written_to() {
+        let disk = disk();
+        disk.set_full(true);
+        disk.write_at("x", SECTOR as u64, &[2; SECTOR]).unwrap();
+        let full = io::ErrorKind::StorageFull;
+        assert_eq!(disk.write_at("x", SECTOR as u64, &[2; SECTOR + 1]).unwrap_err().kind(), full);
+        assert_eq!(disk.create("y").unwrap_err().kind(), full);
+        disk.set_full(false);
+        disk.create("y").unwrap();
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(crate) struct Network {
     faults: LinkFaults,
     /// `cut[from * nodes + to]`: nothing gets through in this direction.
     cut: Vec<bool>,
+    /// Until when a link holds back what is sent over it.
+    clogged_until: Vec<Time>,
     /// When the last message of a link which keeps its order will arrive.
     last_arrival: Vec<Time>,
 }
@@ -56,6 +58,7 @@ impl Network {
             nodes,
             faults,
             cut: vec![false; links],
+            clogged_until: vec![Time::ZERO; links],
             last_arrival: vec![Time::ZERO; links],
         }
     }
@@ -68,12 +71,12 @@ impl Network {
         }
         let first = self.arrival(now, link);
         let copy = self.rng.chance(self.faults.duplicate_ppm);
-        let second = copy.then(|| now + self.latency() + self.detour());
+        let second = copy.then(|| first + self.detour());
         [Some(first), second]
     }
 
     fn arrival(&mut self, now: Time, link: usize) -> Time {
-        let time = now + self.latency();
+        let time = now.max(self.clogged_until[link]) + self.latency();
         if self.rng.chance(self.faults.reorder_ppm) {
             return time + self.detour();
         }
@@ -111,6 +114,35 @@ impl Network {
         }
     }
 
+    /// The links of `one`, incoming, outgoing or both, or a single one of them, hold back what is
+    /// sent until `time`.
+    pub(crate) fn clog(&mut self, one: usize, time: Time) {
+        let (incoming, outgoing) = match self.rng.below(3) {
+            0 => (true, false),
+            1 => (false, true),
+            _ => (true, true),
+        };
+        let peers = if self.rng.one_in(3) {
+            let peer = self.rng.position(self.nodes);
+            peer..peer + 1
+        } else {
+            0..self.nodes
+        };
+        for peer in peers {
+            if incoming {
+                self.clogged_until[peer * self.nodes + one] = time;
+            }
+            if outgoing {
+                self.clogged_until[one * self.nodes + peer] = time;
+            }
+        }
+    }
+
+    /// From here on, nothing gets through in this direction.
+    pub(crate) fn cut(&mut self, from: usize, to: usize) {
+        self.cut[from * self.nodes + to] = true;
+    }
+
     /// Takes the partition away.
     pub(crate) fn heal(&mut self) {
         self.cut.fill(false);
@@ -122,6 +154,7 @@ impl Network {
         self.faults.loss_ppm = 0;
         self.faults.duplicate_ppm = 0;
         self.faults.reorder_ppm = 0;
+        self.clogged_until.fill(Time::ZERO);
     }
 }
 
@@ -163,6 +196,20 @@ mod tests {
         assert!(!arrived.is_sorted());
         network.repair();
         assert!((0..100).all(|at| matches!(network.send(Time(at), 0, 1), [Some(_), None])));
+    }
+
+    #[test]
+    fn a_clogged_link_holds_messages_back_and_keeps_their_order() {
+        let mut network = Network::new(Rng::new(1, "network"), 1, faults());
+        let until = Time(1_000_000);
+        network.clog(0, until);
+        let sent = [Time(0), Time(500_000), Time(1_100_000)];
+        let arrived = sent.map(|at| network.send(at, 0, 0)[0].unwrap());
+        assert!(arrived.is_sorted() && arrived[0] > until, "{arrived:?}");
+        assert!(arrived[1] < until + Duration::from_millis(1), "{arrived:?}");
+        network.clog(0, Time(9_000_000));
+        network.repair();
+        assert!(network.send(Time(2_000_000), 0, 0)[0].unwrap() < Time(2_001_000));
     }
 
     #[test]

@@ -31,10 +31,14 @@ pub(crate) struct Node<P: Protocol> {
     pub(crate) silent_until: Option<Time>,
     /// After so many steps of the storage thread the process dies.
     pub(crate) doomed_in: Option<u64>,
+    /// After so many messages which the others may count on, likewise.
+    pub(crate) last_words_in: Option<u64>,
     /// By how much the wall clock is wrong, in microseconds.
     pub(crate) wall_skew: i64,
     /// While the disk is slow: how often what it usually takes.
     pub(crate) slowness: u32,
+    /// Until then, the disk is done with nothing.
+    pub(crate) stalled_until: Time,
 }
 
 /// What lives and dies with the process.
@@ -48,7 +52,7 @@ pub(crate) struct Process<P: Protocol> {
     /// The storage thread, with what it is at.
     pub(crate) store: Store<SimDisk>,
     pub(crate) writing: Option<Writing>,
-    pub(crate) idle_since: Time,
+    pub(crate) rest: Rest,
     /// The last write is vouched for.
     pub(crate) is_attested: bool,
     /// A group was saved since things were last kept in order.
@@ -85,6 +89,15 @@ pub(crate) struct Alarm {
 pub(crate) struct Writing {
     pub(crate) job: Job,
     pub(crate) done: usize,
+}
+
+/// The storage thread waits for writes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rest {
+    /// Until then.
+    pub(crate) until: Time,
+    /// There are some which did not fit on the disk.
+    pub(crate) unfit: bool,
 }
 
 /// Work for the apply thread, in order.
@@ -180,7 +193,7 @@ impl<P: Protocol> Process<P> {
             reader: store.reader(),
             store,
             writing: None,
-            idle_since: Time::ZERO,
+            rest: Rest::default(),
             is_attested: false,
             order_is_due: false,
             has_room: true,

@@ -52,6 +52,8 @@ impl Commit {
         committed: Index,
         logs: &Logs,
     ) -> Result<Vec<LogId>, Violation> {
+        // What is news must stand on what was known.
+        self.agrees(node, self.committed(), &logs.held[node])?;
         let mut fresh = Vec::new();
         for index in (self.committed().0 + 1..=committed.0).map(Index) {
             let Some(entry) = logs.held[node].at(index) else {
@@ -122,6 +124,15 @@ mod tests {
         check.agrees(1, Index(2), &mirror(&[1, 1])).unwrap();
         let changed = check.agrees(2, Index(2), &mirror(&[1, 2]));
         assert_eq!(changed.unwrap_err().property, NEVER_CHANGES.name);
+    }
+
+    #[test]
+    fn what_is_committed_on_another_past_is_found() {
+        let logs = logs(&[&[1, 1], &[1, 2, 2], &[1, 2, 2]]);
+        let mut check = Commit::default();
+        check.extend(0, Ballot(1), Index(2), &logs).unwrap();
+        let other_past = check.extend(1, Ballot(2), Index(3), &logs);
+        assert_eq!(other_past.unwrap_err().property, NEVER_CHANGES.name);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate_core::{Effect, Envelope, Event, PeerMessage, Timer};
 
-use super::{Cluster, Happening, gave_up, position};
+use super::{Cluster, Happening, Phase, gave_up, position};
 use crate::checks::Verdict;
 use crate::oracle::Simulated;
 use crate::process::{Alarm, ApplyJob, HelperJob, Local};
@@ -79,11 +79,13 @@ impl<P: Simulated> Cluster<P> {
                 if self.canary == Some(Canary::AcknowledgeBeforeSync) {
                     self.report_saved(node, seq);
                 }
-                self.write_next(node)?;
+                self.on_queued(node)?;
             }
             Effect::Send(envelope) => self.send(node, envelope)?,
             Effect::SetTimer(timer, range) => {
-                let delay = self.timer_rng.duration(range.start, range.end);
+                let hasty = self.plan.hasty_timers && self.phase == Phase::Storm;
+                let spread = (range.end - range.start) / if hasty { 16 } else { 1 };
+                let delay = self.timer_rng.duration(range.start, range.start + spread);
                 self.set_timer(node, timer, delay);
             }
             Effect::Apply { generation, entries } => {
@@ -116,6 +118,7 @@ impl<P: Simulated> Cluster<P> {
         let to = position(envelope.to);
         if let PeerMessage::Protocol(message) = &envelope.message {
             self.checks.sends(node, to, message)?;
+            self.on_speech(node, P::vouches(message));
         }
         let sent = self.now();
         let arrive = |envelope| Happening::Arrive { sent, envelope: Box::new(envelope) };

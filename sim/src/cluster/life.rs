@@ -15,6 +15,15 @@ use crate::rng::MILLION;
 use crate::simulation::Canary;
 use crate::workload::{ClientEvent, Reply};
 
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Death {
+    /// At any moment: what it said last may be lost, what it wrote last may be on the disk.
+    Sudden,
+    /// What it said arrives, and nothing is left of what was not synced.
+    AfterLastWords,
+}
+
 impl<P: Simulated> Cluster<P> {
     /// The process of a node starts, from what is on its disk, unless it runs already.
     pub(super) fn start(&mut self, node: usize) -> Verdict {
@@ -71,16 +80,18 @@ impl<P: Simulated> Cluster<P> {
         let opened = self.open(node);
         self.nodes[node].disk.set_power(Some(0));
         drop(opened);
-        self.lose_unsynced(node);
+        self.lose_unsynced(node, Death::Sudden);
         self.marks.note("crashes while opening");
     }
 
     /// A machine dies, or only the process on it: then nothing is lost that was written.
-    fn lose_unsynced(&mut self, node: usize) {
+    fn lose_unsynced(&mut self, node: usize, death: Death) {
         const ONLY_THE_PROCESS: u64 = 4;
         let mut faults = self.plan.disk;
-        if self.disk_rng.one_in(ONLY_THE_PROCESS) {
-            faults.kept_ppm = MILLION;
+        match death {
+            Death::AfterLastWords => faults.kept_ppm = 0,
+            Death::Sudden if self.disk_rng.one_in(ONLY_THE_PROCESS) => faults.kept_ppm = MILLION,
+            Death::Sudden => {}
         }
         if self.nodes[node].disk.crash(&mut self.disk_rng, &faults) {
             self.marks.note("crashes that lost unsynced data");
@@ -88,13 +99,15 @@ impl<P: Simulated> Cluster<P> {
     }
 
     /// The process of a node dies, if it runs; what its disk was still to write is lost.
-    pub(super) fn crash(&mut self, node: usize) {
-        self.finish_a_step(node);
+    pub(super) fn crash(&mut self, node: usize, death: Death) {
+        if death == Death::Sudden {
+            self.finish_a_step(node);
+        }
         self.do_jobs_in_part(node);
         let it = &mut self.nodes[node];
         let Some(process) = it.process.take() else { return };
         self.trace.note(self.agenda.now(), Some(node), "crash");
-        if self.mishap_rng.one_in(2) {
+        if death == Death::Sudden && self.mishap_rng.one_in(2) {
             it.silent_until = Some(self.agenda.now());
         }
         it.life += 1;
@@ -102,7 +115,7 @@ impl<P: Simulated> Cluster<P> {
         self.crashes += 1;
         let asked = process.asked;
         drop(process.store);
-        self.lose_unsynced(node);
+        self.lose_unsynced(node, death);
         self.checks.crashed(node);
         for asked in asked.into_values() {
             let reply = Reply::ConnectionLost;

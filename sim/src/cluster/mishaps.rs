@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use quorate_core::Event;
+
+use super::life::Death;
 use super::{Cluster, Happening, Phase};
 use crate::checks::Verdict;
 use crate::faults::Mishap;
@@ -40,6 +43,9 @@ impl<P: Simulated> Cluster<P> {
             Mishap::CrashWriting => {
                 self.nodes[some_node].doomed_in = Some(self.mishap_rng.below(6));
             }
+            Mishap::CrashSpeaking => {
+                self.nodes[some_node].last_words_in = Some(self.mishap_rng.below(6));
+            }
             Mishap::FellLeaders => {
                 let duration = self.mishap_rng.duration(ms(50), mean);
                 self.leaders_fall_until = self.now() + duration;
@@ -54,23 +60,130 @@ impl<P: Simulated> Cluster<P> {
                 self.trace.note(self.agenda.now(), None, &format_args!("{shape:?}").to_string());
                 let leader = self.leader().filter(|_| self.mishap_rng.one_in(2));
                 self.network.partition(shape, leader.unwrap_or(some_node));
-                let duration = self.mishap_rng.duration(ms(10), mean * 2);
+                let duration = match self.mishap_rng.one_in(3) {
+                    true => self.about_an_election(),
+                    false => self.mishap_rng.duration(ms(10), mean * 2),
+                };
                 self.agenda.after(duration, Happening::Heal);
+            }
+            Mishap::Clog => {
+                let until = self.now() + self.about_an_election();
+                self.network.clog(some_node, until);
             }
             Mishap::Pause => {
                 let duration = self.mishap_rng.duration(ms(1), ms(1000));
                 self.pause(some_node, duration);
             }
+            Mishap::FreezeLeader => self.freeze_leader(),
             Mishap::SlowDisk => {
                 self.nodes[some_node].slowness = self.mishap_rng.between(10, 500) as u32;
                 let duration = self.mishap_rng.duration(ms(10), ms(1000));
                 self.agenda.after(duration, Happening::FastDisk(some_node));
             }
+            Mishap::StallDisk => {
+                self.nodes[some_node].stalled_until = self.now() + self.about_an_election();
+            }
+            Mishap::FullDisk => {
+                self.nodes[some_node].disk.set_full(true);
+                let duration = self.mishap_rng.duration(ms(10), ms(1000));
+                self.agenda.after(duration, Happening::RoomyDisk(some_node));
+            }
+            Mishap::FadeLeader => self.fade_leader(),
+            Mishap::HandOver => self.hand_over(some_node),
             Mishap::ClockJump => {
                 const MOST_US: u64 = 60_000_000;
                 let jump = self.mishap_rng.below(2 * MOST_US) as i64 - MOST_US as i64;
                 self.nodes[some_node].wall_skew = jump;
             }
+        }
+    }
+
+    /// Long enough for a leader to be replaced, or just not.
+    fn about_an_election(&mut self) -> Duration {
+        let election = self.plan.settings.election.clone();
+        self.mishap_rng.duration(election.start / 2, election.end * 3 / 2)
+    }
+
+    /// The leader stands still. What is on its way to it arrives meanwhile, but mostly nothing
+    /// that is sent later, so that it goes on from where it was.
+    fn freeze_leader(&mut self) {
+        let Some(leader) = self.leader() else { return };
+        let duration = self.about_an_election();
+        self.pause(leader, duration);
+        if !self.mishap_rng.one_in(4) {
+            self.network.partition(Partition::Isolate, leader);
+            let longer = self.mishap_rng.duration(Duration::ZERO, duration / 2);
+            self.agenda.after(duration + longer, Happening::Heal);
+        }
+    }
+
+    /// The leader's messages cease to arrive, at one node after the other. The last of them has
+    /// entries on the way to its disk all the time until somebody else is elected.
+    fn fade_leader(&mut self) {
+        let Some(leader) = self.leader() else { return };
+        let election = self.plan.settings.election.clone();
+        let last = self.mishap_rng.position(self.nodes.len());
+        let stays = self.mishap_rng.duration(Duration::ZERO, election.start);
+        for to in (0..self.nodes.len()).filter(|to| *to != leader) {
+            let earlier = self.mishap_rng.duration(Duration::ZERO, stays);
+            let delay = if to == last { stays } else { earlier };
+            self.agenda.after(delay, Happening::Cut { from: leader, to });
+        }
+        let saved_after = self.mishap_rng.duration(election.start, election.end);
+        self.nodes[last].stalled_until = self.now() + stays + saved_after;
+        self.agenda.after(stays + election.end * 2, Happening::Heal);
+    }
+
+    pub(super) fn on_cut(&mut self, from: usize, to: usize) {
+        if self.phase == Phase::Storm {
+            self.network.cut(from, to);
+        }
+    }
+
+    /// The leader hands over, perhaps to `node`, which in turn may lead before it has saved that
+    /// it does, and die before it has: perhaps without the leader's notice.
+    fn hand_over(&mut self, node: usize) {
+        let Some(leader) = self.leader() else { return };
+        self.post(leader, Event::HandOver);
+        if node == leader || self.mishap_rng.one_in(2) {
+            return;
+        }
+        self.nodes[node].stalled_until = self.now() + self.about_an_election();
+        self.nodes[node].last_words_in = Some(self.mishap_rng.below(12));
+        if self.mishap_rng.one_in(2) {
+            self.network.cut(node, leader);
+            let duration = self.about_an_election();
+            self.agenda.after(duration, Happening::Heal);
+        }
+    }
+
+    /// A node sends a message. If it vouches for something, or the disk has work, it may be the
+    /// node's last.
+    pub(super) fn on_speech(&mut self, node: usize, vouches: bool) {
+        let it = &mut self.nodes[node];
+        let Some(words) = &mut it.last_words_in else { return };
+        let is_busy = it.process.as_ref().is_some_and(|process| process.writing.is_some());
+        if !vouches && !is_busy {
+            return;
+        }
+        if let Some(fewer) = words.checked_sub(1) {
+            *words = fewer;
+            return;
+        }
+        it.last_words_in = None;
+        let life = it.life;
+        // While it is said, and heard, and answered: then all that was not synced is forgotten.
+        let round = 2 * self.plan.link.latency.1;
+        let delay = self.mishap_rng.duration(Duration::ZERO, round);
+        self.agenda.after(delay, Happening::Silence { node, life });
+    }
+
+    /// A node has said its last word.
+    pub(super) fn silence(&mut self, node: usize, life: u64) {
+        if self.phase == Phase::Storm && self.nodes[node].life == life {
+            self.crash(node, Death::AfterLastWords);
+            let down = self.mishap_rng.duration(Duration::ZERO, Duration::from_millis(20));
+            self.agenda.after(down, Happening::Restart(node));
         }
     }
 
@@ -141,7 +254,7 @@ impl<P: Simulated> Cluster<P> {
         if self.nodes[node].process.is_none() {
             return;
         }
-        self.crash(node);
+        self.crash(node, Death::Sudden);
         let down = self.mishap_rng.duration(Duration::from_millis(1), most);
         self.agenda.after(down, Happening::Restart(node));
     }

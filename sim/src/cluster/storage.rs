@@ -8,11 +8,14 @@ use quorate_storage::{Job, Step, StorageError};
 use super::{Cluster, Happening, gave_up};
 use crate::checks::Verdict;
 use crate::oracle::Simulated;
-use crate::process::{HelperJob, Local, Process, Writing};
+use crate::process::{HelperJob, Local, Process, Rest, Writing};
 use crate::simulation::Canary;
 
 /// After how much time without work the last write is vouched for.
-const IDLE: Duration = Duration::from_millis(10);
+const ATTEST_AFTER: Duration = Duration::from_millis(10);
+
+/// How often a disk without room is tried again.
+const RETRY_ROOM_AFTER: Duration = Duration::from_millis(200);
 
 impl<P: Simulated> Cluster<P> {
     /// Begins the next job, unless one is underway or there is none.
@@ -26,11 +29,19 @@ impl<P: Simulated> Cluster<P> {
         process.writing = job.map(|job| Writing { job, done: 0 });
         if process.writing.is_some() {
             self.plan_step(node);
-        } else if !process.is_attested {
-            process.idle_since = now;
-            self.plan_local(node, IDLE, Local::Idle);
+        } else if let Some(patience) = process.patience() {
+            process.rest = Rest { until: now + patience, unfit: process.store.has_queued() };
+            self.plan_local(node, patience, Local::Idle);
         }
         Ok(())
+    }
+
+    /// A write has come. Where others wait for room already, it is a reason to look for room.
+    pub(super) fn on_queued(&mut self, node: usize) -> Verdict {
+        match &self.nodes[node].process {
+            Some(process) if process.writing.is_none() && process.rest.unfit => self.end_rest(node),
+            _ => self.write_next(node),
+        }
     }
 
     fn plan_step(&mut self, node: usize) {
@@ -44,7 +55,8 @@ impl<P: Simulated> Cluster<P> {
             Some(_) => disk.access,
             None => (Duration::ZERO, Duration::ZERO),
         };
-        let delay = self.disk_rng.duration(from, to) * it.slowness;
+        let stalled = Duration::from_micros(it.stalled_until.0.saturating_sub(self.now().0));
+        let delay = stalled.max(self.disk_rng.duration(from, to) * it.slowness);
         self.plan_local(node, delay, Local::Written);
     }
 
@@ -57,7 +69,13 @@ impl<P: Simulated> Cluster<P> {
         let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
         let mut writing = process.writing.take().expect("a step of a job");
         if let Some(step) = writing.job.steps().get(writing.done) {
-            process.store.run_step(step).map_err(|why| gave_up(node, &why))?;
+            if let Err(error) = process.store.run_step(step) {
+                let Writing { job, done } = writing;
+                process.store.failed(&job, done, error).map_err(|why| gave_up(node, &why))?;
+                self.marks.note("segments not prepared for want of room");
+                self.tell_room(node);
+                return self.write_next(node);
+            }
             writing.done += 1;
         }
         if writing.done < writing.job.steps().len() {
@@ -66,10 +84,7 @@ impl<P: Simulated> Cluster<P> {
             return Ok(());
         }
         let done = process.store.complete(writing.job);
-        let has_room = process.store.has_room();
-        if std::mem::replace(&mut process.has_room, has_room) != has_room {
-            self.post(node, Event::Room(has_room));
-        }
+        self.tell_room(node);
         if done.is_untidy {
             self.help(node, HelperJob::Tidy);
         }
@@ -85,17 +100,40 @@ impl<P: Simulated> Cluster<P> {
     /// The thread has had nothing to do for a while, unless something came up.
     pub(super) fn on_idle(&mut self, node: usize) -> Verdict {
         let now = self.now();
+        match &self.nodes[node].process {
+            Some(process) if process.writing.is_none() && process.rest.until <= now => {
+                self.end_rest(node)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Vouches for the last write, or looks for room.
+    fn end_rest(&mut self, node: usize) -> Verdict {
         let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
-        if process.writing.is_some() || process.is_attested || process.idle_since + IDLE > now {
-            return Ok(());
+        if process.is_attested {
+            process.store.retry_room();
+            return self.write_next(node);
         }
         process.is_attested = true;
-        if let Some(job) = process.store.attest().map_err(|why| gave_up(node, &why))? {
-            self.marks.note("writes attested");
-            process.writing = Some(Writing { job, done: 0 });
-            self.plan_step(node);
-        }
+        let Some(job) = process.store.attest().map_err(|why| gave_up(node, &why))? else {
+            return self.write_next(node);
+        };
+        self.marks.note("writes attested");
+        process.writing = Some(Writing { job, done: 0 });
+        self.plan_step(node);
         Ok(())
+    }
+
+    /// Tells the loop if entries may be admitted again, or may not. Segments that are not ready
+    /// yet, on a disk that is not full, are merely waited for.
+    fn tell_room(&mut self, node: usize) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let has_room = process.store.room_error().is_none() || process.store.has_room();
+        if std::mem::replace(&mut process.has_room, has_room) != has_room {
+            self.marks.note(if has_room { "disks with room again" } else { "disks full" });
+            self.post(node, Event::Room(has_room));
+        }
     }
 
     /// The step that is underway when the process dies happens as well, or does not.
@@ -137,5 +175,15 @@ impl<P: Protocol> Process<P> {
             return Ok(Some(job));
         }
         self.store.maintenance()
+    }
+
+    /// How long the thread waits for writes before it does something of its own; `None`: for as
+    /// long as it takes.
+    fn patience(&self) -> Option<Duration> {
+        match (self.is_attested, self.store.room_error()) {
+            (false, _) => Some(ATTEST_AFTER),
+            (true, Some(_)) => Some(RETRY_ROOM_AFTER),
+            (true, None) => None,
+        }
     }
 }

@@ -132,9 +132,19 @@ impl<P: Simulated> Cluster<P> {
 
     /// A helper is done with a job, which it does at this moment.
     pub(super) fn on_helped(&mut self, node: usize, number: u64) -> Verdict {
-        let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
+        let it = &mut self.nodes[node];
+        let Some(process) = &mut it.process else { return Ok(()) };
         let job = process.helping.remove(&number).expect("a job of a helper");
-        let event = process.do_job(job).map_err(|why| gave_up(node, &why))?;
+        let without_room = job.without_room();
+        let event = match process.do_job(job) {
+            Ok(event) => event,
+            Err(why) => Some(
+                without_room
+                    .filter(|_| it.disk.is_full())
+                    .ok_or_else(|| gave_up(node, &why))
+                    .inspect(|_| self.marks.note("snapshots without room"))?,
+            ),
+        };
         let Some(event) = event else { return Ok(()) };
         self.note_help(&event);
         let time = self.report_time();
@@ -169,6 +179,22 @@ impl<P: Simulated> Cluster<P> {
                 self.marks.note("snapshot fetches failed");
             }
             _ => {}
+        }
+    }
+}
+
+impl<M> HelperJob<M> {
+    /// What the loop is told if the disk has no room for what is to be written.
+    fn without_room(&self) -> Option<Event<M>> {
+        let failed = |snapshot| Event::FetchProgress { snapshot, next: FetchNext::Failed };
+        match self {
+            HelperJob::WriteSnapshot(_) => Some(Event::SnapshotBuilt(None)),
+            HelperJob::Files(effect) => match &**effect {
+                Effect::BeginFetch { snapshot } => Some(failed(snapshot.id())),
+                Effect::WriteChunk { snapshot, .. } => Some(failed(*snapshot)),
+                _ => None,
+            },
+            HelperJob::Tidy => None,
         }
     }
 }

@@ -1,0 +1,121 @@
+//! What happens to processes, disks and the network as a whole, and how often.
+
+use std::time::Duration;
+
+use super::millis;
+use crate::rng::Rng;
+
+/// What happens to processes, disks and the network now and then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mishap {
+    /// One process dies, and its machine's unsynced writes with it.
+    Crash,
+    /// The leader's process dies.
+    CrashLeader,
+    /// One process dies in the middle of one of the next things that it does to its disk.
+    CrashWriting,
+    /// One process dies right after one of the next votes, acknowledgements or other messages that
+    /// it sends while its disk has work, and is soon back: whatever it said reaches the others,
+    /// and whatever was not synced is gone.
+    CrashSpeaking,
+    /// For a while, hardly any leader lasts for more than a few milliseconds: the ground on which
+    /// a log holds entries of many ballots, none of them committed (Ongaro 2014, figure 3.7).
+    FellLeaders,
+    /// All processes die at once.
+    CrashAll,
+    /// A partition, or another one.
+    Partition,
+    /// Some links hold back what is sent, for about as long as an election takes: then all of it
+    /// arrives at once.
+    Clog,
+    /// One process stands still for a while, and goes on as if nothing had been.
+    Pause,
+    /// The leader stands still, cut off, for about as long as it takes to be replaced.
+    FreezeLeader,
+    /// One disk becomes very slow for a while.
+    SlowDisk,
+    /// One disk syncs nothing for about as long as an election takes.
+    StallDisk,
+    /// One disk is full for a while.
+    FullDisk,
+    /// The leader hears everybody, and is heard by fewer and fewer, until it is replaced. Whoever
+    /// hears it longest has a disk that is not done with the last entries before that.
+    FadeLeader,
+    /// The leader is asked to hand over. Now and then its successor's disk stalls and its process
+    /// dies meanwhile.
+    HandOver,
+    /// One machine's wall clock jumps.
+    ClockJump,
+}
+
+/// Mishaps, and the mean time between two of each.
+pub(super) type Mishaps = Vec<(Mishap, Duration)>;
+
+/// A bit of everything.
+pub(super) fn draw_medley(rng: &mut Rng) -> Mishaps {
+    // (mishap, one in so many seeds goes without it, mean time between two of them in ms)
+    let all = [
+        (Mishap::Crash, 6, 200..1500),
+        (Mishap::CrashLeader, 3, 400..2000),
+        (Mishap::CrashWriting, 3, 200..1500),
+        (Mishap::CrashSpeaking, 2, 200..1500),
+        (Mishap::FellLeaders, 2, 500..2500),
+        (Mishap::CrashAll, 2, 700..3000),
+        (Mishap::Partition, 2, 150..1200),
+        (Mishap::Clog, 2, 200..1500),
+        (Mishap::Pause, 2, 200..1500),
+        (Mishap::FreezeLeader, 2, 400..2000),
+        (Mishap::SlowDisk, 2, 300..1500),
+        (Mishap::StallDisk, 2, 200..1500),
+        (Mishap::FullDisk, 2, 500..3000),
+        (Mishap::FadeLeader, 2, 400..2000),
+        (Mishap::HandOver, 2, 200..1500),
+        (Mishap::ClockJump, 2, 100..1000),
+    ];
+    let mut chosen = Vec::new();
+    for (mishap, without, period) in all {
+        let period = millis(rng, period);
+        if !rng.one_in(without) {
+            chosen.push((mishap, period));
+        }
+    }
+    if !chosen.iter().any(|(mishap, _)| matches!(mishap, Mishap::Crash | Mishap::CrashLeader)) {
+        chosen.push((Mishap::CrashLeader, millis(rng, 400..1200)));
+    }
+    chosen
+}
+
+/// Leader upon leader, and hardly anything else.
+pub(super) fn draw_turmoil(rng: &mut Rng) -> Mishaps {
+    let mut chosen = vec![(Mishap::FellLeaders, millis(rng, 800..2500))];
+    if rng.one_in(2) {
+        chosen.push((Mishap::Crash, millis(rng, 100..800)));
+    }
+    if rng.one_in(2) {
+        chosen.push((Mishap::Partition, millis(rng, 100..800)));
+    }
+    chosen
+}
+
+/// What was said in one ballot arrives, or is saved, in the next: little else happens, but it
+/// happens all the time, and lasts about as long as an election.
+pub(super) fn draw_overlap(rng: &mut Rng, election: Duration) -> Mishaps {
+    let all = [
+        Mishap::Partition,
+        Mishap::Clog,
+        Mishap::FreezeLeader,
+        Mishap::StallDisk,
+        Mishap::FadeLeader,
+        Mishap::HandOver,
+        Mishap::CrashSpeaking,
+    ];
+    let mut chosen = Vec::new();
+    for mishap in all {
+        let period = rng.duration(election, election * 6);
+        if !rng.one_in(3) {
+            chosen.push((mishap, period));
+        }
+    }
+    chosen.push((Mishap::CrashLeader, millis(rng, 800..2000)));
+    chosen
+}
