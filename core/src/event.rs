@@ -253,6 +253,16 @@ pub enum Fatal {
          that could have it: restore the directory"
     )]
     LostAlone,
+    /// The disk was put back to an earlier state.
+    #[error(
+        "the disk of node {node} is an old image: other members know of later starts of it, so it \
+         has forgotten what it promised since. Empty the directory and start again: the others \
+         put it back"
+    )]
+    OldImage {
+        /// This node.
+        node: NodeId,
+    },
     /// Another disk has taken this one's place in the cluster.
     #[error(
         "another disk (incarnation {by}) has taken the place of this one as node {node}: stop \

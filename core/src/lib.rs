@@ -52,4 +52,4 @@ pub use types::{
     Ballot, Digest, Incarnation, Index, LogId, LogTime, NodeId, Now, RequestId, SessionId, Start,
     WriteSeq,
 };
-pub use write::{Gap, Identity, PledgeBytes, Recovered, RecoveredLog, Run, Write};
+pub use write::{Disk, Gap, Identity, PledgeBytes, Recovered, RecoveredLog, Run, Write};

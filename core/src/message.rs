@@ -7,7 +7,7 @@ use crate::entry::EntryKind;
 use crate::founding::FoundingMessage;
 use crate::replica::{Readmission, Repair};
 use crate::snapshot::SnapshotMessage;
-use crate::types::{Ballot, Incarnation, Index, NodeId, RequestId};
+use crate::types::{Ballot, Incarnation, Index, NodeId, RequestId, Start};
 
 /// A message on its way from one replica to another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub struct Envelope<M> {
     pub to: NodeId,
     /// The incarnation of the sender's disk.
     pub incarnation: Incarnation,
+    /// The start of the sender's process.
+    pub start: Start,
     /// What it says.
     pub message: PeerMessage<M>,
 }

@@ -5,6 +5,7 @@
 //! said once that is on disk, forwards requests to the leader and follows up on them, feeds the
 //! applier, takes and fetches snapshots, and stamps entries with log time.
 
+mod acquaintances;
 mod applying;
 mod fetching;
 mod forwarded;
@@ -33,6 +34,7 @@ use crate::settings::Settings;
 use crate::snapshot::SnapshotMeta;
 use crate::types::{Ballot, Incarnation, LogTime, NodeId, Now, RequestId, Start, WriteSeq};
 use crate::write::{PledgeBytes, Recovered, Write};
+use acquaintances::Acquaintances;
 use applying::Applying;
 use fetching::{Backoff, Fetching};
 use forwarded::Forwarded;
@@ -78,6 +80,7 @@ pub struct Replica<P: Protocol> {
     names: RequestId,
     founding: Founding,
     readmitting: Readmitting,
+    acquaintances: Acquaintances,
     repairing: Repairing,
     formed: Option<Formed<P>>,
     stopped: bool,
@@ -149,6 +152,7 @@ impl<P: Protocol> Replica<P> {
             names: RequestId::before_first(Start { count: recovered.start, nonce }),
             founding: Founding::new(me, incarnation, members, record.clone()),
             readmitting: Readmitting::starting(recovered.mute),
+            acquaintances: Acquaintances::from(recovered.peers.clone()),
             repairing: Repairing::default(),
             formed: None,
             stopped: false,
@@ -414,7 +418,8 @@ impl<P: Protocol> Replica<P> {
     }
 
     fn envelope(&self, to: NodeId, message: PeerMessage<P::Message>) -> Envelope<P::Message> {
-        Envelope { from: self.me, to, incarnation: self.incarnation, message }
+        let (from, incarnation, start) = (self.me, self.incarnation, self.names.start);
+        Envelope { from, to, incarnation, start, message }
     }
 
     /// Sends at the end of the batch, if nothing has to be saved first.
@@ -449,6 +454,7 @@ impl<P: Protocol> Replica<P> {
             || self.log().is_some_and(Log::has_unsaved)
             || self.writes.is_new_snapshot(snapshot_id)
             || self.writes.is_new_muteness(mute)
+            || self.acquaintances.are_news()
             || founding.as_ref().is_some_and(|record| !self.writes.carries(record));
         if !something_changed && self.after_save.is_empty() {
             return;
@@ -476,6 +482,7 @@ impl<P: Protocol> Replica<P> {
             snapshot,
             founding,
             mute,
+            peers: self.acquaintances.take_news(),
         };
         out.push(Effect::Persist { seq, write });
     }

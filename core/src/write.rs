@@ -1,10 +1,14 @@
 //! What a replica asks its disk to keep, and what the disk gives back after a restart.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
 use crate::entry::Entry;
 use crate::founding::FoundingRecord;
 use crate::membership::Membership;
 use crate::snapshot::SnapshotMeta;
-use crate::types::{Ballot, Digest, Incarnation, Index, LogId, NodeId};
+use crate::types::{Ballot, Digest, Incarnation, Index, LogId, NodeId, Start};
 
 /// A protocol's [`Pledge`](crate::Protocol::Pledge) as bytes of fixed size. The storage does not
 /// look inside.
@@ -64,6 +68,18 @@ pub struct Write {
     pub founding: Option<FoundingRecord>,
     /// See [`Recovered::mute`], as of this write.
     pub mute: bool,
+    /// See [`Recovered::peers`], if that changes with this write.
+    pub peers: Option<BTreeMap<NodeId, Disk>>,
+}
+
+/// A member's disk, as others know it: which one it is, and the latest start of a process on it
+/// that was heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Disk {
+    /// Drawn when the directory was created.
+    pub incarnation: Incarnation,
+    /// The latest start that was heard of.
+    pub start: Start,
 }
 
 /// Whose data a directory holds. Fixed when the directory is created.
@@ -94,6 +110,9 @@ pub struct Recovered {
     /// does not know of any more. So it is from the moment when the storage, or the replica
     /// itself, finds that out, until a write says otherwise. Durable before anything else is.
     pub mute: bool,
+    /// The disks of the other members. Whoever speaks from an earlier start than the one known
+    /// here is late, or runs on an old image of its disk, which has forgotten what it promised.
+    pub peers: BTreeMap<NodeId, Disk>,
     /// The newest snapshot, present and verified.
     pub snapshot: Option<SnapshotMeta>,
     /// The log.

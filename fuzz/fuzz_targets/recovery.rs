@@ -64,6 +64,7 @@ fn written() -> &'static (MemDisk, Vec<Entry>) {
                 snapshot: None,
                 founding: None,
                 mute: false,
+                peers: None,
             };
             store.enqueue(WriteSeq(seq), write);
             run_all(&mut store);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use quorate_core::{Entry, Gap, Index, NodeId, Protocol, Recovered};
 use quorate_raft::Raft;
+use quorate_vsr::Vsr;
 use replicas::{Replicas, n};
 
 /// A cluster that has committed `count` commands, and a follower of it which is down.
@@ -71,21 +72,25 @@ fn is_repaired_from_the_others<P: Protocol>(range: (u64, u64), ids_known: bool) 
 #[test]
 fn one_entry_in_the_middle_comes_back_from_the_others() {
     is_repaired_from_the_others::<Raft>((50, 50), true);
+    is_repaired_from_the_others::<Vsr>((50, 50), true);
 }
 
 #[test]
 fn a_stretch_whose_names_are_lost_too_comes_back_along_the_chain() {
     is_repaired_from_the_others::<Raft>((30, 150), false);
+    is_repaired_from_the_others::<Vsr>((30, 150), false);
 }
 
 #[test]
 fn the_very_first_entries_come_back() {
     is_repaired_from_the_others::<Raft>((1, 3), false);
+    is_repaired_from_the_others::<Vsr>((1, 3), false);
 }
 
 #[test]
 fn the_end_of_the_log_comes_back_where_its_name_is_known() {
     is_repaired_from_the_others::<Raft>((198, 201), false);
+    is_repaired_from_the_others::<Vsr>((198, 201), false);
 }
 
 /// The only other copy of a committed entry is damaged: nobody may lead without it.

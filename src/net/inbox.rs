@@ -47,7 +47,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Wake, Waker};
 
-    use quorate_core::{Incarnation, NodeId, PeerMessage};
+    use quorate_core::{Incarnation, NodeId, PeerMessage, Start};
     use quorate_handoff::queue;
 
     use super::*;
@@ -63,7 +63,8 @@ mod tests {
 
     fn envelope() -> Envelope<()> {
         let (from, to, incarnation) = (NodeId(2), NodeId(1), Incarnation(9));
-        Envelope { from, to, incarnation, message: PeerMessage::Protocol(()) }
+        let start = Start { count: 1, nonce: 0 };
+        Envelope { from, to, incarnation, start, message: PeerMessage::Protocol(()) }
     }
 
     #[test]

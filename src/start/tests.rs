@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use quorate_core::{At, Ballot, Envelope, Index, LogId, PeerMessage};
+use quorate_core::{At, Ballot, Envelope, Index, LogId, PeerMessage, Start};
 use quorate_raft::Raft;
 use quorate_storage::{MemDisk, Operation, StorageError};
 use serde::{Deserialize, Serialize};
@@ -141,7 +141,8 @@ async fn what_a_peer_gets_wrong_stands_in_the_status() {
         term,
         last: LogId::new(Index(1), term),
     });
-    let envelope = Envelope { from: node, to: NodeId(1), incarnation, message };
+    let start = Start { count: 2, nonce: 0 };
+    let envelope = Envelope { from: node, to: NodeId(1), incarnation, start, message };
     let mut bytes = BytesMut::new();
     frame::encode(Kind::Hello, &Hello::new("quorate", identity, role), &mut bytes);
     frame::encode(Kind::Message, &envelope, &mut bytes);

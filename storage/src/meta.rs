@@ -14,6 +14,8 @@
 //!       zeros up to 4096
 //! ```
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use quorate_core::{Digest, FoundingRecord, Identity, Incarnation, NodeId, PledgeBytes};
 use serde::{Deserialize, Serialize};
@@ -59,6 +61,8 @@ pub(crate) struct Meta {
     pub(crate) founding: FoundingRecord,
     /// Nothing that this replica says may count.
     pub(crate) mute: bool,
+    /// The disks of the other members.
+    pub(crate) peers: BTreeMap<NodeId, quorate_core::Disk>,
     pub(crate) sworn: Option<Sworn>,
 }
 
@@ -104,6 +108,7 @@ impl Meta {
             is_clean: false,
             founding: FoundingRecord::default(),
             mute: false,
+            peers: BTreeMap::new(),
             sworn: None,
         }
     }

@@ -263,7 +263,8 @@ impl Wal {
             (None, Vec::new())
         };
         let sequence = written.as_ref().map_or(self.head.sequence, |w| w.head.sequence);
-        let stands_nowhere_else = batch.founding.is_some() || batch.mute != self.meta.mute;
+        let stands_nowhere_else =
+            batch.founding.is_some() || batch.peers.is_some() || batch.mute != self.meta.mute;
         let meta = if batch.promise || stands_nowhere_else {
             let mut meta = self.meta_as_of(sequence, batch);
             steps.extend(meta.update()?);
@@ -283,6 +284,9 @@ impl Wal {
         meta.durable_through = sequence;
         meta.sworn = batch.head.pledge.map(|pledge| Sworn::new(sequence, &pledge));
         meta.mute = batch.mute;
+        if let Some(peers) = &batch.peers {
+            meta.peers.clone_from(peers);
+        }
         if let Some(founding) = &batch.founding {
             meta.founding = founding.clone();
         }

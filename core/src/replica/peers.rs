@@ -1,11 +1,12 @@
 //! Messages from other replicas: who may say what to whom.
 
-use super::{FOUNDING_INTERVAL, Replica};
+use super::{FOUNDING_INTERVAL, Readmission, Replica};
 use crate::event::Effect;
 use crate::founding::{FoundingMessage, FoundingRecord, Standing};
 use crate::message::{Envelope, PeerMessage};
 use crate::protocol::{Input, Protocol, Timer};
 use crate::types::{NodeId, Now};
+use crate::write::Disk;
 
 impl<P: Protocol> Replica<P> {
     pub(super) fn on_message(
@@ -14,7 +15,7 @@ impl<P: Protocol> Replica<P> {
         envelope: Envelope<P::Message>,
         out: &mut Vec<Effect<P::Message>>,
     ) {
-        let Envelope { from, to, incarnation, message } = envelope;
+        let Envelope { from, to, incarnation, start, message } = envelope;
         if to != self.me || from == self.me {
             self.ignored.strangers += 1;
             return;
@@ -38,6 +39,13 @@ impl<P: Protocol> Replica<P> {
             self.ignored.strangers += 1;
             return;
         };
+        if listed == incarnation
+            && let Some(known) = self.acquaintances.meet(from, Disk { incarnation, start })
+        {
+            self.ignored.outdated += 1;
+            let outdated = Readmission::Outdated { start: known };
+            return self.post(from, PeerMessage::Readmission(outdated));
+        }
         match message {
             PeerMessage::Protocol(message) => {
                 if P::vouches(&message) && listed != incarnation {

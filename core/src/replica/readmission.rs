@@ -25,7 +25,7 @@ use crate::entry::EntryKind;
 use crate::event::{Effect, Fatal};
 use crate::message::PeerMessage;
 use crate::protocol::{Input, Protocol, ReadId, Timer};
-use crate::types::{Incarnation, LogId, NodeId, Now, RequestId};
+use crate::types::{Incarnation, LogId, NodeId, Now, RequestId, Start};
 
 /// What a mute replica and the leader say to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -52,6 +52,11 @@ pub enum Readmission {
         request: RequestId,
         /// The last entry of the leader's log.
         through: LogId,
+    },
+    /// Anybody's: I know of a later start of your process than the one that you spoke from.
+    Outdated {
+        /// That start.
+        start: Start,
     },
 }
 
@@ -118,6 +123,13 @@ impl<P: Protocol> Replica<P> {
                 if self.readmitting.mute && listed != self.incarnation {
                     let rejoin = Readmission::Rejoin { replaces: listed };
                     self.post(from, PeerMessage::Readmission(rejoin));
+                }
+            }
+            Readmission::Outdated { start } => {
+                // Told to an earlier process of this node, it says nothing new.
+                let own = self.names.start;
+                if start != own && start.count >= own.count {
+                    self.stop(Fatal::OldImage { node: self.me }, out);
                 }
             }
             Readmission::CatchUp { request, through } => {

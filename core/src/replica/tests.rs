@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::*;
@@ -5,7 +7,7 @@ use crate::entry::{Entry, EntryKind};
 use crate::event::FetchNext;
 use crate::founding::FoundingRecord;
 use crate::protocol::PeerFaults;
-use crate::types::{Digest, Index, LogId};
+use crate::types::{Digest, Index, LogId, Start};
 use crate::write::{Identity, RecoveredLog};
 
 /// A protocol that takes the entries it is sent, and otherwise does nothing.
@@ -97,6 +99,7 @@ fn started_anew(settings: Settings, nonce: u64) -> Replica<Stub> {
     };
     let recovered = Recovered {
         mute: false,
+        peers: BTreeMap::new(),
         identity,
         start: 1,
         founding: FoundingRecord::default(),
@@ -164,7 +167,13 @@ fn process(replica: &mut Replica<Stub>, event: Event<Vec<Entry>>) -> Vec<Effect<
 }
 
 fn from_peer(message: PeerMessage<Vec<Entry>>) -> Event<Vec<Entry>> {
-    Event::Message(Envelope { from: PEER, to: ME, incarnation: Incarnation(102), message })
+    Event::Message(Envelope {
+        from: PEER,
+        to: ME,
+        incarnation: Incarnation(102),
+        start: Start { count: 1, nonce: 0 },
+        message,
+    })
 }
 
 fn be_told_that_the_cluster_is_formed(replica: &mut Replica<Stub>) {

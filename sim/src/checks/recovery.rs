@@ -92,6 +92,7 @@ mod tests {
             founding: FoundingRecord::default(),
             pledge: None,
             mute: false,
+            peers: Default::default(),
             snapshot: None,
             log: RecoveredLog {
                 last: tail.last().map_or(LogId::ZERO, |entry| entry.id),

@@ -45,6 +45,7 @@ pub(super) fn write(runs: Vec<Run>) -> Write {
         snapshot: None,
         founding: None,
         mute: false,
+        peers: None,
     }
 }
 

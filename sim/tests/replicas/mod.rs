@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_core::{
-    Applied, Command, Effect, Entry, EntryKind, Envelope, Event, FoundingRecord, Identity,
+    Applied, Command, Disk, Effect, Entry, EntryKind, Envelope, Event, FoundingRecord, Identity,
     Incarnation, Index, Membership, NodeId, Now, Origin, Protocol, Reader, Recovered, RecoveredLog,
     Replica, ReplicaConfig, RequestId, Settings, Timer, Write, WriteSeq,
 };
@@ -20,6 +20,7 @@ pub struct Node<P: Protocol> {
     pub entries: Vec<Entry>,
     pub last_write: Option<Write>,
     pub founding: FoundingRecord,
+    peers: BTreeMap<NodeId, Disk>,
     /// What was answered.
     pub done: BTreeSet<RequestId>,
     pub ready: BTreeSet<RequestId>,
@@ -173,6 +174,12 @@ impl<P: Protocol> Replicas<P> {
         panic!("it never ends");
     }
 
+    /// A message arrives.
+    pub fn deliver(&mut self, envelope: Envelope<P::Message>) {
+        self.step(envelope.to, Event::Message(envelope));
+        self.settle();
+    }
+
     /// Time passes, one timer after the other.
     pub fn pass(&mut self, time: Duration) {
         let until = self.now + time;
@@ -229,6 +236,7 @@ impl<P: Protocol> Node<P> {
             entries: Vec::new(),
             last_write: None,
             founding: FoundingRecord::default(),
+            peers: BTreeMap::new(),
             done: BTreeSet::new(),
             ready: BTreeSet::new(),
             stopped: None,
@@ -252,6 +260,9 @@ impl<P: Protocol> Node<P> {
         }
         if let Some(record) = &write.founding {
             self.founding = record.clone();
+        }
+        if let Some(peers) = &write.peers {
+            self.peers.clone_from(peers);
         }
         self.last_write = Some(write);
         self.events.push_back(Event::Saved(seq));
@@ -285,6 +296,7 @@ impl<P: Protocol> Node<P> {
             founding: self.founding.clone(),
             pledge: self.last_write.as_ref().map(|write| write.pledge),
             mute: self.last_write.as_ref().is_some_and(|write| write.mute),
+            peers: self.peers.clone(),
             snapshot: None,
             log,
         }

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use async_trait::async_trait;
-use quorate_core::{Incarnation, PeerMessage, Settings};
+use quorate_core::{Incarnation, PeerMessage, Settings, Start};
 use quorate_handoff::{Consumer, queue};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
@@ -94,8 +94,9 @@ fn hello_of_this() -> Hello {
 }
 
 fn message(from: u64) -> Envelope<u8> {
-    let (from, incarnation) = (NodeId(from), Incarnation(9));
-    Envelope { from, to: NodeId(1), incarnation, message: PeerMessage::Protocol(7) }
+    let start = Start { count: 1, nonce: 0 };
+    let (from, to, incarnation) = (NodeId(from), NodeId(1), Incarnation(9));
+    Envelope { from, to, incarnation, start, message: PeerMessage::Protocol(7) }
 }
 
 #[tokio::test(start_paused = true)]

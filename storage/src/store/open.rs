@@ -61,6 +61,7 @@ pub(super) fn open<D: Disk>(
         founding: meta.founding.clone(),
         pledge: head.pledge,
         mute: meta.mute,
+        peers: meta.peers.clone(),
         snapshot: head.snapshot.clone(),
         log,
     };

@@ -1,9 +1,9 @@
 //! Several writes as one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use quorate_core::{Entry, FoundingRecord, Run, Write, WriteSeq};
+use quorate_core::{Entry, FoundingRecord, NodeId, Run, Write, WriteSeq};
 
 use super::Head;
 use crate::frame::{EntryHeader, RunHeader};
@@ -20,6 +20,7 @@ pub(super) struct Batch {
     pub(super) promise: bool,
     pub(super) founding: Option<FoundingRecord>,
     pub(super) mute: bool,
+    pub(super) peers: Option<BTreeMap<NodeId, quorate_core::Disk>>,
     pub(super) runs: Vec<RunHeader>,
     pub(super) payloads: Vec<Bytes>,
 }
@@ -55,6 +56,7 @@ impl Batch {
             promise: false,
             founding: None,
             mute: false,
+            peers: None,
             runs: Vec::new(),
             payloads: Vec::new(),
         };
@@ -69,6 +71,9 @@ impl Batch {
         self.last = seq;
         self.promise |= write.promise;
         self.mute = write.mute;
+        if write.peers.is_some() {
+            self.peers.clone_from(&write.peers);
+        }
         assert!(write.repairs.is_empty(), "entries are not repaired yet");
         if write.founding.is_some() {
             self.founding.clone_from(&write.founding);

@@ -100,6 +100,7 @@ impl Author {
             snapshot: self.snapshot.clone(),
             founding: None,
             mute: false,
+            peers: None,
         }
     }
 

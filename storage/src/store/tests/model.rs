@@ -107,8 +107,16 @@ impl Model {
         self.now.pledge.get_or_insert([0; 64]);
         let pledge = self.now.pledge.unwrap();
         let snapshot = self.now.snapshot.clone();
-        let write =
-            Write { runs, repairs: Vec::new(), pledge, promise, snapshot, founding, mute: false };
+        let write = Write {
+            runs,
+            repairs: Vec::new(),
+            pledge,
+            promise,
+            snapshot,
+            founding,
+            mute: false,
+            peers: None,
+        };
         self.store.enqueue(self.seq, write);
         self.pending.push((self.seq, self.now.clone()));
     }
