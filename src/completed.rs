@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use quorate_core::{
-    Batch, Entry, FetchNext, Generation, Index, LogTime, NodeId, Reader, SnapshotId, SnapshotMeta,
-    StateMachine, WriteSeq,
+    Batch, Entry, FetchNext, Gap, Generation, Index, LogTime, NodeId, Reader, SnapshotId,
+    SnapshotMeta, StateMachine, WriteSeq,
 };
 
 /// Work that was done elsewhere. As [`Event`](quorate_core::Event), but for what is meant for the
@@ -20,6 +20,12 @@ pub(crate) enum Completed<S: StateMachine> {
         reader: Reader,
         from: Index,
         entries: Vec<Entry>,
+    },
+    /// What could not be read is damaged here.
+    Damaged(Vec<Gap>),
+    Scrubbed {
+        next: Index,
+        gaps: Vec<Gap>,
     },
     SnapshotBuilt(Option<SnapshotMeta>),
     ChunkRead {

@@ -189,6 +189,9 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
             Effect::ReadEntries { reader, from, max_bytes } => {
                 hand_over(&self.workers.reads, ReadJob::Entries { reader, from, max_bytes }, 0);
             }
+            Effect::Scrub { from, max_bytes } => {
+                hand_over(&self.workers.reads, ReadJob::Scrub { from, max_bytes }, 0);
+            }
             Effect::ReadChunk { to, snapshot, chunk } => {
                 hand_over(&self.workers.reads, ReadJob::Chunk { to, snapshot, chunk }, 0);
             }
@@ -226,6 +229,8 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
             Completed::EntriesRead { reader, from, entries } => {
                 Event::EntriesRead { reader, from, entries }
             }
+            Completed::Damaged(gaps) => Event::Damaged(gaps),
+            Completed::Scrubbed { next, gaps } => Event::Scrubbed { next, gaps },
             Completed::SnapshotBuilt(snapshot) => Event::SnapshotBuilt(snapshot),
             Completed::ChunkRead { to, snapshot, chunk, bytes } => {
                 Event::ChunkRead { to, snapshot, chunk, bytes }

@@ -9,7 +9,7 @@ use quorate_core::{
     FetchNext, Index, NodeId, Reader, SnapshotId, SnapshotMeta, SnapshotView, StateMachine,
 };
 use quorate_handoff::{Consumer, Producer};
-use quorate_storage::{Disk, SnapshotError, StorageError};
+use quorate_storage::{Disk, Scrubbed, SnapshotError, StorageError};
 
 use crate::completed::Completed;
 use crate::error::StopReason;
@@ -35,6 +35,7 @@ pub(crate) enum SnapshotJob<S: StateMachine> {
 pub(crate) enum ReadJob {
     Entries { reader: Reader, from: Index, max_bytes: usize },
     Chunk { to: NodeId, snapshot: SnapshotId, chunk: u64 },
+    Scrub { from: Index, max_bytes: usize },
 }
 
 pub(crate) struct SnapshotHelper<S: StateMachine, D: Disk> {
@@ -164,10 +165,27 @@ impl<S: StateMachine, D: Disk> ReadHelper<S, D> {
                 let entries = match self.entries.read_entries(from, max_bytes) {
                     // A snapshot was taken or installed since: the replica asks for that instead.
                     Err(StorageError::Compacted { .. }) => Vec::new(),
-                    // What was acknowledged cannot be read back: nobody is served from here on.
-                    entries => entries?,
+                    Err(error) => {
+                        // Peers have it. What cannot even be named, nobody is served from here on.
+                        let gaps = self.entries.scrub(from, max_bytes)?.gaps;
+                        if gaps.is_empty() {
+                            return Err(error);
+                        }
+                        tracing::error!(%error, "damaged: to be repaired from the other members");
+                        tell(&self.done, Completed::Damaged(gaps));
+                        Vec::new()
+                    }
+                    Ok(entries) => entries,
                 };
                 Ok(Completed::EntriesRead { reader, from, entries })
+            }
+            ReadJob::Scrub { from, max_bytes } => {
+                let Scrubbed { next, gaps } = self.entries.scrub(from, max_bytes)?;
+                for gap in &gaps {
+                    let (first, last) = (gap.first, gap.last);
+                    tracing::error!(%first, %last, "damage found: to be repaired from the others");
+                }
+                Ok(Completed::Scrubbed { next, gaps })
             }
             ReadJob::Chunk { to, snapshot, chunk } => {
                 let bytes = self.snapshots.read_chunk(&snapshot, chunk).unwrap_or_else(|error| {

@@ -77,8 +77,15 @@ pub enum Event<M> {
         /// What comes next.
         next: FetchNext,
     },
-    /// Parts of the log on this disk were found to be damaged, when they were read or by a search.
+    /// Parts of the log on this disk were found to be damaged when they were read.
     Damaged(Vec<Gap>),
+    /// The answer to [`Effect::Scrub`].
+    Scrubbed {
+        /// Where to go on; behind the end of the log, there is nothing more.
+        next: Index,
+        /// What was found to be damaged.
+        gaps: Vec<Gap>,
+    },
     /// Whether the disk has room for more entries. Without, proposals are refused as busy; votes
     /// and what is in the log already go on. A replica starts out with room.
     Room(bool),
@@ -163,6 +170,14 @@ pub enum Effect<M> {
         /// The first of them.
         from: Index,
         /// How much of them, by [`Entry::size_bytes`]; at least one.
+        max_bytes: usize,
+    },
+    /// Read a part of the log back from the medium, only to see that it is whole. Slowly: it may
+    /// wait for everything else.
+    Scrub {
+        /// Where to begin.
+        from: Index,
+        /// How much to read, about.
         max_bytes: usize,
     },
     /// Have the applier take a view, and write it out as a snapshot beside everything else.

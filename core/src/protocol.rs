@@ -163,6 +163,8 @@ pub enum Timer {
     Deadline,
     /// The replica's own: what it asked a peer for, to repair its log, seems lost.
     Repair,
+    /// The replica's own: time to read back another part of the log.
+    Scrub,
     /// The replica's own: it is mute, and asks again how far it has to catch up.
     Readmission,
 }

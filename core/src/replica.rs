@@ -32,7 +32,7 @@ use crate::message::{Envelope, Forward, PeerMessage};
 use crate::protocol::{Effects, Input, Pledge, Protocol, ProtocolEffect, Role, Standing, Timer};
 use crate::settings::Settings;
 use crate::snapshot::SnapshotMeta;
-use crate::types::{Ballot, Incarnation, LogTime, NodeId, Now, RequestId, Start, WriteSeq};
+use crate::types::{Ballot, Incarnation, Index, LogTime, NodeId, Now, RequestId, Start, WriteSeq};
 use crate::write::{PledgeBytes, Recovered, Write};
 use acquaintances::Acquaintances;
 use applying::Applying;
@@ -240,6 +240,10 @@ impl<P: Protocol> Replica<P> {
                 self.on_read_for_repair(to, entries);
             }
             Event::Damaged(gaps) => self.on_damaged(gaps),
+            Event::Scrubbed { next, gaps } => {
+                self.on_damaged(gaps);
+                self.on_scrubbed(next, out);
+            }
             Event::SnapshotBuilt(snapshot) => self.on_snapshot_built(snapshot),
             Event::ChunkRead { to, snapshot, chunk, bytes } => {
                 self.on_chunk_read(to, snapshot, chunk, bytes);
@@ -363,6 +367,7 @@ impl<P: Protocol> Replica<P> {
         let protocol = P::recover(self.me, &self.settings, pledge, &mut log, &mut effects);
         self.formed = Some(Formed { protocol, log, effects });
         self.ask_for_readmission(out);
+        self.on_scrubbed(Index::ZERO, out);
         Ok(())
     }
 
@@ -521,6 +526,7 @@ impl<P: Protocol> Replica<P> {
             Timer::Fetch => self.on_fetch_timeout(now, out),
             Timer::Deadline => self.deadline_timer = None,
             Timer::Repair => self.on_repair_timeout(),
+            Timer::Scrub => self.scrub(out),
             Timer::Readmission => self.ask_for_readmission(out),
             Timer::Election | Timer::Heartbeat | Timer::Quorum => {
                 self.drive(now, Input::Timeout(timer), out);

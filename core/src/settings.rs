@@ -34,6 +34,9 @@ pub struct Settings {
     /// How many bytes of applied entries make a new snapshot worth its cost, unless the last
     /// snapshot was larger: then as many bytes as that. Default: 32 MiB.
     pub snapshot_bytes: u64,
+    /// How often another [`append_bytes`](Settings::append_bytes) of the log are read back from the
+    /// disk, so that damage is found and repaired before anybody needs them. Default: 1 s.
+    pub scrub_interval: Duration,
     /// How many sessions the cluster keeps; opening one more evicts the one that was used least
     /// recently. Travels with the entry that registers a session, so all replicas evict the
     /// same. Default: 10,000.
@@ -61,6 +64,7 @@ impl Default for Settings {
             apply_bytes: 4 << 20,
             log_cache_bytes: 32 << 20,
             snapshot_bytes: 32 << 20,
+            scrub_interval: Duration::from_secs(1),
             max_sessions: 10_000,
             session_window: 256,
             max_response_bytes: 64 << 20,
@@ -102,6 +106,7 @@ impl Settings {
         let positive = [
             (self.heartbeat.is_zero(), "heartbeat"),
             (self.request_timeout.is_zero(), "request_timeout"),
+            (self.scrub_interval.is_zero(), "scrub_interval"),
             (self.max_command_bytes == 0, "max_command_bytes"),
             (self.append_bytes == 0, "append_bytes"),
             (self.window_bytes == 0, "window_bytes"),

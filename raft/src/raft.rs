@@ -250,6 +250,7 @@ impl Raft {
                 | Timer::Fetch
                 | Timer::Deadline
                 | Timer::Repair
+                | Timer::Scrub
                 | Timer::Readmission,
                 _,
             ) => unreachable!("{timer:?} is not a protocol's timer"),

@@ -94,6 +94,7 @@ fn draw_settings(rng: &mut Rng, link: &LinkFaults, disk: &DiskFaults) -> Setting
     let least = (heartbeat * 5).max(round * 4);
     let max_command_bytes = 4096;
     let mut settings = Settings {
+        scrub_interval: Duration::from_millis(500),
         heartbeat,
         election: least..least * 2,
         request_timeout: millis(rng, 200..1200),

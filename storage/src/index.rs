@@ -124,6 +124,12 @@ impl LogIndex {
         (index < extent.end).then_some(*extent)
     }
 
+    /// The first index of the extent that holds an entry.
+    pub(crate) fn start_of(&self, index: Index) -> Option<Index> {
+        self.find(index)?;
+        self.extents.range(..=index).next_back().map(|(start, _)| *start)
+    }
+
     /// The lowest segment which holds any entry behind `index`.
     pub(crate) fn first_segment_behind(&self, index: Index) -> Option<u64> {
         let behind = self.extents.values().rev().take_while(|extent| extent.end > index.next());

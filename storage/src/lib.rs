@@ -46,7 +46,7 @@ pub use inspect::{
     InspectedGroup, InspectedRun, InspectedSegment, Inspection, Verified, inspect, verify,
 };
 pub use job::{Done, Job, Step};
-pub use reader::LogReader;
+pub use reader::{LogReader, Scrubbed};
 pub use snapshot::{
     SnapshotBuilder, SnapshotDamage, SnapshotError, SnapshotReader, SnapshotStore, StoredSnapshot,
 };

@@ -1,5 +1,7 @@
 //! Old entries, read back while the log is being written.
 
+mod scrub;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,6 +13,8 @@ use crate::frame::{Place, RunHeader};
 use crate::group::{self, At, Group};
 use crate::index::{Extent, LogIndex};
 use crate::segment;
+
+pub use scrub::Scrubbed;
 
 /// Reads entries which are on disk. Cheap to clone; of use to any thread while another one
 /// writes.

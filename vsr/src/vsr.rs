@@ -261,6 +261,7 @@ impl Vsr {
                 | Timer::Fetch
                 | Timer::Deadline
                 | Timer::Repair
+                | Timer::Scrub
                 | Timer::Readmission,
                 _,
             ) => unreachable!("{timer:?} is not a protocol's timer"),

@@ -67,6 +67,8 @@ pub(super) struct Repairing {
     /// How many entries to ask for; 0: not asked yet.
     span: u64,
     timer_is_set: bool,
+    /// Where the search for damage goes on.
+    scrubbed_to: Index,
     /// What peers have asked for that is being read from disk.
     helping: BTreeMap<NodeId, (Index, Digest)>,
 }
@@ -77,6 +79,21 @@ impl<P: Protocol> Replica<P> {
         if let Some(formed) = &mut self.formed {
             gaps.into_iter().for_each(|gap| formed.log.note_damage(gap));
         }
+    }
+
+    /// Has a part of the log read back. One at a time: the next one waits for its answer.
+    pub(super) fn scrub(&mut self, out: &mut Vec<Effect<P::Message>>) {
+        let Some(log) = self.log() else { return };
+        let from = self.repairing.scrubbed_to.max(log.base().index.next());
+        // What is not committed is in memory still, and may yet be cut off.
+        let from = if from > log.committed() { log.base().index.next() } else { from };
+        out.push(Effect::Scrub { from, max_bytes: self.settings.append_bytes });
+    }
+
+    pub(super) fn on_scrubbed(&mut self, next: Index, out: &mut Vec<Effect<P::Message>>) {
+        self.repairing.scrubbed_to = next;
+        let interval = self.settings.scrub_interval;
+        out.push(Effect::SetTimer(Timer::Scrub, interval..interval + interval / 8));
     }
 
     /// Sees to it that somebody is asked for what is missing.

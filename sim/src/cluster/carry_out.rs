@@ -102,6 +102,7 @@ impl<P: Simulated> Cluster<P> {
             Effect::ReadReady { request } => self.queue_apply(node, ApplyJob::Answer(request)),
             effect @ (Effect::ReadEntries { .. }
             | Effect::ReadChunk { .. }
+            | Effect::Scrub { .. }
             | Effect::BeginFetch { .. }
             | Effect::WriteChunk { .. }) => {
                 self.help(node, HelperJob::Files(Box::new(effect)));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use quorate_core::{
     Effect, Event, FetchNext, Generation, Outcome, Protocol, RequestId, SnapshotMeta, SnapshotView,
 };
-use quorate_storage::StorageError;
+use quorate_storage::{Scrubbed, StorageError};
 
 use super::{Cluster, Happening, gave_up};
 use crate::checks::Verdict;
@@ -233,6 +233,10 @@ impl<P: Protocol> Process<P> {
                     other => other?,
                 };
                 Event::EntriesRead { reader, from, entries }
+            }
+            Effect::Scrub { from, max_bytes } => {
+                let Scrubbed { next, gaps } = self.reader.scrub(from, max_bytes)?;
+                Event::Scrubbed { next, gaps }
             }
             Effect::ReadChunk { to, snapshot, chunk } => {
                 let bytes = self.snapshots.read_chunk(&snapshot, chunk)?;

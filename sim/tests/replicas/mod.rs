@@ -127,6 +127,10 @@ impl<P: Protocol> Replicas<P> {
                     let entries = on_disk.take(16).cloned().collect();
                     node.events.push_back(Event::EntriesRead { reader, from, entries });
                 }
+                Effect::Scrub { .. } => {
+                    let next = Index(u64::MAX);
+                    node.events.push_back(Event::Scrubbed { next, gaps: Vec::new() });
+                }
                 Effect::ReadReady { request } => drop(node.ready.insert(request)),
                 Effect::Stop(fatal) => {
                     node.stopped = Some(fatal);

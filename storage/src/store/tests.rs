@@ -4,5 +4,6 @@ pub(crate) mod fixture;
 mod installed;
 mod model;
 mod scenarios;
+mod scrubbing;
 mod torn;
 mod waiting;

@@ -1,0 +1,151 @@
+//! Reading the log back from the medium, only to see that it is whole.
+
+use quorate_core::{Digest, Gap, Index};
+
+use super::{LogReader, damaged};
+use crate::disk::Disk;
+use crate::error::{Damage, StorageError};
+use crate::frame::RunHeader;
+use crate::group::Group;
+use crate::index::Extent;
+use crate::segment;
+
+/// What a search for damage has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scrubbed {
+    /// Where to go on: behind the end of the saved log, everything was seen.
+    pub next: Index,
+    /// What is damaged. The names of what is missing are known to the log that is running.
+    pub gaps: Vec<Gap>,
+}
+
+/// A walk along the extents of the log.
+struct Walk {
+    /// The next index to look at.
+    at: Index,
+    /// The digest of the entry before it.
+    before: Digest,
+    /// What begins there and cannot be named before something whole is found behind it: where it
+    /// begins, and what precedes it.
+    open: Option<(Index, Digest)>,
+    gaps: Vec<Gap>,
+    bytes: usize,
+}
+
+impl<D: Disk> LogReader<D> {
+    /// Reads some `max_bytes` of entries back from the medium, from the group that holds `from`
+    /// on, and verifies them.
+    ///
+    /// # Errors
+    /// Only if there is damage that cannot be named: the log was changed at the same time, or a
+    /// newer program has written to it.
+    pub fn scrub(&self, from: Index, max_bytes: usize) -> Result<Scrubbed, StorageError> {
+        let (base, base_digest, last, last_digest) = {
+            let log = self.index();
+            let (shape, base_digest) = (&log.shape, log.base_digest);
+            (shape.base.index, base_digest, shape.last.index, log.last_digest)
+        };
+        let mut walk = match self.start_behind(from, base)? {
+            Some((at, before)) => Walk::from(at, before),
+            None => Walk::from(base.next(), base_digest),
+        };
+        while walk.at <= last && (walk.bytes < max_bytes || walk.open.is_some()) {
+            let Some(extent) = self.find_held(walk.at) else { break };
+            match self.read_run(extent) {
+                Some((group, number)) => self.verify(&mut walk, extent, &group, number),
+                None => walk.lose(extent.end),
+            }
+        }
+        let is_at_end = walk.at > last;
+        if is_at_end {
+            walk.close(last_digest);
+        }
+        // The log went on, or was cut off, under the walk: it is looked at again.
+        let gaps = if is_at_end || walk.open.is_none() { walk.gaps } else { Vec::new() };
+        Ok(Scrubbed { next: walk.at, gaps })
+    }
+
+    /// The start of the extent that holds `from`, or of an earlier one: the first one before
+    /// which the log is whole. With the digest of what precedes it. `None`: the log's start.
+    fn start_behind(
+        &self,
+        from: Index,
+        base: Index,
+    ) -> Result<Option<(Index, Digest)>, StorageError> {
+        let mut at = from;
+        while at > base.next() {
+            let Some(extent) = self.find_held(at.previous()) else { return Ok(None) };
+            if let Some((group, number)) = self.read_run(extent) {
+                return Ok(Some((at, digest_before(&group.header.runs[number], at))));
+            }
+            let start = self.index().start_of(at.previous());
+            at = start.ok_or_else(|| damaged(extent, at..at, Damage::Misplaced))?;
+        }
+        Ok(None)
+    }
+
+    fn find_held(&self, index: Index) -> Option<Extent> {
+        self.index().find(index)
+    }
+
+    /// The group of an extent, from the medium, and the number of the extent's run; `None` if its
+    /// header cannot be read.
+    fn read_run(&self, extent: Extent) -> Option<(Box<Group>, usize)> {
+        // What is cached may be whole where the medium is not.
+        let _ = self.disk.drop_cache(&segment::name(extent.segment));
+        let group = self.read_group(extent).ok()?;
+        let number = extent.run as usize;
+        let run = group.header.runs.get(number)?;
+        (extent.end <= run.end()).then_some((group, number))
+    }
+
+    fn verify(&self, walk: &mut Walk, extent: Extent, group: &Group, number: usize) {
+        let run = &group.header.runs[number];
+        walk.before = digest_before(run, walk.at);
+        walk.close(walk.before);
+        let first = super::position(run, walk.at);
+        let entries = first..super::position(run, extent.end);
+        let mut payloads = group.read_payloads_of(&*self.disk, number, entries.clone()).ok();
+        for header in &run.entries[entries] {
+            let payload = payloads.as_mut().map(|bytes| bytes.split_to(header.len as usize));
+            let is_whole = payload.is_some_and(|bytes| Digest::of(&bytes) == header.checksum);
+            let digest = header.digest(walk.at, walk.before);
+            if !is_whole {
+                let (first, last, before) = (walk.at, walk.at, walk.before);
+                walk.gaps.push(Gap { first, last, digest, before, ids_known: true });
+            }
+            walk.bytes += quorate_core::Entry::OVERHEAD + header.len as usize;
+            (walk.at, walk.before) = (walk.at.next(), digest);
+        }
+    }
+}
+
+impl Walk {
+    fn from(at: Index, before: Digest) -> Walk {
+        Walk { at, before, open: None, gaps: Vec::new(), bytes: 0 }
+    }
+
+    /// Everything up to `end` cannot be read.
+    fn lose(&mut self, end: Index) {
+        self.open.get_or_insert((self.at, self.before));
+        self.at = end;
+    }
+
+    /// What could not be named ends here: this is the digest of its last entry.
+    fn close(&mut self, digest: Digest) {
+        if let Some((first, before)) = self.open.take() {
+            let last = self.at.previous();
+            self.gaps.push(Gap { first, last, digest, before, ids_known: true });
+        }
+    }
+}
+
+/// The digest of the entry before `index`, which is in the run or the first behind it.
+fn digest_before(run: &RunHeader, index: Index) -> Digest {
+    let mut digest = run.previous_digest;
+    let headers = (run.first().0..index.0).map(Index).zip(&run.entries);
+    for (at, header) in headers {
+        digest = header.digest(at, digest);
+    }
+    digest
+}

@@ -1,0 +1,93 @@
+//! Damage that is found while the log is in use: it is named, so that peers can make it good.
+
+use quorate_core::{Entry, Gap, Index};
+
+use super::fixture::*;
+use crate::disk::MemDisk;
+use crate::frame::{BLOCK, Claim};
+use crate::reader::{LogReader, Scrubbed};
+use crate::segment;
+
+fn log_of_a_few_groups() -> Author {
+    let mut author = Author::new();
+    author.append(1, &[b"one", b"two"]);
+    author.append(1, &[&[3; 5000]]);
+    author.append(2, &[b"four", b"five", b"six"]);
+    let write = author.cutting(5, 3, &[b"another six", b"seven"]);
+    author.save(write);
+    author.append(3, &[b"eight"]);
+    author
+}
+
+/// Searches the whole log, a little at a time.
+fn search(reader: &LogReader<MemDisk>, last: Index) -> Vec<Gap> {
+    let (mut next, mut gaps) = (Index(1), Vec::new());
+    while next <= last {
+        let scrubbed: Scrubbed = reader.scrub(next, 1).unwrap();
+        assert!(scrubbed.next > next, "it goes on");
+        next = scrubbed.next;
+        for gap in scrubbed.gaps {
+            if !gaps.contains(&gap) {
+                gaps.push(gap);
+            }
+        }
+    }
+    gaps
+}
+
+fn names_what_is_missing(gap: &Gap, entries: &[Entry]) {
+    let at = |index: Index| &entries[usize::try_from(index.0).unwrap() - 1];
+    assert!(gap.first <= gap.last && gap.ids_known);
+    assert_eq!(gap.digest, at(gap.last).digest());
+    assert_eq!(gap.before, at(gap.first).parent);
+}
+
+#[test]
+fn a_flip_in_any_byte_that_means_something_is_found_and_named() {
+    let author = log_of_a_few_groups();
+    let last = author.last().0.index;
+    let reader = author.store.reader();
+    assert_eq!(search(&reader, last), []);
+    let file = segment::name(1);
+    let content = author.disk.content(&file).unwrap();
+    let mut found = 0;
+    for offset in BLOCK as usize..content.len() {
+        let blocks = (BLOCK as usize..=offset).step_by(BLOCK as usize);
+        let claims = blocks.filter_map(|at| Some((at, Claim::read(&content[at..])?)));
+        let Some((at, claim)) = claims.last() else { continue };
+        let meaningful = at + usize::try_from(claim.header_len + claim.payload_len).unwrap();
+        author.disk.flip(&file, offset, 1 << (offset % 8));
+        let gaps = search(&reader, last);
+        author.disk.flip(&file, offset, 1 << (offset % 8));
+        gaps.iter().for_each(|gap| names_what_is_missing(gap, &author.entries));
+        let in_payloads = offset >= at + usize::try_from(claim.header_len).unwrap();
+        if offset >= meaningful {
+            assert_eq!(gaps, [], "nothing of meaning at {offset}");
+        } else if in_payloads {
+            // What was cut off later on is of no meaning any more either.
+            assert!(gaps.len() <= 1 && gaps.iter().all(|gap| gap.first == gap.last));
+            found += gaps.len();
+        } else {
+            assert_eq!(gaps.len(), 1, "a header at {offset}");
+            found += 1;
+        }
+    }
+    assert!(found > 5000);
+}
+
+#[test]
+fn damage_of_groups_that_follow_one_another_is_one_gap() {
+    let author = log_of_a_few_groups();
+    let last = author.last().0.index;
+    let file = segment::name(1);
+    let content = author.disk.content(&file).unwrap();
+    let blocks = (BLOCK as usize..content.len()).step_by(BLOCK as usize);
+    for at in blocks.filter(|at| Claim::read(&content[*at..]).is_some()) {
+        author.disk.flip(&file, at + 30, 1);
+    }
+    let reader = author.store.reader();
+    let gaps = search(&reader, last);
+    assert_eq!(gaps.len(), 1);
+    names_what_is_missing(&gaps[0], &author.entries);
+    assert_eq!((gaps[0].first, gaps[0].last), (Index(1), last));
+}
