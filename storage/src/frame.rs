@@ -17,13 +17,15 @@
 //!           64  durable through: a sequence             8
 //!           72  digest of the previous group's header  16
 //!           88  pledge                                 64
-//!          152  length of the newest snapshot's meta    4   0: none
-//!          156  length of the older snapshot's meta     4   0: none
-//!          160  number of runs                          4
-//!          164  number of entries                       4
-//!          168  metas of the snapshots (postcard)
+//!          152  last entry of the log: index, ballot   16   with this group's runs
+//!          168  digest of that entry                   16
+//!          184  length of the newest snapshot's meta    4   0: none
+//!          188  length of the older snapshot's meta     4   0: none
+//!          192  number of runs                          4
+//!          196  number of entries                       4
+//!          200  metas of the snapshots (postcard)
 //!     runs      replication group, 0                    4
-//!               1: the log starts anew, else 0          4
+//!               0: append, 1: start anew, 2: repair     4
 //!               previous: index, ballot                16
 //!               digest of that entry                   16
 //!               first index                             8
@@ -40,14 +42,17 @@
 //!
 //! An entry's parent is not stored: it is the digest of the entry before, and the first one's is
 //! the run's. The CRC covers the header; payloads are covered by their digests in the header, and
-//! the next group covers the header once more by its digest.
+//! the next group covers the header once more by its digest. Where the log ends is said in every
+//! group, so that one which is lost is missed.
+
+mod run;
 
 use bytes::Bytes;
-use quorate_core::{
-    Ballot, Digest, Entry, EntryKind, Index, LogId, LogTime, PledgeBytes, SnapshotMeta,
-};
+use quorate_core::{Digest, LogId, PledgeBytes, SnapshotMeta};
 
 use crate::codec::{Put, Take, as_u32, as_usize};
+use run::RunShape;
+pub(crate) use run::{EntryHeader, RunHeader, RunKind};
 
 /// The unit of writing, in bytes.
 pub(crate) const BLOCK: u64 = 4096;
@@ -56,7 +61,7 @@ pub(crate) const BLOCK: u64 = 4096;
 pub(crate) const FORMAT: u16 = 1;
 
 const MAGIC: [u8; 8] = *b"QRM-GRP\0";
-const FIXED_LEN: usize = 168;
+const FIXED_LEN: usize = 200;
 const CRC_FROM: usize = 12;
 
 /// Where a group stands and belongs.
@@ -77,29 +82,12 @@ pub(crate) struct Header {
     /// Digest of the header of the group before.
     pub(crate) previous: Digest,
     pub(crate) pledge: PledgeBytes,
+    /// Where the log ends once the runs were carried out.
+    pub(crate) last: LogId,
+    pub(crate) last_digest: Digest,
     pub(crate) snapshot: Option<SnapshotMeta>,
     pub(crate) older: Option<SnapshotMeta>,
     pub(crate) runs: Vec<RunHeader>,
-}
-
-/// A run without its payloads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RunHeader {
-    pub(crate) previous: LogId,
-    pub(crate) previous_digest: Digest,
-    /// The log does not hold `previous`: it starts anew behind the snapshot of that name.
-    pub(crate) starts_anew: bool,
-    pub(crate) entries: Vec<EntryHeader>,
-}
-
-/// An entry without its payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EntryHeader {
-    pub(crate) ballot: Ballot,
-    pub(crate) kind: EntryKind,
-    pub(crate) time: LogTime,
-    pub(crate) len: u32,
-    pub(crate) checksum: Digest,
 }
 
 /// Where the parts of a group lie, as its first block claims; nothing is verified.
@@ -163,6 +151,7 @@ impl Header {
         let durable_through = take.u64()?;
         let previous = take.digest()?;
         let pledge = take.array()?;
+        let (last, last_digest) = (take.log_id()?, take.digest()?);
         let (newest_len, older_len) = (take.u32()?, take.u32()?);
         let (run_count, entry_count) = (take.u32()?, take.u32()?);
         let snapshot = decode_snapshot(take.bytes(as_usize(newest_len))?)?;
@@ -175,7 +164,10 @@ impl Header {
         }
         let entries = || runs.iter().flat_map(|run: &RunHeader| &run.entries);
         let payloads: u64 = entries().map(|entry| u64::from(entry.len)).sum();
+        // A repair leaves the end where it is.
+        let moving = runs.iter().rfind(|run| run.kind != RunKind::Repair);
         let fits = take.0.is_empty()
+            && moving.is_none_or(|run| run.last() == last)
             && as_usize(header_len) == len
             && total == u64::from(entry_count)
             && payloads == u64::from(payload_len);
@@ -185,6 +177,8 @@ impl Header {
             durable_through,
             previous,
             pledge,
+            last,
+            last_digest,
             snapshot,
             older,
             runs,
@@ -195,14 +189,7 @@ impl Header {
     pub(crate) fn encoded_len(&self) -> u64 {
         let snapshots = [&self.snapshot, &self.older];
         let metas: usize = snapshots.iter().map(|meta| encode_snapshot(meta.as_ref()).len()).sum();
-        let run = |run: &RunHeader| {
-            let payloads: usize = run.entries.iter().map(|entry| as_usize(entry.len)).sum();
-            RunShape::MIN_LEN
-                + run.stretches().len() * RunShape::STRETCH_LEN
-                + run.entries.len() * EntryHeader::LEN
-                + payloads
-        };
-        let runs: usize = self.runs.iter().map(run).sum();
+        let runs: usize = self.runs.iter().map(RunHeader::encoded_len).sum();
         ((FIXED_LEN + metas + runs) as u64).next_multiple_of(BLOCK)
     }
 
@@ -244,6 +231,8 @@ impl Header {
         bytes.put_u64(self.durable_through);
         bytes.put(&self.previous.0);
         bytes.put(&self.pledge);
+        bytes.put_log_id(self.last);
+        bytes.put(&self.last_digest.0);
         bytes.put_u32(as_u32(snapshot.len()));
         bytes.put_u32(as_u32(older.len()));
         bytes.put_u32(as_u32(self.runs.len()));
@@ -264,150 +253,6 @@ pub(crate) struct Encoded {
     pub(crate) bytes: Bytes,
     /// Digest of the header.
     pub(crate) digest: Digest,
-}
-
-impl RunHeader {
-    /// Where the first entry stands.
-    pub(crate) fn first(&self) -> Index {
-        self.previous.index.next()
-    }
-
-    /// One past the last entry.
-    pub(crate) fn end(&self) -> Index {
-        Index(self.first().0 + self.entries.len() as u64)
-    }
-
-    fn stretches(&self) -> Vec<(Ballot, u32)> {
-        let mut stretches: Vec<(Ballot, u32)> = Vec::new();
-        for entry in &self.entries {
-            match stretches.last_mut() {
-                Some((ballot, count)) if *ballot == entry.ballot => *count += 1,
-                _ => stretches.push((entry.ballot, 1)),
-            }
-        }
-        stretches
-    }
-
-    fn encode(&self, bytes: &mut Vec<u8>) {
-        let stretches = self.stretches();
-        bytes.put_u32(0);
-        bytes.put_u32(u32::from(self.starts_anew));
-        bytes.put_log_id(self.previous);
-        bytes.put(&self.previous_digest.0);
-        bytes.put_u64(self.first().0);
-        bytes.put_u32(as_u32(self.entries.len()));
-        bytes.put_u32(as_u32(stretches.len()));
-        for (ballot, count) in stretches {
-            bytes.put_u64(ballot.0);
-            bytes.put_u32(count);
-        }
-    }
-}
-
-/// A run before its part of the entry table was read.
-struct RunShape {
-    header: RunHeader,
-    stretches: Vec<(Ballot, u32)>,
-}
-
-impl RunShape {
-    const MIN_LEN: usize = 56;
-    const STRETCH_LEN: usize = 12;
-
-    fn decode_all(take: &mut Take<'_>, count: u32) -> Option<Vec<RunShape>> {
-        let mut shapes = Vec::with_capacity(as_usize(count).min(take.0.len() / Self::MIN_LEN));
-        for _ in 0..count {
-            shapes.push(RunShape::decode(take)?);
-        }
-        Some(shapes)
-    }
-
-    fn decode(take: &mut Take<'_>) -> Option<RunShape> {
-        let group = take.u32()?;
-        let starts_anew = match take.u32()? {
-            0 => false,
-            1 => true,
-            _ => return None,
-        };
-        let previous = take.log_id()?;
-        let previous_digest = take.digest()?;
-        let first = take.u64()?;
-        let count = take.u32()?;
-        let stretch_count = as_usize(take.u32()?);
-        let follows = previous.index.0.checked_add(1) == Some(first);
-        let ends = first.checked_add(u64::from(count)).is_some();
-        (group == 0 && follows && ends).then_some(())?;
-        let room = take.0.len() / Self::STRETCH_LEN;
-        let mut stretches = Vec::with_capacity(stretch_count.min(room));
-        for _ in 0..stretch_count {
-            stretches.push((Ballot(take.u64()?), take.u32()?));
-        }
-        let header = RunHeader { previous, previous_digest, starts_anew, entries: Vec::new() };
-        let shape = RunShape { header, stretches };
-        (shape.count() == u64::from(count)).then_some(shape)
-    }
-
-    fn count(&self) -> u64 {
-        self.stretches.iter().map(|(_, count)| u64::from(*count)).sum()
-    }
-
-    fn decode_entries(mut self, take: &mut Take<'_>) -> Option<RunHeader> {
-        let count = usize::try_from(self.count()).ok()?;
-        self.header.entries = Vec::with_capacity(count.min(take.0.len() / EntryHeader::LEN));
-        for (ballot, count) in self.stretches {
-            for _ in 0..count {
-                self.header.entries.push(EntryHeader::decode(take, ballot)?);
-            }
-        }
-        Some(self.header)
-    }
-}
-
-impl EntryHeader {
-    /// What an entry takes in the table, in bytes.
-    pub(crate) const LEN: usize = 29;
-
-    pub(crate) fn of(entry: &Entry) -> EntryHeader {
-        EntryHeader {
-            ballot: entry.ballot(),
-            kind: entry.kind,
-            time: entry.time,
-            len: as_u32(entry.payload.len()),
-            checksum: entry.checksum,
-        }
-    }
-
-    /// The digest of the entry with this header at a position.
-    pub(crate) fn digest(&self, index: Index, parent: Digest) -> Digest {
-        let id = LogId::new(index, self.ballot);
-        Entry::digest_of(id, self.kind, self.time, parent, self.checksum)
-    }
-
-    /// The entry with this header at a position.
-    pub(crate) fn with_payload(&self, index: Index, parent: Digest, payload: Bytes) -> Entry {
-        Entry {
-            id: LogId::new(index, self.ballot),
-            kind: self.kind,
-            time: self.time,
-            parent,
-            checksum: self.checksum,
-            payload,
-        }
-    }
-
-    fn encode(&self, bytes: &mut Vec<u8>) {
-        bytes.put_u32(self.len);
-        bytes.put_u8(self.kind as u8);
-        bytes.put_u64(self.time.0);
-        bytes.put(&self.checksum.0);
-    }
-
-    fn decode(take: &mut Take<'_>, ballot: Ballot) -> Option<EntryHeader> {
-        let len = take.u32()?;
-        let kind = EntryKind::from_u8(take.u8()?)?;
-        let time = LogTime(take.u64()?);
-        Some(EntryHeader { ballot, kind, time, len, checksum: take.digest()? })
-    }
 }
 
 fn encode_snapshot(meta: Option<&SnapshotMeta>) -> Vec<u8> {

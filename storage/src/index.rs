@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use quorate_core::{Ballot, Digest, Index, LogId};
 
-use crate::frame::RunHeader;
+use crate::frame::{EntryHeader, RunHeader, RunKind};
 
 /// Which entries the log holds: their names, without their places.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,17 +31,36 @@ impl Shape {
 
     /// Does to the names what the run does to the log.
     pub(crate) fn apply(&mut self, run: &RunHeader) {
-        if run.starts_anew {
-            *self = Shape { base: run.previous, last: run.previous, ballots: Vec::new() };
+        match run.kind {
+            RunKind::Append => {}
+            RunKind::StartsAnew => {
+                *self = Shape { base: run.previous, last: run.previous, ballots: Vec::new() };
+            }
+            RunKind::Repair => return self.learn(run),
         }
         self.ballots.retain(|(first, _)| *first <= run.previous.index);
-        self.last = run.previous;
-        for entry in &run.entries {
-            let index = self.last.index.next();
-            if self.ballots.last().is_none_or(|(_, ballot)| *ballot != entry.ballot) {
-                self.ballots.push((index, entry.ballot));
-            }
-            self.last = LogId::new(index, entry.ballot);
+        self.last = run.last();
+        run.indexed().for_each(|(index, entry)| self.push_ballot(index, entry.ballot));
+    }
+
+    /// Replaces the ballots of the entries that a run repairs.
+    fn learn(&mut self, run: &RunHeader) {
+        let (first, end) = (run.first().max(self.base.index.next()), run.end());
+        let before = self.ballots.partition_point(|(start, _)| *start < first);
+        let behind = self.ballots.partition_point(|(start, _)| *start <= end);
+        let next = behind.checked_sub(1).map(|at| (end, self.ballots[at].1));
+        let rest = self.ballots.split_off(behind);
+        self.ballots.truncate(before);
+        for (index, entry) in run.indexed().filter(|(index, _)| *index >= first) {
+            self.push_ballot(index, entry.ballot);
+        }
+        let next = next.filter(|_| end <= self.last.index);
+        next.into_iter().chain(rest).for_each(|(index, ballot)| self.push_ballot(index, ballot));
+    }
+
+    fn push_ballot(&mut self, index: Index, ballot: Ballot) {
+        if self.ballots.last().is_none_or(|(_, last)| *last != ballot) {
+            self.ballots.push((index, ballot));
         }
     }
 
@@ -91,23 +110,44 @@ pub(crate) struct LogIndex {
 impl LogIndex {
     /// Carries out run number `number` of a group. The caller has checked that it fits.
     pub(crate) fn apply(&mut self, run: &RunHeader, number: u32, at: GroupAt) {
-        if run.starts_anew || run.previous.index == self.shape.base.index {
+        if run.kind == RunKind::StartsAnew || run.previous.index == self.shape.base.index {
             self.base_digest = run.previous_digest;
         }
         self.shape.apply(run);
-        if run.starts_anew {
-            self.extents.clear();
+        match run.kind {
+            RunKind::Append => self.cut_from(run.first()),
+            RunKind::StartsAnew => self.extents.clear(),
+            RunKind::Repair => self.clear(run.first(), run.end()),
         }
-        self.cut_from(run.first());
-        self.last_digest = run.previous_digest;
-        for (index, entry) in (run.first().0..).map(Index).zip(&run.entries) {
-            self.last_digest = entry.digest(index, self.last_digest);
+        if run.end() > self.shape.last.index {
+            let digest =
+                |parent, (index, entry): (Index, &EntryHeader)| entry.digest(index, parent);
+            self.last_digest = run.indexed().fold(run.previous_digest, digest);
         }
         if !run.entries.is_empty() {
             let GroupAt { segment, offset, sequence } = at;
             let extent = Extent { end: run.end(), segment, offset, sequence, run: number };
             self.extents.insert(run.first(), extent);
         }
+    }
+
+    /// Takes the entries from `first` to before `end` out of their extents.
+    fn clear(&mut self, first: Index, end: Index) {
+        let mut behind = self.extents.split_off(&first);
+        if let Some(mut last) = self.extents.last_entry() {
+            let extent = *last.get();
+            last.get_mut().end = extent.end.min(first);
+            if extent.end > end {
+                self.extents.insert(end, extent);
+            }
+        }
+        let kept = behind.split_off(&end);
+        if let Some((_, extent)) = behind.pop_last()
+            && extent.end > end
+        {
+            self.extents.insert(end, extent);
+        }
+        self.extents.extend(kept);
     }
 
     fn cut_from(&mut self, index: Index) {
@@ -161,3 +201,6 @@ impl LogIndex {
         self.last_digest = digest;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use quorate_core::{FoundingRecord, Identity, Index, LogId, PledgeBytes, Snapshot
 
 use crate::disk::{Disk, FileInfo};
 use crate::error::StorageError;
-use crate::frame::{BLOCK, Place};
+use crate::frame::{BLOCK, EntryHeader, Place, RunHeader, RunKind};
 use crate::group::{self, At, Group};
 use crate::meta::{self, Meta};
 use crate::recovery::{self, Reading};
@@ -74,12 +74,23 @@ pub struct InspectedGroup {
 /// Entries behind an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InspectedRun {
-    /// What stood behind this entry was cut off first.
+    /// What it did.
+    pub effect: RunEffect,
+    /// The entry before the first. Its ballot is 0 in a repair.
     pub previous: LogId,
-    /// The log started anew there, behind a snapshot.
-    pub starts_anew: bool,
     /// The names of the entries, with the lengths of their payloads in bytes.
     pub entries: Vec<(LogId, u32)>,
+}
+
+/// What a run did to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunEffect {
+    /// What stood behind the entry before the first was cut off.
+    Appended,
+    /// The log started anew, behind a snapshot.
+    StartedAnew,
+    /// The entries took the place of damaged ones.
+    Repaired,
 }
 
 /// That a directory is whole.
@@ -200,10 +211,15 @@ fn inspect_segment<D: Disk>(
 impl InspectedGroup {
     fn of(group: Group) -> InspectedGroup {
         let Group { header, len, .. } = group;
-        let run = |run: crate::frame::RunHeader| {
-            let names = (run.first().0..).map(Index).zip(&run.entries);
-            let entries = names.map(|(index, e)| (LogId::new(index, e.ballot), e.len)).collect();
-            InspectedRun { previous: run.previous, starts_anew: run.starts_anew, entries }
+        let run = |run: RunHeader| {
+            let name = |(index, e): (Index, &EntryHeader)| (LogId::new(index, e.ballot), e.len);
+            let effect = match run.kind {
+                RunKind::Append => RunEffect::Appended,
+                RunKind::StartsAnew => RunEffect::StartedAnew,
+                RunKind::Repair => RunEffect::Repaired,
+            };
+            let entries = run.indexed().map(name).collect();
+            InspectedRun { effect, previous: run.previous, entries }
         };
         InspectedGroup {
             offset: header.place.offset,

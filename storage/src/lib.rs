@@ -43,7 +43,8 @@ mod wal;
 pub use disk::{Disk, FileDisk, FileInfo, Keep, MemDisk, Operation};
 pub use error::{Damage, StorageError};
 pub use inspect::{
-    InspectedGroup, InspectedRun, InspectedSegment, Inspection, Verified, inspect, verify,
+    InspectedGroup, InspectedRun, InspectedSegment, Inspection, RunEffect, Verified, inspect,
+    verify,
 };
 pub use job::{Done, Job, Step};
 pub use reader::{LogReader, Scrubbed};

@@ -108,8 +108,7 @@ impl<D: Disk> LogReader<D> {
         let mut payloads = group.read_payloads_of(&*self.disk, number, skipped..skipped + count)?;
         let mut parent = run.previous_digest;
         let mut entries = Vec::with_capacity(count);
-        let headers = (run.first().0..).map(Index).zip(&run.entries);
-        for (index, header) in headers.take(skipped + count) {
+        for (index, header) in run.indexed().take(skipped + count) {
             if index >= from {
                 let payload = payloads.split_to(header.len as usize);
                 let entry = header.with_payload(index, parent, payload);

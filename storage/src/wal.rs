@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use quorate_core::{Digest, PledgeBytes, SnapshotId, SnapshotMeta, Write, WriteSeq};
+use quorate_core::{Digest, LogId, PledgeBytes, SnapshotId, SnapshotMeta, Write, WriteSeq};
 
 use crate::error::StorageError;
 use crate::frame::{BLOCK, Encoded, Header, Place, RunHeader};
@@ -49,6 +49,9 @@ pub(crate) struct Head {
     /// The last group holds nothing of its own, it vouches for the one before.
     pub(crate) is_attest: bool,
     pub(crate) pledge: Option<PledgeBytes>,
+    /// Where the log ends.
+    pub(crate) last: LogId,
+    pub(crate) last_digest: Digest,
     pub(crate) snapshot: Option<SnapshotMeta>,
     pub(crate) older: Option<SnapshotMeta>,
 }
@@ -315,6 +318,8 @@ impl Wal {
             durable_through: self.head.sequence,
             previous: self.head.digest,
             pledge,
+            last: head.last,
+            last_digest: head.last_digest,
             snapshot: head.snapshot.clone(),
             older: head.older.clone(),
             runs,
@@ -340,6 +345,11 @@ impl Wal {
             for (number, run) in (0..).zip(&runs) {
                 index.apply(run, number, at);
             }
+            assert_eq!(
+                (index.shape.last, index.last_digest),
+                (head.last, head.last_digest),
+                "the log ends where its last group says"
+            );
         }
         let moved = head.snapshot != self.head.snapshot;
         self.head = head;

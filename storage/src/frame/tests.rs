@@ -1,5 +1,6 @@
 use super::*;
-use quorate_core::{Incarnation, Membership, NodeId};
+use bytes::Bytes;
+use quorate_core::{Ballot, EntryKind, Incarnation, Index, LogTime, Membership, NodeId};
 
 fn snapshot() -> SnapshotMeta {
     SnapshotMeta {
@@ -22,16 +23,22 @@ fn group() -> (Header, Vec<Bytes>) {
         checksum: Digest::of(payload),
     };
     let run = RunHeader {
+        kind: RunKind::StartsAnew,
         previous: LogId::new(Index(4), Ballot(1)),
         previous_digest: Digest([5; 16]),
-        starts_anew: true,
         entries: payloads.iter().enumerate().map(entry).collect(),
     };
     let cut = RunHeader {
+        kind: RunKind::Append,
         previous: LogId::new(Index(5), Ballot(2)),
         previous_digest: Digest([6; 16]),
-        starts_anew: false,
         entries: Vec::new(),
+    };
+    let repair = RunHeader {
+        kind: RunKind::Repair,
+        previous: LogId::new(Index(2), Ballot(0)),
+        previous_digest: Digest([7; 16]),
+        entries: payloads.iter().enumerate().map(entry).collect(),
     };
     let header = Header {
         place: Place { store: Digest([1; 16]), segment: 2, offset: 4096 },
@@ -39,11 +46,13 @@ fn group() -> (Header, Vec<Bytes>) {
         durable_through: 8,
         previous: Digest([3; 16]),
         pledge: [4; 64],
+        last: LogId::new(Index(5), Ballot(2)),
+        last_digest: Digest([6; 16]),
         snapshot: Some(snapshot()),
         older: None,
-        runs: vec![run, cut],
+        runs: vec![run, cut, repair],
     };
-    (header, payloads)
+    (header, [payloads.clone(), payloads].concat())
 }
 
 fn header_len(encoded: &Encoded) -> usize {
@@ -56,7 +65,7 @@ fn a_group_decodes_to_what_was_encoded() {
     let encoded = header.encode(payloads.iter());
     let claim = Claim::read(&encoded.bytes).unwrap();
     assert_eq!(claim.place, header.place);
-    assert_eq!(claim.payload_len, 8);
+    assert_eq!(claim.payload_len, 16);
     assert_eq!(claim.len(), encoded.bytes.len() as u64);
     assert_eq!(header.encoded_len(), encoded.bytes.len() as u64);
     let bytes = &encoded.bytes[..header_len(&encoded)];
@@ -68,10 +77,10 @@ fn a_group_decodes_to_what_was_encoded() {
 fn a_group_has_the_same_bytes_forever() {
     let (header, payloads) = group();
     let encoded = header.encode(payloads.iter());
-    let used = header_len(&encoded) + 8;
-    assert_eq!(used, 438);
+    let used = header_len(&encoded) + 16;
+    assert_eq!(used, 645);
     assert!(encoded.bytes[used..].iter().all(|byte| *byte == 0));
-    let golden: u128 = 57_101_655_049_975_562_067_337_414_704_992_193_419;
+    let golden: u128 = 84_674_147_585_147_633_095_494_967_304_290_450_712;
     assert_eq!(u128::from_le_bytes(Digest::of(&encoded.bytes[..used]).0), golden);
     let start = b"QRM-GRP\0";
     assert_eq!(&encoded.bytes[..8], start);
@@ -95,7 +104,7 @@ fn lengths_and_counts_that_lie_under_a_right_checksum_are_refused_before_allocat
     let encoded = header.encode(payloads.iter());
     let bytes = &encoded.bytes[..header_len(&encoded)];
     let runs_at = FIXED_LEN + encode_snapshot(header.snapshot.as_ref()).len();
-    for place in [16, 20, 152, 156, 160, 164, runs_at + 48, runs_at + 52, runs_at + 64] {
+    for place in [16, 20, 184, 188, 192, 196, runs_at + 48, runs_at + 52, runs_at + 64] {
         let mut lying = bytes.to_vec();
         lying[place..place + 4].copy_from_slice(&u32::MAX.to_le_bytes());
         let crc = crc32fast::hash(&lying[CRC_FROM..]);

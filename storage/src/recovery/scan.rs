@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use bytes::Buf;
 use quorate_core::{Digest, Index};
 
 use super::tail::Tail;
 use crate::disk::Disk;
 use crate::error::{Damage, StorageError};
-use crate::frame::{BLOCK, Place, RunHeader};
+use crate::frame::{BLOCK, Place, RunHeader, RunKind};
 use crate::group::{self, At, Group};
 use crate::index::{GroupAt, LogIndex};
 use crate::meta::Meta;
@@ -157,7 +158,7 @@ impl<D: Disk> Scan<'_, D> {
     /// True if the run goes on from an entry of the log as found.
     fn fits(&self, found: &Scanned, group: &Group, run: &RunHeader) -> bool {
         let before = group.header.runs.iter().take_while(|other| *other != run);
-        if run.starts_anew || before.count() > 0 {
+        if run.kind != RunKind::Append || before.count() > 0 {
             // What the group's own earlier runs do to the log is checked by the one that wrote
             // it, and the group is intact.
             return true;
@@ -285,9 +286,15 @@ impl Scanned {
         let Group { header, digest, len, .. } = group;
         let Place { segment, offset, .. } = header.place;
         let at = GroupAt { segment, offset, sequence: header.sequence };
-        let mut from = 0;
+        if self.index.is_empty() && header.runs.iter().all(|run| run.kind == RunKind::Repair) {
+            self.index.stand_on(header.last, header.last_digest);
+        }
+        let mut rest = payloads.clone();
         for (number, run) in (0..).zip(&header.runs) {
-            self.add_run(run, number, at, payloads, &mut from)?;
+            self.add_run(run, number, at, &mut rest)?;
+        }
+        if (self.index.shape.last, self.index.last_digest) != (header.last, header.last_digest) {
+            return Err(contradiction(at, header.last.index));
         }
         self.first_sequences.entry(segment).or_insert(header.sequence);
         self.head = Head {
@@ -296,6 +303,8 @@ impl Scanned {
             digest,
             is_attest: header.runs.is_empty(),
             pledge: Some(header.pledge),
+            last: header.last,
+            last_digest: header.last_digest,
             snapshot: header.snapshot,
             older: header.older,
         };
@@ -307,32 +316,52 @@ impl Scanned {
         run: &RunHeader,
         number: u32,
         at: GroupAt,
-        payloads: &bytes::Bytes,
-        from: &mut usize,
+        payloads: &mut bytes::Bytes,
     ) -> Result<(), StorageError> {
         let shape = &self.index.shape;
-        if run.starts_anew || self.index.is_empty() || run.previous.index < shape.base.index {
-            self.tail.clear();
-            let anew = RunHeader { starts_anew: true, entries: Vec::new(), ..*run };
-            self.index.apply(&anew, number, at);
+        let is_unknown = self.index.is_empty() || run.previous.index < shape.base.index;
+        match run.kind {
+            RunKind::Append if is_unknown => {
+                let anew = RunHeader { kind: RunKind::StartsAnew, ..run.clone() };
+                self.index.apply(&anew, number, at);
+                self.tail.clear();
+            }
+            RunKind::Append => {
+                self.index.apply(run, number, at);
+                self.tail.cut_after(run.previous.index);
+            }
+            RunKind::StartsAnew => {
+                self.index.apply(run, number, at);
+                self.tail.clear();
+            }
+            // What it repairs stood before the first entry that is known of.
+            RunKind::Repair if self.index.is_empty() => {
+                run.entries.iter().for_each(|entry| payloads.advance(entry.len as usize));
+                return Ok(());
+            }
+            RunKind::Repair => self.index.apply(run, number, at),
         }
-        let run = RunHeader { starts_anew: false, ..run.clone() };
-        self.index.apply(&run, number, at);
-        self.tail.cut_after(run.previous.index);
         let mut parent = run.previous_digest;
-        for (index, header) in (run.first().0..).map(Index).zip(&run.entries) {
-            let end = *from + header.len as usize;
-            let entry = header.with_payload(index, parent, payloads.slice(*from..end));
-            *from = end;
+        for (index, header) in run.indexed() {
+            let payload = payloads.split_to(header.len as usize);
+            let entry = header.with_payload(index, parent, payload);
             parent = entry.digest();
-            if !self.tail.push(entry) {
-                let (file, offset) = (segment::name(at.segment), at.offset);
-                let (indexes, damage) = (index..index.next(), Damage::Contradiction);
-                return Err(StorageError::Damaged { file, offset, indexes, damage });
+            let is_taken = match run.kind {
+                RunKind::Append | RunKind::StartsAnew => self.tail.push(entry),
+                RunKind::Repair => self.tail.repair(entry),
+            };
+            if !is_taken {
+                return Err(contradiction(at, index));
             }
         }
         Ok(())
     }
+}
+
+fn contradiction(at: GroupAt, index: Index) -> StorageError {
+    let (file, offset) = (segment::name(at.segment), at.offset);
+    let (indexes, damage) = (index..index.next(), Damage::Contradiction);
+    StorageError::Damaged { file, offset, indexes, damage }
 }
 
 /// From the first to the last entry whose payload is not the one that was written.
@@ -340,7 +369,7 @@ fn damaged_payloads(group: &Group, payloads: &[u8]) -> Option<Range<Index>> {
     let mut rest = payloads;
     let mut damaged: Option<Range<Index>> = None;
     for run in &group.header.runs {
-        for (index, header) in (run.first().0..).map(Index).zip(&run.entries) {
+        for (index, header) in run.indexed() {
             let (payload, behind) = rest.split_at(header.len as usize);
             rest = behind;
             if Digest::of(payload) != header.checksum {

@@ -35,9 +35,8 @@ impl Tail {
 
     /// Adds the next entry. False if it is a membership that cannot be decoded.
     pub(crate) fn push(&mut self, entry: Entry) -> bool {
-        if entry.kind == EntryKind::Membership {
-            let Ok(membership) = postcard::from_bytes(&entry.payload) else { return false };
-            self.memberships.push((entry.index(), membership));
+        if !self.learn_membership(&entry) {
+            return false;
         }
         // Behind a cut which went below the first entry kept, the rest starts over.
         debug_assert!(self.entries.back().is_none_or(|last| last.index().next() == entry.index()));
@@ -48,6 +47,28 @@ impl Tail {
                 self.bytes -= entry.size_bytes();
             }
         }
+        true
+    }
+
+    /// Puts an entry in its place. False if it is a membership that cannot be decoded.
+    pub(crate) fn repair(&mut self, entry: Entry) -> bool {
+        let is_taken = self.learn_membership(&entry);
+        let same = |kept: &&mut Entry| kept.index() == entry.index();
+        if let Some(kept) = self.entries.iter_mut().find(same) {
+            self.bytes = self.bytes - kept.size_bytes() + entry.size_bytes();
+            *kept = entry;
+        }
+        is_taken
+    }
+
+    fn learn_membership(&mut self, entry: &Entry) -> bool {
+        if entry.kind != EntryKind::Membership {
+            return true;
+        }
+        let Ok(membership) = postcard::from_bytes(&entry.payload) else { return false };
+        let at = self.memberships.partition_point(|(since, _)| *since < entry.index());
+        self.memberships.retain(|(since, _)| *since != entry.index());
+        self.memberships.insert(at, (entry.index(), membership));
         true
     }
 }

@@ -122,14 +122,6 @@ pub(crate) fn choose_snapshot<D: Disk>(
     found: &mut FoundLog,
     snapshots: &SnapshotStore<D>,
 ) -> Result<(), StorageError> {
-    // A log without entries may have lost the group which started it behind a snapshot: its segment
-    // held nothing else, and was recycled. Then the newest snapshot is what it stands on.
-    if found.meta.first_sequence > 1
-        && found.index.is_empty()
-        && let Some(newest) = &found.head.snapshot
-    {
-        found.index.stand_on(newest.last, newest.digest);
-    }
     let mut why_not = None;
     while let Some(newest) = &found.head.snapshot {
         match snapshots.verify(&newest.id()) {

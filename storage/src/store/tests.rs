@@ -3,6 +3,7 @@ mod faults;
 pub(crate) mod fixture;
 mod installed;
 mod model;
+mod repairs;
 mod scenarios;
 mod scrubbing;
 mod torn;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use quorate_core::{Entry, FoundingRecord, NodeId, Run, Write, WriteSeq};
+use quorate_core::{Ballot, Digest, Entry, FoundingRecord, LogId, NodeId, Run, Write, WriteSeq};
 
 use super::Head;
-use crate::frame::{EntryHeader, RunHeader};
+use crate::frame::{EntryHeader, RunHeader, RunKind};
 use crate::index::Shape;
 
 /// What a few writes do together.
@@ -31,8 +31,9 @@ pub(super) fn count_within(queue: &VecDeque<(WriteSeq, Write)>, cap_bytes: usize
     let fits = |(_, write): &&(WriteSeq, Write)| {
         let first = taken == 0;
         let entries = write.runs.iter().flat_map(|run| &run.entries);
+        let entries = entries.chain(write.repairs.iter().flatten());
         let bytes: usize = entries.map(Entry::size_bytes).sum();
-        taken += bytes + write.runs.len() * Entry::OVERHEAD + 1;
+        taken += bytes + (write.runs.len() + write.repairs.len()) * Entry::OVERHEAD + 1;
         first || taken <= cap_bytes
     };
     queue.iter().take_while(fits).count()
@@ -74,18 +75,18 @@ impl Batch {
         if write.peers.is_some() {
             self.peers.clone_from(&write.peers);
         }
-        assert!(write.repairs.is_empty(), "entries are not repaired yet");
         if write.founding.is_some() {
             self.founding.clone_from(&write.founding);
         }
         let same_pledge = self.head.pledge == Some(write.pledge);
         let same_snapshot = self.head.snapshot == write.snapshot;
-        self.changes |= !write.runs.is_empty() || !same_pledge || !same_snapshot;
+        self.changes |= !same_pledge || !same_snapshot;
         self.head.pledge = Some(write.pledge);
         let mut started_anew = false;
         for run in &write.runs {
             started_anew |= self.add_run(run, write, shape);
         }
+        write.repairs.iter().for_each(|entries| self.add_repair(entries, shape));
         if !same_snapshot {
             let older = std::mem::replace(&mut self.head.snapshot, write.snapshot.clone());
             // Behind a log that started anew, nothing leads from the older snapshot to it.
@@ -105,20 +106,45 @@ impl Batch {
             "a run behind {} which neither the log nor the snapshot holds",
             run.previous
         );
-        let mut before = run.previous.index;
-        for entry in &run.entries {
+        let kind = if starts_anew { RunKind::StartsAnew } else { RunKind::Append };
+        let Run { previous, previous_digest, .. } = *run;
+        self.push(kind, previous, previous_digest, &run.entries, shape);
+        self.head.last = shape.last;
+        self.head.last_digest = run.entries.last().map_or(previous_digest, Entry::digest);
+        starts_anew
+    }
+
+    fn add_repair(&mut self, entries: &[Entry], shape: &mut Shape) {
+        let Some((first, last)) = entries.first().zip(entries.last()) else { return };
+        assert!(last.index() <= shape.last.index, "a repair of {}, which is not held", last.id);
+        if last.index() == shape.last.index {
+            assert_eq!(last.digest(), self.head.last_digest, "the log ends with another entry");
+        }
+        // What was compacted in the meantime is in nobody's way.
+        if last.index() > shape.base.index {
+            let previous = LogId::new(first.index().previous(), Ballot::default());
+            self.push(RunKind::Repair, previous, first.parent, entries, shape);
+        }
+    }
+
+    fn push(
+        &mut self,
+        kind: RunKind,
+        previous: LogId,
+        previous_digest: Digest,
+        entries: &[Entry],
+        shape: &mut Shape,
+    ) {
+        let mut before = previous.index;
+        for entry in entries {
             assert_eq!(entry.index(), before.next(), "the entries of a run are contiguous");
             before = entry.index();
         }
-        let header = RunHeader {
-            previous: run.previous,
-            previous_digest: run.previous_digest,
-            starts_anew,
-            entries: run.entries.iter().map(EntryHeader::of).collect(),
-        };
+        let entry_headers = entries.iter().map(EntryHeader::of).collect();
+        let header = RunHeader { kind, previous, previous_digest, entries: entry_headers };
         shape.apply(&header);
         self.runs.push(header);
-        self.payloads.extend(run.entries.iter().map(|entry| entry.payload.clone()));
-        starts_anew
+        self.payloads.extend(entries.iter().map(|entry| entry.payload.clone()));
+        self.changes = true;
     }
 }

@@ -149,6 +149,20 @@ impl Author {
         }
     }
 
+    /// Where the group stands that holds an entry: file and offset.
+    pub(crate) fn place_of(&self, index: u64) -> (String, usize) {
+        let inspection = crate::inspect(&Arc::new(self.disk.clone())).unwrap();
+        for segment in inspection.segments {
+            for group in segment.groups {
+                let mut entries = group.runs.iter().flat_map(|run| &run.entries);
+                if entries.any(|(id, _)| id.index.0 == index) {
+                    return (segment.file, usize::try_from(group.offset).unwrap());
+                }
+            }
+        }
+        panic!("no group holds entry {index}");
+    }
+
     /// Takes a snapshot of everything up to `index`, and points to it.
     pub(crate) fn take_snapshot(&mut self, index: u64) {
         let meta = self.build_snapshot(index);

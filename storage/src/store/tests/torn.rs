@@ -68,7 +68,7 @@ fn a_group_of_which_any_subset_of_sectors_arrived_is_cut_off() {
     for mut author in [Author::new(), author_in_a_used_segment()] {
         author.append(2, &[b"before"]);
         let before = author.last().0.index;
-        let write = author.appending(3, &[&[7; 2200]]);
+        let write = author.appending(3, &[&[7; 2000]]);
         let (file, offset, len) = write_without_sync(&mut author, write);
         assert_eq!(len, 4096);
         let first = offset / MemDisk::SECTOR as u64;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use quorate_core::{LogId, Pledge, PledgeBytes, Protocol};
 use quorate_raft::Raft;
 use quorate_storage::{
-    FileDisk, InspectedGroup, InspectedSegment, Inspection, StorageError, StoredSnapshot, Verified,
+    FileDisk, InspectedGroup, InspectedSegment, Inspection, RunEffect, StorageError,
+    StoredSnapshot, Verified,
 };
 use quorate_vsr::Vsr;
 
@@ -150,9 +151,13 @@ impl Shown<'_> {
         }
         writeln!(f)?;
         for run in &group.runs {
-            let anew = if run.starts_anew { ", the log anew" } else { "" };
+            let effect = match run.effect {
+                RunEffect::Appended => "",
+                RunEffect::StartedAnew => ", the log anew",
+                RunEffect::Repaired => ", in the place of damaged ones",
+            };
             let bytes: u64 = run.entries.iter().map(|(_, len)| u64::from(*len)).sum();
-            write!(f, "      behind {}{anew}: {} entries", run.previous, run.entries.len())?;
+            write!(f, "      behind {}{effect}: {} entries", run.previous, run.entries.len())?;
             match (run.entries.first(), run.entries.last()) {
                 (Some((first, _)), Some((last, _))) => {
                     writeln!(f, ", {first} to {last}, {bytes} bytes")?;
