@@ -74,6 +74,30 @@ async fn the_directory_of_another_node_or_cluster_is_refused_and_left_alone() {
     assert!(content(ours.data(1)) == before, "something was changed");
 }
 
+/// As a later version of this program may write it: each copy with another format version, under a
+/// true checksum.
+fn make_newer(meta: &Path) {
+    const COPY_BYTES: usize = 4096;
+    let mut bytes = fs::read(meta).unwrap();
+    for copy in bytes.chunks_exact_mut(COPY_BYTES) {
+        copy[12..14].copy_from_slice(&999_u16.to_le_bytes());
+        let checksum = crc32fast::hash(&copy[12..]);
+        copy[8..12].copy_from_slice(&checksum.to_le_bytes());
+    }
+    fs::write(meta, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_of_a_newer_version_is_refused_and_left_alone() {
+    let mut nodes = left_behind().await;
+    make_newer(&nodes.data(1).join("meta"));
+    let before = content(nodes.data(1));
+    let ended = nodes.run_to_its_end(1, &[]).await;
+    assert_refused(&ended, "meta has format version 999");
+    assert!(ended.stderr.contains("newer program"), "{}", ended.stderr);
+    assert!(content(nodes.data(1)) == before, "something was changed");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_directory_founds_a_single_node_only_on_request() {
     let mut nodes = Nodes::new(1, &[]);
