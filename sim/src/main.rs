@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_raft::Raft;
 use quorate_sim::{Campaign, Canary, Failed, Marks, Report, Simulated, Simulation, Summary};
+use quorate_vsr::Vsr;
 
 use histogram::print_histogram;
 
@@ -101,10 +102,7 @@ fn main() -> ExitCode {
     let Cli { command } = Cli::parse();
     let passed = match command.protocol() {
         ProtocolName::Raft => command.carry_out::<Raft>(),
-        ProtocolName::Vsr => {
-            eprintln!("error: the protocol vsr does not exist yet; use --protocol raft");
-            return ExitCode::from(2);
-        }
+        ProtocolName::Vsr => command.carry_out::<Vsr>(),
     };
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

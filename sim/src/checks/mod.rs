@@ -22,6 +22,7 @@ mod refused;
 mod state_machine_safety;
 #[cfg(test)]
 mod testing;
+mod vsr;
 
 use std::fmt;
 

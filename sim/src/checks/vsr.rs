@@ -1,0 +1,49 @@
+//! What Viewstamped Replication alone promises.
+
+mod do_view_change;
+mod one_log;
+mod persistent_view;
+mod views;
+
+use quorate_core::{Ballot, Protocol};
+use quorate_vsr::{Message, Vsr};
+
+use crate::oracle::{Oracle, Simulated};
+use do_view_change::Reports;
+use one_log::OneLog;
+use persistent_view::PersistentView;
+use views::Views;
+
+impl Simulated for Vsr {
+    fn oracles(replicas: usize) -> Vec<Box<dyn Oracle<Vsr>>> {
+        vec![
+            Box::new(Views::new(replicas)),
+            Box::new(PersistentView::new(replicas)),
+            Box::new(OneLog::new(replicas)),
+            Box::new(Reports::new(replicas)),
+        ]
+    }
+}
+
+/// The view in which the sender of a message is.
+fn view_of(message: &Message) -> Ballot {
+    match message {
+        Message::Prepare(stretch) | Message::StartView(stretch) | Message::NewState(stretch) => {
+            stretch.view
+        }
+        Message::DoViewChange(report) => report.view,
+        Message::PrepareOk { view, .. }
+        | Message::Commit { view, .. }
+        | Message::StartViewChange { view, .. }
+        | Message::GetState { view, .. }
+        | Message::Checkpoint { view, .. }
+        | Message::Missing { view, .. }
+        | Message::Sought { view, .. }
+        | Message::Nack { view, .. } => *view,
+    }
+}
+
+/// The view in which a replica is.
+fn view(protocol: &Vsr) -> Ballot {
+    protocol.pledge().view
+}
