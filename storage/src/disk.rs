@@ -96,3 +96,16 @@ pub trait Disk: Send + Sync + 'static {
     /// `WouldBlock` if another process has it.
     fn lock(&self) -> io::Result<()>;
 }
+
+/// True if a read failed because the medium does not give back what is there. Anything else that
+/// makes reads fail says nothing about what is on the medium.
+pub(crate) fn is_damage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = Errno::from_io_error(error);
+    // What a file system says which finds its own checksums violated.
+    #[cfg(target_os = "linux")]
+    let violated = errno == Some(Errno::UCLEAN);
+    #[cfg(not(target_os = "linux"))]
+    let violated = false;
+    violated || matches!(errno, Some(Errno::IO | Errno::BADMSG))
+}

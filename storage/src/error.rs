@@ -4,8 +4,9 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use quorate_core::{Index, LogId, NodeId};
+use quorate_core::{Index, NodeId};
 
+use crate::disk;
 use crate::snapshot::SnapshotError;
 
 /// Why the storage stops, or does not start. In none of these cases was anything on disk changed
@@ -100,7 +101,8 @@ pub enum StorageError {
         /// The sequence of the group.
         sequence: u64,
     },
-    /// Acknowledged data is damaged or missing. It is never cut off: it has to come from peers.
+    /// Acknowledged data is damaged or missing. It is never cut off: it comes from peers, unless
+    /// what is left does not go together.
     #[error(
         "{file} is damaged at offset {offset} ({damage}); entries affected: {}. \
          Nothing was changed. Restore the directory from this disk's own backup of the same \
@@ -147,23 +149,13 @@ pub enum StorageError {
         /// What it is.
         found: String,
     },
-    /// The log begins only behind the newest snapshot that can be read.
-    #[error(
-        "the log begins behind {log_base}, but the newest readable snapshot ends at {snapshot}: \
-         what lies between has to come from peers. Replace the node"
-    )]
-    Gap {
-        /// What stands before the log's first entry.
-        log_base: LogId,
-        /// The last entry that the snapshot covers; `LogId::ZERO` if there is none.
-        snapshot: LogId,
-    },
-    /// The newest snapshot cannot be read, and neither does an older one together with the log
-    /// reach back to the beginning.
-    #[error("{source}; and the log does not reach back so far. Replace the node")]
-    SnapshotLost {
-        /// What is wrong with it.
-        source: SnapshotError,
+    /// Entries are lost on this disk, with their names. They come from peers.
+    #[error("entries {first} to {last} are lost on this disk: they have to come from peers")]
+    Lost {
+        /// The first of them.
+        first: Index,
+        /// The last of them.
+        last: Index,
     },
     /// The snapshots cannot be tidied up.
     #[error(transparent)]
@@ -229,6 +221,11 @@ pub enum Damage {
 }
 
 impl StorageError {
+    /// True if the medium does not give back what is there.
+    pub(crate) fn is_damaged_medium(&self) -> bool {
+        matches!(self, StorageError::Unreadable { source, .. } if disk::is_damage(source))
+    }
+
     pub(crate) fn unreadable(file: &str, offset: u64, source: io::Error) -> StorageError {
         StorageError::Unreadable { file: file.to_owned(), offset, source: Arc::new(source) }
     }

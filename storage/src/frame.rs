@@ -17,13 +17,17 @@
 //!           64  durable through: a sequence             8
 //!           72  digest of the previous group's header  16
 //!           88  pledge                                 64
-//!          152  last entry of the log: index, ballot   16   with this group's runs
-//!          168  digest of that entry                   16
-//!          184  length of the newest snapshot's meta    4   0: none
-//!          188  length of the older snapshot's meta     4   0: none
-//!          192  number of runs                          4
-//!          196  number of entries                       4
-//!          200  metas of the snapshots (postcard)
+//!          152  start of the process that wrote it      8
+//!          160  sequence that this start found          8   of the last group before it
+//!          168  last entry of the log: index, ballot   16   with this group's runs
+//!          184  digest of that entry                   16
+//!          200  number of cuts                          4
+//!          204  length of the newest snapshot's meta    4   0: none
+//!          208  length of the older snapshot's meta     4   0: none
+//!          212  number of runs                          4
+//!          216  number of entries                       4
+//!     cuts 220  sequence 8, last index that was kept 8
+//!          metas of the snapshots (postcard)
 //!     runs      replication group, 0                    4
 //!               0: append, 1: start anew, 2: repair     4
 //!               previous: index, ballot                16
@@ -42,15 +46,20 @@
 //!
 //! An entry's parent is not stored: it is the digest of the entry before, and the first one's is
 //! the run's. The CRC covers the header; payloads are covered by their digests in the header, and
-//! the next group covers the header once more by its digest. Where the log ends is said in every
-//! group, so that one which is lost is missed.
+//! the next group covers the header once more by its digest.
+//!
+//! Every group says enough for the groups before it to be lost: where the log ends, what of it was
+//! cut off when (`frame/cuts.rs`), and what its process found, so that a group which was written
+//! before and was not found is never taken for one of the log.
 
+mod cuts;
 mod run;
 
 use bytes::Bytes;
 use quorate_core::{Digest, LogId, PledgeBytes, SnapshotMeta};
 
 use crate::codec::{Put, Take, as_u32, as_usize};
+pub(crate) use cuts::Cuts;
 use run::RunShape;
 pub(crate) use run::{EntryHeader, RunHeader, RunKind};
 
@@ -61,7 +70,7 @@ pub(crate) const BLOCK: u64 = 4096;
 pub(crate) const FORMAT: u16 = 1;
 
 const MAGIC: [u8; 8] = *b"QRM-GRP\0";
-const FIXED_LEN: usize = 200;
+const FIXED_LEN: usize = 220;
 const CRC_FROM: usize = 12;
 
 /// Where a group stands and belongs.
@@ -82,9 +91,14 @@ pub(crate) struct Header {
     /// Digest of the header of the group before.
     pub(crate) previous: Digest,
     pub(crate) pledge: PledgeBytes,
+    /// The start of the process which wrote it.
+    pub(crate) start: u64,
+    /// The sequence of the last group that was found at that start.
+    pub(crate) found: u64,
     /// Where the log ends once the runs were carried out.
     pub(crate) last: LogId,
     pub(crate) last_digest: Digest,
+    pub(crate) cuts: Cuts,
     pub(crate) snapshot: Option<SnapshotMeta>,
     pub(crate) older: Option<SnapshotMeta>,
     pub(crate) runs: Vec<RunHeader>,
@@ -151,9 +165,12 @@ impl Header {
         let durable_through = take.u64()?;
         let previous = take.digest()?;
         let pledge = take.array()?;
+        let (start, found) = (take.u64()?, take.u64()?);
         let (last, last_digest) = (take.log_id()?, take.digest()?);
+        let cut_count = take.u32()?;
         let (newest_len, older_len) = (take.u32()?, take.u32()?);
         let (run_count, entry_count) = (take.u32()?, take.u32()?);
+        let cuts = Cuts::decode(&mut take, cut_count)?;
         let snapshot = decode_snapshot(take.bytes(as_usize(newest_len))?)?;
         let older = decode_snapshot(take.bytes(as_usize(older_len))?)?;
         let shapes = RunShape::decode_all(&mut take, run_count)?;
@@ -177,8 +194,11 @@ impl Header {
             durable_through,
             previous,
             pledge,
+            start,
+            found,
             last,
             last_digest,
+            cuts,
             snapshot,
             older,
             runs,
@@ -190,7 +210,7 @@ impl Header {
         let snapshots = [&self.snapshot, &self.older];
         let metas: usize = snapshots.iter().map(|meta| encode_snapshot(meta.as_ref()).len()).sum();
         let runs: usize = self.runs.iter().map(RunHeader::encoded_len).sum();
-        ((FIXED_LEN + metas + runs) as u64).next_multiple_of(BLOCK)
+        ((FIXED_LEN + self.cuts.encoded_len() + metas + runs) as u64).next_multiple_of(BLOCK)
     }
 
     /// The bytes of the group, whole blocks.
@@ -231,12 +251,16 @@ impl Header {
         bytes.put_u64(self.durable_through);
         bytes.put(&self.previous.0);
         bytes.put(&self.pledge);
+        bytes.put_u64(self.start);
+        bytes.put_u64(self.found);
         bytes.put_log_id(self.last);
         bytes.put(&self.last_digest.0);
+        bytes.put_u32(as_u32(self.cuts.len()));
         bytes.put_u32(as_u32(snapshot.len()));
         bytes.put_u32(as_u32(older.len()));
         bytes.put_u32(as_u32(self.runs.len()));
         bytes.put_u32(as_u32(entries().count()));
+        self.cuts.encode(&mut bytes);
         bytes.put(&snapshot);
         bytes.put(&older);
         self.runs.iter().for_each(|run| run.encode(&mut bytes));

@@ -1,11 +1,12 @@
 //! Reading groups back, verified.
 
 use bytes::Bytes;
-use quorate_core::Digest;
+use quorate_core::{Digest, Index};
 
 use crate::disk::Disk;
-use crate::error::StorageError;
+use crate::error::{Damage, StorageError};
 use crate::frame::{BLOCK, Claim, EntryHeader, FORMAT, Header, Place, Undecodable};
+use crate::index::Extent;
 use crate::segment;
 
 /// No group is longer, in bytes.
@@ -44,6 +45,24 @@ pub(crate) fn header_at<D: Disk>(disk: &D, place: Place, end: u64) -> Result<At,
     header_in(disk, &block, place, end)
 }
 
+/// The group that holds these entries.
+pub(crate) fn of_extent<D: Disk>(
+    disk: &D,
+    store: Digest,
+    extent: Extent,
+) -> Result<Box<Group>, StorageError> {
+    let Extent { segment, offset, .. } = extent;
+    let place = Place { store, segment, offset };
+    // What the header claims is bounded by its checksum once it is read; before, by this.
+    let damage = match header_at(disk, place, offset + MAX_LEN)? {
+        At::Group(group) if group.header.sequence == extent.sequence => return Ok(group),
+        At::Group(_) | At::Nothing => Damage::Misplaced,
+        At::Damaged => Damage::Header,
+    };
+    let indexes = Index::ZERO..Index::ZERO;
+    Err(StorageError::Damaged { file: segment::name(segment), offset, indexes, damage })
+}
+
 /// As [`header_at`], with the first block at hand.
 pub(crate) fn header_in<D: Disk>(
     disk: &D,
@@ -79,11 +98,63 @@ pub(crate) fn header_in<D: Disk>(
     }
 }
 
+/// As [`header_at`]; what the medium does not give back is damaged.
+pub(crate) fn probe<D: Disk>(disk: &D, place: Place, end: u64) -> Result<At, StorageError> {
+    match header_at(disk, place, end) {
+        Err(error) if error.is_damaged_medium() => Ok(At::Damaged),
+        other => other,
+    }
+}
+
+/// As [`header_in`]; what the medium does not give back is damaged.
+pub(crate) fn probe_in<D: Disk>(
+    disk: &D,
+    block: &[u8],
+    place: Place,
+    end: u64,
+) -> Result<At, StorageError> {
+    match header_in(disk, block, place, end) {
+        Err(error) if error.is_damaged_medium() => Ok(At::Damaged),
+        other => other,
+    }
+}
+
 impl Group {
-    /// All payloads in a row, not verified.
-    pub(crate) fn read_payloads<D: Disk>(&self, disk: &D) -> Result<Bytes, StorageError> {
-        let entries = self.header.runs.iter().flat_map(|run| &run.entries);
-        self.read_part(disk, 0, entries.map(|entry| u64::from(entry.len)).sum())
+    /// The payloads of all entries in a row, each if it is the one that was written.
+    pub(crate) fn intact_payloads<D: Disk>(
+        &self,
+        disk: &D,
+    ) -> Result<Vec<Option<Bytes>>, StorageError> {
+        let entries = || self.header.runs.iter().flat_map(|run| &run.entries);
+        let lens = || entries().map(|entry| u64::from(entry.len));
+        let mut payloads: Vec<Option<Bytes>> = match self.read_part(disk, 0, lens().sum()) {
+            Ok(mut all) => entries().map(|entry| Some(all.split_to(entry.len as usize))).collect(),
+            Err(error) if error.is_damaged_medium() => self.read_each(disk, lens())?,
+            Err(error) => return Err(error),
+        };
+        for (payload, entry) in payloads.iter_mut().zip(entries()) {
+            payload.take_if(|payload| Digest::of(payload) != entry.checksum);
+        }
+        Ok(payloads)
+    }
+
+    /// The payloads which the medium gives back.
+    fn read_each<D: Disk>(
+        &self,
+        disk: &D,
+        lens: impl Iterator<Item = u64>,
+    ) -> Result<Vec<Option<Bytes>>, StorageError> {
+        let mut from = 0;
+        let mut payloads = Vec::new();
+        for len in lens {
+            payloads.push(match self.read_part(disk, from, len) {
+                Ok(payload) => Some(payload),
+                Err(error) if error.is_damaged_medium() => None,
+                Err(error) => return Err(error),
+            });
+            from += len;
+        }
+        Ok(payloads)
     }
 
     /// The payloads of some entries of one run, not verified.

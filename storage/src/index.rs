@@ -1,10 +1,13 @@
 //! Where the entries of the log are on disk.
 
+mod gaps;
+
 use std::collections::BTreeMap;
 
-use quorate_core::{Ballot, Digest, Index, LogId};
+use quorate_core::{Ballot, Digest, Gap, Index, LogId};
 
 use crate::frame::{EntryHeader, RunHeader, RunKind};
+pub(crate) use gaps::Gaps;
 
 /// Which entries the log holds: their names, without their places.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,20 +41,26 @@ impl Shape {
             }
             RunKind::Repair => return self.learn(run),
         }
-        self.ballots.retain(|(first, _)| *first <= run.previous.index);
+        self.cut_after(run.previous);
         self.last = run.last();
         run.indexed().for_each(|(index, entry)| self.push_ballot(index, entry.ballot));
     }
 
+    fn cut_after(&mut self, last: LogId) {
+        self.ballots.retain(|(first, _)| *first <= last.index);
+        self.last = last;
+    }
+
     /// Replaces the ballots of the entries that a run repairs.
     fn learn(&mut self, run: &RunHeader) {
-        let (first, end) = (run.first().max(self.base.index.next()), run.end());
+        let first = run.first().max(self.base.index.next());
+        let end = run.end().min(self.last.index.next());
         let before = self.ballots.partition_point(|(start, _)| *start < first);
         let behind = self.ballots.partition_point(|(start, _)| *start <= end);
         let next = behind.checked_sub(1).map(|at| (end, self.ballots[at].1));
         let rest = self.ballots.split_off(behind);
         self.ballots.truncate(before);
-        for (index, entry) in run.indexed().filter(|(index, _)| *index >= first) {
+        for (index, entry) in run.indexed().filter(|(index, _)| (first..end).contains(index)) {
             self.push_ballot(index, entry.ballot);
         }
         let next = next.filter(|_| end <= self.last.index);
@@ -105,29 +114,42 @@ pub(crate) struct LogIndex {
     pub(crate) base_digest: Digest,
     pub(crate) last_digest: Digest,
     extents: BTreeMap<Index, Extent>,
+    /// What is damaged. Where the names are known, there is an extent that has them.
+    pub(crate) gaps: Gaps,
 }
 
 impl LogIndex {
     /// Carries out run number `number` of a group. The caller has checked that it fits.
     pub(crate) fn apply(&mut self, run: &RunHeader, number: u32, at: GroupAt) {
-        if run.kind == RunKind::StartsAnew || run.previous.index == self.shape.base.index {
-            self.base_digest = run.previous_digest;
+        let (mut first, mut end) = (run.first(), run.end());
+        match run.kind {
+            RunKind::Append => self.cut_after(run.previous, run.previous_digest),
+            RunKind::StartsAnew => *self = LogIndex::standing_on(run.previous, run.previous_digest),
+            RunKind::Repair => {
+                // What it repairs may be cut off or compacted, if groups were lost in between.
+                first = first.max(self.shape.base.index.next());
+                end = end.min(self.shape.last.index.next());
+            }
         }
         self.shape.apply(run);
-        match run.kind {
-            RunKind::Append => self.cut_from(run.first()),
-            RunKind::StartsAnew => self.extents.clear(),
-            RunKind::Repair => self.clear(run.first(), run.end()),
+        let digest = |parent, (index, entry): (Index, &EntryHeader)| entry.digest(index, parent);
+        let chain = |upto: Index| {
+            let entries = run.indexed().take_while(|(index, _)| *index < upto);
+            entries.fold(run.previous_digest, digest)
+        };
+        if run.kind == RunKind::Repair {
+            if first >= end {
+                return;
+            }
+            self.clear(first, end);
+            self.gaps.fill(first, end, chain(first), chain(end));
+        } else {
+            self.last_digest = chain(end);
         }
-        if run.end() > self.shape.last.index {
-            let digest =
-                |parent, (index, entry): (Index, &EntryHeader)| entry.digest(index, parent);
-            self.last_digest = run.indexed().fold(run.previous_digest, digest);
-        }
-        if !run.entries.is_empty() {
+        if first < end {
             let GroupAt { segment, offset, sequence } = at;
-            let extent = Extent { end: run.end(), segment, offset, sequence, run: number };
-            self.extents.insert(run.first(), extent);
+            let extent = Extent { end, segment, offset, sequence, run: number };
+            self.extents.insert(first, extent);
         }
     }
 
@@ -150,12 +172,41 @@ impl LogIndex {
         self.extents.extend(kept);
     }
 
-    fn cut_from(&mut self, index: Index) {
-        self.extents.split_off(&index);
-        if let Some(mut last) = self.extents.last_entry() {
-            let extent = last.get_mut();
-            extent.end = extent.end.min(index);
+    /// Cuts off everything behind `last`.
+    pub(crate) fn cut_after(&mut self, last: LogId, digest: Digest) {
+        if last.index == self.shape.base.index {
+            self.base_digest = digest;
         }
+        self.extents.split_off(&last.index.next());
+        if let Some(mut highest) = self.extents.last_entry() {
+            let extent = highest.get_mut();
+            extent.end = extent.end.min(last.index.next());
+        }
+        self.gaps.cut_after(last.index, digest);
+        self.shape.cut_after(last);
+        self.last_digest = digest;
+    }
+
+    /// What stands behind `keep` up to `last` is lost, with its names. Behind it the log ends.
+    /// The digests of both are given.
+    pub(crate) fn lose(&mut self, keep: Index, before: Digest, last: LogId, digest: Digest) {
+        assert!(keep < last.index, "something is lost");
+        let first = keep.next();
+        self.cut_after(LogId::new(keep, Ballot::default()), before);
+        self.shape.push_ballot(first, last.ballot);
+        (self.shape.last, self.last_digest) = (last, digest);
+        self.gaps.add(Gap { first, last: last.index, digest, before, ids_known: false });
+    }
+
+    /// The payload of an entry is damaged; its digest and its parent's are known.
+    pub(crate) fn lose_payload(&mut self, index: Index, digest: Digest, before: Digest) {
+        self.gaps.add(Gap { first: index, last: index, digest, before, ids_known: true });
+    }
+
+    /// True if the log holds this entry, as far as it knows.
+    pub(crate) fn may_hold(&self, id: LogId) -> bool {
+        let is_unknown = self.gaps.at(id.index).is_some_and(|gap| !gap.ids_known);
+        self.shape.holds(id) || is_unknown
     }
 
     /// The extent that holds an entry; `None` if the log does not.
@@ -184,21 +235,31 @@ impl LogIndex {
         self.shape.compact(base);
         self.base_digest = digest;
         self.extents.retain(|_, extent| extent.end > base.index.next());
+        self.gaps.forget_through(base.index, digest);
     }
 
-    /// True if no run was carried out, or none that left a trace.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.extents.is_empty()
-            && self.shape.last == self.shape.base
-            && self.shape.base.index == Index::ZERO
+    /// An empty log that begins behind `base`.
+    pub(crate) fn standing_on(base: LogId, digest: Digest) -> LogIndex {
+        let shape = Shape { base, last: base, ballots: Vec::new() };
+        LogIndex { shape, base_digest: digest, last_digest: digest, ..LogIndex::default() }
     }
 
-    /// Makes an empty log one that begins behind `base`.
-    pub(crate) fn stand_on(&mut self, base: LogId, digest: Digest) {
-        assert!(self.is_empty(), "a log that holds entries says itself where it begins");
-        self.shape = Shape { base, last: base, ballots: Vec::new() };
-        self.base_digest = digest;
-        self.last_digest = digest;
+    /// The log begins behind `base` and lacks everything up to where it began before.
+    pub(crate) fn reach_down(&mut self, base: LogId, digest: Digest) {
+        assert!(base.index < self.shape.base.index, "there is something further down");
+        let (first, last) = (base.index.next(), self.shape.base);
+        let gap = Gap {
+            first,
+            last: last.index,
+            digest: self.base_digest,
+            before: digest,
+            ids_known: false,
+        };
+        self.gaps.add(gap);
+        let above = std::mem::take(&mut self.shape.ballots);
+        self.shape.push_ballot(first, last.ballot);
+        above.into_iter().for_each(|(index, ballot)| self.shape.push_ballot(index, ballot));
+        (self.shape.base, self.base_digest) = (base, digest);
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use quorate_core::{FoundingRecord, Identity, Index, LogId, PledgeBytes, SnapshotMeta};
+use quorate_core::{FoundingRecord, Gap, Identity, Index, LogId, PledgeBytes, SnapshotMeta};
 
 use crate::disk::{Disk, FileInfo};
 use crate::error::StorageError;
@@ -93,7 +93,7 @@ pub enum RunEffect {
     Repaired,
 }
 
-/// That a directory is whole.
+/// Whether a directory is whole.
 #[derive(Clone, Debug)]
 pub struct Verified {
     /// What stands before the first entry of the log.
@@ -106,6 +106,20 @@ pub struct Verified {
     pub snapshots: usize,
     /// How many of the four copies of the meta file are damaged. The others stand in for them.
     pub bad_meta_copies: usize,
+    /// What of the log is missing, as it was repaired so far.
+    pub gaps: Vec<Gap>,
+    /// What was acknowledged at the end of the log is not there.
+    pub end_is_lost: bool,
+    /// Where the log is damaged, repaired or not.
+    pub damage: Vec<StorageError>,
+}
+
+impl Verified {
+    /// True if nothing is missing: what is damaged was repaired, or is no part of the log any more.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.gaps.is_empty() && !self.end_is_lost
+    }
 }
 
 /// Lists what a directory holds, as far as headers and manifests tell.
@@ -139,7 +153,7 @@ pub fn inspect<D: Disk>(disk: &Arc<D>) -> Result<Inspection, StorageError> {
 /// Checks every checksum and digest of a directory, and that all of it goes together.
 ///
 /// # Errors
-/// The first thing that is wrong: what would keep a replica from starting, or a damaged snapshot.
+/// What would keep a replica from starting, or a damaged snapshot.
 pub fn verify<D: Disk>(disk: &Arc<D>) -> Result<Verified, StorageError> {
     let files = open::list(&**disk)?;
     let snapshots = SnapshotStore::new(disk.clone());
@@ -168,6 +182,9 @@ pub fn verify<D: Disk>(disk: &Arc<D>) -> Result<Verified, StorageError> {
         last_group: found.head.sequence,
         snapshots: intact,
         bad_meta_copies,
+        gaps: found.index.gaps.iter().cloned().collect(),
+        end_is_lost: found.end_is_lost,
+        damage: found.damage,
     })
 }
 
@@ -271,9 +288,10 @@ mod tests {
     fn damage_is_found_in_the_log_and_in_snapshots() {
         let author = written();
         let snapshot = author.disk.contents().into_keys().find(|n| n.starts_with("snap-")).unwrap();
-        for (file, offset) in [("wal-0000000000000001", 4100), (snapshot.as_str(), 3)] {
+        for (file, offset) in [("wal-0000000000000001", 8200), (snapshot.as_str(), 3)] {
             author.disk.flip(file, offset, 1);
-            assert!(verify(&Arc::new(author.disk.clone())).is_err(), "{file}");
+            let verified = verify(&Arc::new(author.disk.clone()));
+            assert!(verified.is_err() || !verified.unwrap().is_whole(), "{file}");
             author.disk.flip(file, offset, 1);
         }
         author.disk.flip("meta", 5, 1);

@@ -56,6 +56,8 @@ pub(crate) struct Meta {
     pub(crate) first_sequence: u64,
     /// Every group up to this sequence was synced before this update.
     pub(crate) durable_through: u64,
+    /// The last group that this start found, by sequence and digest.
+    pub(crate) found: (u64, Digest),
     /// The last process stopped in order, after its last write.
     pub(crate) is_clean: bool,
     pub(crate) founding: FoundingRecord,
@@ -105,6 +107,7 @@ impl Meta {
             end_segment: 1,
             first_sequence: 1,
             durable_through: 0,
+            found: (0, Digest::ZERO),
             is_clean: false,
             founding: FoundingRecord::default(),
             mute: false,

@@ -9,8 +9,8 @@ use quorate_core::{Digest, Entry, Index};
 
 use crate::disk::Disk;
 use crate::error::{Damage, StorageError};
-use crate::frame::{Place, RunHeader};
-use crate::group::{self, At, Group};
+use crate::frame::RunHeader;
+use crate::group::{self, Group};
 use crate::index::{Extent, LogIndex};
 use crate::segment;
 
@@ -53,11 +53,16 @@ impl<D: Disk> LogReader<D> {
         let mut bytes = 0;
         loop {
             let next = entries.last().map_or(from, |entry| entry.index().next());
-            let Some(extent) = self.find(next)? else { return Ok(entries) };
+            let extent = match self.find(next) {
+                Ok(Some(extent)) => extent,
+                Err(error) if entries.is_empty() => return Err(error),
+                Ok(None) | Err(_) => return Ok(entries),
+            };
             let room = max_bytes.saturating_sub(bytes);
             let part = match self.read_extent(extent, next, room, entries.is_empty()) {
                 // The log was cut off or compacted in the meantime, and its place used again.
                 Err(_) if self.find(next)? != Some(extent) => continue,
+                Err(_) if !entries.is_empty() => return Ok(entries),
                 other => other?,
             };
             let (Some(first), Some(last)) = (part.first(), part.last()) else {
@@ -87,6 +92,9 @@ impl<D: Disk> LogReader<D> {
         if found.is_none() && index <= base {
             return Err(StorageError::Compacted { from: index, base });
         }
+        if let (None, Some(gap)) = (found, log.gaps.at(index)) {
+            return Err(StorageError::Lost { first: gap.first, last: gap.last });
+        }
         Ok(found)
     }
 
@@ -113,7 +121,10 @@ impl<D: Disk> LogReader<D> {
                 let payload = payloads.split_to(header.len as usize);
                 let entry = header.with_payload(index, parent, payload);
                 if !entry.payload_is_intact() {
-                    return Err(damaged(index..index.next(), Damage::Payload));
+                    if entries.is_empty() {
+                        return Err(damaged(index..index.next(), Damage::Payload));
+                    }
+                    break;
                 }
                 entries.push(entry);
             }
@@ -123,16 +134,7 @@ impl<D: Disk> LogReader<D> {
     }
 
     fn read_group(&self, extent: Extent) -> Result<Box<Group>, StorageError> {
-        let Extent { segment, offset, .. } = extent;
-        let place = Place { store: self.store, segment, offset };
-        // What the header claims is bounded by its checksum once it is read; before, by this.
-        let end = offset + group::MAX_LEN;
-        let damage = match group::header_at(&*self.disk, place, end)? {
-            At::Group(group) if group.header.sequence == extent.sequence => return Ok(group),
-            At::Group(_) | At::Nothing => Damage::Misplaced,
-            At::Damaged => Damage::Header,
-        };
-        Err(damaged(extent, Index::ZERO..Index::ZERO, damage))
+        group::of_extent(&*self.disk, self.store, extent)
     }
 }
 

@@ -1,19 +1,29 @@
-//! Finding the end of the log after a restart, and telling a torn tail from damage.
+//! Finding the log after a restart, and telling a torn tail from damage.
 //!
 //! A group is acknowledged once it is synced, and the next one is written only then. So a crash
 //! can tear the last group only, which nobody was told about: it is cut off. Everything before it
-//! was acknowledged: if any of that is damaged, nothing is cut off and the replica stops.
+//! was acknowledged: if any of that is damaged, nothing is cut off; the log has a gap there, which
+//! peers fill, or it is mute.
 //!
 //! 1. *G* is the last group up to which all groups are intact and follow one another.
 //! 2. *D* is the highest sequence which is vouched for: every group says how far everything was
 //!    synced when it was written, and so does the meta file. All blocks behind G are searched for
 //!    headers of intact groups, whether or not they follow.
-//! 3. D > G, or the group behind G names another one as the one before it: something acknowledged
-//!    is damaged.
-//! 4. Otherwise what follows G within the size of one group is a torn tail.
-//! 5. A damaged header further out is damage: no torn group reaches so far.
+//! 3. If D ≤ G, nothing of the log stands behind G, and no header is damaged further out than a
+//!    torn group reaches, what follows G is torn, or nothing. That is all.
+//! 4. Otherwise every block of every segment is searched, and what is left of the log is taken
+//!    together again (`recovery/chain.rs`, `recovery/replay.rs`). *G* is the last group of that.
+//!    Of groups whose payloads are damaged the names are known. What lost groups held is a gap:
+//!    the groups behind them say where the log goes on, and how far it was cut off in between.
+//! 5. If D > G still, or a file behind G is missing, or a header further out is damaged, the end is
+//!    lost: the replica may have acknowledged what its disk does not know of. It is mute; nothing
+//!    is written any more to the segments where the end was.
 
+mod chain;
+mod replay;
 mod scan;
+mod segments;
+mod survey;
 mod tail;
 
 use std::collections::BTreeMap;
@@ -22,24 +32,37 @@ use quorate_core::{Digest, Entry, Index, Membership};
 
 use crate::disk::{Disk, FileInfo};
 use crate::error::{Damage, StorageError};
+use crate::frame::{BLOCK, Place};
+use crate::group::{self, At};
 use crate::index::LogIndex;
 use crate::meta::Meta;
 use crate::segment;
 use crate::wal::{Head, Segment, Spare};
-pub(crate) use scan::Scanned;
-use tail::Tail;
+use chain::{Chain, Starts};
+use replay::Replay;
+use segments::Segments;
+use survey::{Spot, Survey};
 
 /// The log as found on disk, verified from end to end.
 #[derive(Debug)]
 pub(crate) struct FoundLog {
     /// As in the file, but for what the directory knows better: the range of segments.
     pub(crate) meta: Meta,
+    /// The last group.
+    pub(crate) found: (u64, Digest),
+    /// The state as of that group; its sequence is at least what was vouched for.
     pub(crate) head: Head,
     pub(crate) index: LogIndex,
     pub(crate) segments: BTreeMap<u64, Segment>,
     pub(crate) spares: Vec<Spare>,
     pub(crate) tail: Vec<Entry>,
     pub(crate) memberships: Vec<(Index, Membership)>,
+    /// What was acknowledged at the end of the log is not there.
+    pub(crate) end_is_lost: bool,
+    /// The segments up to this one are damaged, where the log would go on.
+    pub(crate) closed_through: u64,
+    /// What is wrong, as far as it is known where.
+    pub(crate) damage: Vec<StorageError>,
 }
 
 /// How a log is read.
@@ -60,117 +83,160 @@ pub(crate) fn recover<D: Disk>(
     files: &[FileInfo],
     reading: Reading,
 ) -> Result<FoundLog, StorageError> {
-    let Reading { tail_bytes, max_group_bytes, is_owned } = reading;
     let mut meta = meta.clone();
-    let mut listed = Listed::new(&mut meta, files)?;
-    let store = meta.store_id();
-    let mut segments = BTreeMap::new();
-    for (id, file_len) in &listed.registered {
-        if is_owned {
-            settle(disk, &segment::name(*id))?;
-        }
-        let len = segment_len(disk, store, *id, *file_len)?;
-        segments.insert(*id, Segment { len, first_sequence: None });
+    let files = Segments::look(disk, &mut meta, files, reading.is_owned)?;
+    let sworn = meta.sworn.as_ref().map_or(0, |sworn| sworn.sequence);
+    let vouched = meta.durable_through.max(sworn);
+    let recovery = Recovery { disk, meta: &meta, files: &files, reading, vouched };
+    let Recovered { replay, end_is_lost, closed_through, vouched, damage } = recovery.run()?;
+    let Replay { mut head, index, tail, first_sequences, .. } = replay;
+    let found = (head.sequence, head.digest);
+    if let Some(sworn) = meta.sworn.as_ref().filter(|sworn| sworn.sequence > head.sequence) {
+        // What was promised in what is lost.
+        head.pledge = Some(sworn.pledge());
     }
-    // What has the name of a segment and is none of ours is neither used again nor removed.
-    let mut spares = Vec::new();
-    for (id, file_len) in std::mem::take(&mut listed.spares) {
-        match segment_len(disk, store, id, file_len) {
-            Ok(len) => spares.push(Spare { file: segment::name(id), len }),
-            Err(StorageError::Damaged { .. }) => {}
-            Err(other) => return Err(other),
-        }
-    }
-    let scan = scan::Scan {
-        disk,
-        meta: &meta,
-        lens: segments.iter().map(|(id, segment): (_, &Segment)| (*id, segment.len)).collect(),
-        first_may_be_missing: listed.first_is_missing,
-        max_group_bytes,
+    head.sequence = head.sequence.max(vouched);
+    let segment = |(id, len): (u64, u64)| {
+        (id, Segment { len, first_sequence: first_sequences.get(&id).copied() })
     };
-    let Scanned { head, index, tail, first_sequences } = scan.run(Tail::new(tail_bytes))?;
-    for (id, sequence) in first_sequences {
-        if let Some(segment) = segments.get_mut(&id) {
-            segment.first_sequence = Some(sequence);
-        }
-    }
-    let Tail { entries, memberships, .. } = tail;
-    Ok(FoundLog { meta, head, index, segments, spares, tail: entries.into(), memberships })
+    let segments = files.lens.into_iter().map(segment).collect();
+    Ok(FoundLog {
+        meta,
+        found,
+        head,
+        index,
+        segments,
+        spares: files.spares,
+        tail: tail.entries.into(),
+        memberships: tail.memberships,
+        end_is_lost,
+        closed_through,
+        damage,
+    })
 }
 
-/// The segments in the directory, sorted by what the meta file says of them.
-struct Listed {
-    registered: BTreeMap<u64, u64>,
-    spares: BTreeMap<u64, u64>,
-    first_is_missing: bool,
+struct Recovery<'a, D> {
+    disk: &'a D,
+    meta: &'a Meta,
+    files: &'a Segments,
+    reading: Reading,
+    /// What the meta file vouches for.
+    vouched: u64,
 }
 
-impl Listed {
-    fn new(meta: &mut Meta, files: &[FileInfo]) -> Result<Listed, StorageError> {
-        let mut present: BTreeMap<u64, u64> = BTreeMap::new();
-        for file in files {
-            if let Some(id) = segment::parse_name(&file.name) {
-                present.insert(id, file.len);
-            }
-        }
-        // A segment has its name before it is registered. If the crash came in between, or the
-        // registration was in copies of the meta file that are damaged, it counts all the same.
-        if present.contains_key(&meta.end_segment) {
-            meta.end_segment += 1;
-        }
-        if let Some((beyond, _)) = present.range(meta.end_segment..).next() {
-            return Err(StorageError::ForeignSegment {
-                file: segment::name(*beyond),
-                found: format!("a segment behind {}, which is missing", segment::name(beyond - 1)),
+struct Recovered<'a, D> {
+    replay: Replay<'a, D>,
+    end_is_lost: bool,
+    closed_through: u64,
+    vouched: u64,
+    damage: Vec<StorageError>,
+}
+
+impl<'a, D: Disk> Recovery<'a, D> {
+    fn run(&self) -> Result<Recovered<'a, D>, StorageError> {
+        let mut replay = Replay::new(self.disk, self.meta, self.reading.tail_bytes);
+        let scan = scan::Scan { disk: self.disk, meta: self.meta, lens: &self.files.lens };
+        let end = scan.run(&mut replay)?;
+        let behind = self.survey(end)?;
+        if self.files.damaged.is_empty() && self.is_whole(&replay.head, &behind) {
+            let (vouched, damage) = (self.vouched, Vec::new());
+            return Ok(Recovered {
+                replay,
+                end_is_lost: false,
+                closed_through: 0,
+                vouched,
+                damage,
             });
         }
-        let registered = present.split_off(&meta.first_segment);
-        let first_is_missing = check_range(meta, &registered)?;
-        Ok(Listed { registered, spares: present, first_is_missing })
+        self.take_together()
     }
-}
 
-/// An error if a segment is missing, unless only the first ones are: whether a snapshot covers
-/// those is seen later.
-fn check_range(meta: &Meta, registered: &BTreeMap<u64, u64>) -> Result<bool, StorageError> {
-    let mut expected = meta.first_segment..meta.end_segment;
-    let first = registered.keys().next().copied();
-    let Some(first) = first else {
-        return match expected.next() {
-            None => Ok(false),
-            Some(missing) => Err(StorageError::MissingSegment { file: segment::name(missing) }),
+    fn survey(&self, from: Spot) -> Result<Survey, StorageError> {
+        Survey::make(self.disk, self.meta.store_id(), &self.files.lens, from)
+    }
+
+    /// True if what is found behind the last group may be a torn group, or is nothing.
+    fn is_whole(&self, head: &Head, behind: &Survey) -> bool {
+        let mut starts = Starts::new(self.meta);
+        behind.groups.iter().for_each(|group| starts.learn(group.start, group.found));
+        let last = head.sequence;
+        let is_alive = |group: &&survey::Sighting| {
+            group.sequence > last && !starts.is_dead(group.start, group.sequence, group.digest)
         };
-    };
-    let missing = (first..meta.end_segment).find(|id| !registered.contains_key(id));
-    if let Some(missing) = missing {
-        return Err(StorageError::MissingSegment { file: segment::name(missing) });
+        let alive = || behind.groups.iter().filter(is_alive);
+        let vouched = alive().map(|group| group.durable_through).fold(self.vouched, u64::max);
+        vouched <= last
+            && alive().all(|group| group.previous == head.digest && !group.is_intact)
+            && !behind.damaged.iter().any(|spot| self.is_beyond(head, *spot))
     }
-    Ok(first > meta.first_segment)
+
+    /// True of a place behind the last group which no torn group reaches.
+    fn is_beyond(&self, head: &Head, (segment, offset): Spot) -> bool {
+        let reach = match head.position {
+            Some((active, end)) if active > segment || (active == segment && end > offset) => {
+                return false;
+            }
+            Some((active, end)) if active == segment => end,
+            _ => BLOCK,
+        };
+        offset > reach + self.reading.max_group_bytes
+    }
+
+    /// Takes what is left of a damaged log.
+    fn take_together(&self) -> Result<Recovered<'a, D>, StorageError> {
+        let survey = self.survey((0, BLOCK))?;
+        let chain = Chain::of(survey.groups.clone(), &mut Starts::new(self.meta), self.vouched);
+        let mut replay = Replay::new(self.disk, self.meta, self.reading.tail_bytes);
+        let mut damage: Vec<StorageError> = self.files.damaged.values().cloned().collect();
+        let mut end = (self.meta.first_segment, BLOCK);
+        for sighting in &chain.groups {
+            let (segment, offset) = sighting.spot;
+            let place = Place { store: self.meta.store_id(), segment, offset };
+            let At::Group(group) = group::header_at(self.disk, place, sighting.end)? else {
+                // It was there a moment ago.
+                return Err(damaged(sighting.spot, Damage::Header));
+            };
+            let is_first = replay.head.position.is_none();
+            let follows = match is_first {
+                true => sighting.sequence == self.meta.first_sequence,
+                false => sighting.previous == replay.head.digest,
+            };
+            if !follows {
+                let mut lost = survey.damaged.iter();
+                let lost = lost.find(|spot| **spot >= end && **spot < sighting.spot);
+                damage.push(match lost {
+                    Some(spot) => damaged(*spot, Damage::Header),
+                    None => damaged(end, Damage::GroupMissing),
+                });
+            }
+            let payloads = group.intact_payloads(self.disk)?;
+            if payloads.iter().any(Option::is_none) {
+                damage.push(damaged(sighting.spot, Damage::Payload));
+            }
+            replay.add(&group, payloads)?;
+            end = (segment, sighting.end);
+        }
+        let last = replay.head.sequence;
+        let active = replay.head.position.map_or(0, |(segment, _)| segment);
+        let is_beyond = |spot: &&Spot| self.is_beyond(&replay.head, **spot);
+        let beyond = survey.damaged.iter().find(is_beyond);
+        let is_cut_short = self.files.cut_short.iter().any(|id| *id >= active);
+        let end_is_lost = chain.vouched > last || beyond.is_some() || is_cut_short;
+        let damaged_files = self.files.damaged.keys().copied();
+        let mut closed_through = damaged_files.filter(|id| *id >= active).max().unwrap_or(0);
+        if end_is_lost {
+            let left = survey.groups.iter().map(|group| group.spot.0);
+            let left = left.chain(survey.damaged.iter().map(|spot| spot.0));
+            closed_through = left.fold(closed_through.max(active), u64::max);
+            let spot = beyond.copied().unwrap_or(end);
+            damage.push(damaged(spot, Damage::GroupMissing));
+        }
+        let vouched = chain.vouched;
+        Ok(Recovered { replay, end_is_lost, closed_through, vouched, damage })
+    }
 }
 
-/// Makes sure that what will be read of a file is what is on the medium.
-fn settle<D: Disk>(disk: &D, file: &str) -> Result<(), StorageError> {
-    // After a crash of the process alone, pages that were never synced are still in the cache:
-    // they are made to last, or are seen to be gone.
-    disk.sync(file).map_err(|error| StorageError::write_failed("sync", file, error))?;
-    disk.drop_cache(file).map_err(|error| StorageError::unreadable(file, 0, error))
-}
-
-/// The length of a segment, whose first block is checked.
-fn segment_len<D: Disk>(
-    disk: &D,
-    store: Digest,
-    id: u64,
-    file_len: u64,
-) -> Result<u64, StorageError> {
-    let file = segment::name(id);
-    let mut bytes = [0; segment::HEADER_LEN];
-    let n = disk.read_at(&file, 0, &mut bytes);
-    let n = n.map_err(|error| StorageError::unreadable(&file, 0, error))?;
-    let len = segment::check(&bytes[..n], store, id)?;
-    if file_len < len {
-        let (indexes, damage) = (Index::ZERO..Index::ZERO, Damage::TooShort);
-        return Err(StorageError::Damaged { file, offset: file_len, indexes, damage });
-    }
-    Ok(len)
+fn damaged((segment, offset): Spot, damage: Damage) -> StorageError {
+    let (file, indexes) = (segment::name(segment), Index::ZERO..Index::ZERO);
+    StorageError::Damaged { file, offset, indexes, damage }
 }

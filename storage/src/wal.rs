@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quorate_core::{Digest, LogId, PledgeBytes, SnapshotId, SnapshotMeta, Write, WriteSeq};
 
 use crate::error::StorageError;
-use crate::frame::{BLOCK, Encoded, Header, Place, RunHeader};
+use crate::frame::{BLOCK, Cuts, Encoded, Header, Place, RunHeader};
 use crate::index::{GroupAt, LogIndex};
 use crate::job::{Job, Outcome, Step};
 use crate::meta::{Meta, Sworn};
@@ -52,6 +52,7 @@ pub(crate) struct Head {
     /// Where the log ends.
     pub(crate) last: LogId,
     pub(crate) last_digest: Digest,
+    pub(crate) cuts: Cuts,
     pub(crate) snapshot: Option<SnapshotMeta>,
     pub(crate) older: Option<SnapshotMeta>,
 }
@@ -74,17 +75,19 @@ pub(crate) struct Continued {
     pub(crate) segments: BTreeMap<u64, rooms::Segment>,
     /// Segments that are no longer part of the log.
     pub(crate) spares: Vec<rooms::Spare>,
+    /// No group goes into segments up to this one any more: they are damaged.
+    pub(crate) closed_through: u64,
 }
 
 pub(crate) use rooms::{Segment, Spare};
 
 impl Wal {
     pub(crate) fn new(options: StoreOptions, found: Continued) -> Wal {
-        let Continued { meta, head, index, segments, spares } = found;
+        let Continued { meta, head, index, segments, spares, closed_through } = found;
         Wal {
             options,
             store: meta.store_id(),
-            rooms: Rooms::new(segments, spares),
+            rooms: Rooms::new(segments, spares, closed_through),
             meta,
             head,
             index: Arc::new(Mutex::new(index)),
@@ -118,7 +121,13 @@ impl Wal {
         self.check_idle()?;
         let mut count = batch::count_within(&self.queue, self.group_cap());
         while count > 0 {
-            let batch = Batch::take(&self.head, &self.locked_index().shape, &self.queue, count);
+            let batch = Batch::take(
+                &self.head,
+                &self.locked_index().shape,
+                self.meta.mute,
+                &self.queue,
+                count,
+            );
             if let Some(job) = self.job_for(&batch)? {
                 self.queue.drain(..count);
                 return Ok(Some(job));
@@ -318,8 +327,11 @@ impl Wal {
             durable_through: self.head.sequence,
             previous: self.head.digest,
             pledge,
+            start: self.meta.start,
+            found: self.meta.found.0,
             last: head.last,
             last_digest: head.last_digest,
+            cuts: head.cuts.clone(),
             snapshot: head.snapshot.clone(),
             older: head.older.clone(),
             runs,

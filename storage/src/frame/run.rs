@@ -52,6 +52,12 @@ impl RunHeader {
         (self.first().0..).map(Index).zip(&self.entries)
     }
 
+    /// The digest of one of its entries, or of what precedes the first.
+    pub(crate) fn digest_at(&self, index: Index) -> Digest {
+        let entries = self.indexed().take_while(|(at, _)| *at <= index);
+        entries.fold(self.previous_digest, |parent, (at, entry)| entry.digest(at, parent))
+    }
+
     /// The name of the last entry, or of what precedes the first if there is none.
     pub(crate) fn last(&self) -> LogId {
         let last = self.entries.last();

@@ -40,14 +40,20 @@ fn group() -> (Header, Vec<Bytes>) {
         previous_digest: Digest([7; 16]),
         entries: payloads.iter().enumerate().map(entry).collect(),
     };
+    let mut cuts = Cuts::default();
+    cuts.add(3, Index(2));
+    cuts.add(9, Index(5));
     let header = Header {
         place: Place { store: Digest([1; 16]), segment: 2, offset: 4096 },
         sequence: 9,
         durable_through: 8,
         previous: Digest([3; 16]),
         pledge: [4; 64],
+        start: 6,
+        found: 7,
         last: LogId::new(Index(5), Ballot(2)),
         last_digest: Digest([6; 16]),
+        cuts,
         snapshot: Some(snapshot()),
         older: None,
         runs: vec![run, cut, repair],
@@ -78,9 +84,9 @@ fn a_group_has_the_same_bytes_forever() {
     let (header, payloads) = group();
     let encoded = header.encode(payloads.iter());
     let used = header_len(&encoded) + 16;
-    assert_eq!(used, 645);
+    assert_eq!(used, 697);
     assert!(encoded.bytes[used..].iter().all(|byte| *byte == 0));
-    let golden: u128 = 84_674_147_585_147_633_095_494_967_304_290_450_712;
+    let golden: u128 = 298_735_829_321_320_354_731_633_078_373_947_364_971;
     assert_eq!(u128::from_le_bytes(Digest::of(&encoded.bytes[..used]).0), golden);
     let start = b"QRM-GRP\0";
     assert_eq!(&encoded.bytes[..8], start);
@@ -103,8 +109,9 @@ fn lengths_and_counts_that_lie_under_a_right_checksum_are_refused_before_allocat
     let (header, payloads) = group();
     let encoded = header.encode(payloads.iter());
     let bytes = &encoded.bytes[..header_len(&encoded)];
-    let runs_at = FIXED_LEN + encode_snapshot(header.snapshot.as_ref()).len();
-    for place in [16, 20, 184, 188, 192, 196, runs_at + 48, runs_at + 52, runs_at + 64] {
+    let runs_at =
+        FIXED_LEN + header.cuts.encoded_len() + encode_snapshot(header.snapshot.as_ref()).len();
+    for place in [16, 20, 200, 204, 208, 212, 216, runs_at + 48, runs_at + 52, runs_at + 64] {
         let mut lying = bytes.to_vec();
         lying[place..place + 4].copy_from_slice(&u32::MAX.to_le_bytes());
         let crc = crc32fast::hash(&lying[CRC_FROM..]);

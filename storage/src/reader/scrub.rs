@@ -50,7 +50,16 @@ impl<D: Disk> LogReader<D> {
             None => Walk::from(base.next(), base_digest),
         };
         while walk.at <= last && (walk.bytes < max_bytes || walk.open.is_some()) {
-            let Some(extent) = self.find_held(walk.at) else { break };
+            let lost = self.index().gaps.at(walk.at).cloned();
+            let extent = match (self.find_held(walk.at), lost) {
+                (Some(extent), _) => extent,
+                (None, Some(gap)) => {
+                    walk.close(gap.before);
+                    (walk.at, walk.before) = (gap.last.next(), gap.digest);
+                    continue;
+                }
+                (None, None) => break,
+            };
             match self.read_run(extent) {
                 Some((group, number)) => self.verify(&mut walk, extent, &group, number),
                 None => walk.lose(extent.end),
@@ -74,7 +83,13 @@ impl<D: Disk> LogReader<D> {
     ) -> Result<Option<(Index, Digest)>, StorageError> {
         let mut at = from;
         while at > base.next() {
-            let Some(extent) = self.find_held(at.previous()) else { return Ok(None) };
+            let lost = self.index().gaps.at(at.previous()).cloned();
+            let extent = match (self.find_held(at.previous()), lost) {
+                (Some(extent), _) => extent,
+                // It is lost, as is known: what follows it is looked at.
+                (None, Some(gap)) => return Ok(Some((gap.last.next(), gap.digest))),
+                (None, None) => return Ok(None),
+            };
             if let Some((group, number)) = self.read_run(extent) {
                 return Ok(Some((at, digest_before(&group.header.runs[number], at))));
             }

@@ -9,6 +9,7 @@ use quorate_core::{Entry, EntryKind, Index, Membership};
 pub(crate) struct Tail {
     limit_bytes: usize,
     bytes: usize,
+    /// Contiguous.
     pub(crate) entries: VecDeque<Entry>,
     pub(crate) memberships: Vec<(Index, Membership)>,
 }
@@ -26,6 +27,23 @@ impl Tail {
             }
         }
         self.memberships.retain(|(since, _)| *since <= index);
+    }
+
+    /// Cuts off everything behind `index`; what follows next does not follow what is here.
+    pub(crate) fn break_after(&mut self, index: Index) {
+        self.cut_after(index);
+        self.entries.clear();
+        self.bytes = 0;
+    }
+
+    /// The next entry is damaged; it is skipped.
+    pub(crate) fn break_at(&mut self, index: Index) {
+        // What is damaged where a repair should stand is behind what is not.
+        while self.entries.front().is_some_and(|entry| entry.index() <= index) {
+            if let Some(entry) = self.entries.pop_front() {
+                self.bytes -= entry.size_bytes();
+            }
+        }
     }
 
     /// Drops everything: the log starts anew.
@@ -66,8 +84,8 @@ impl Tail {
             return true;
         }
         let Ok(membership) = postcard::from_bytes(&entry.payload) else { return false };
-        let at = self.memberships.partition_point(|(since, _)| *since < entry.index());
         self.memberships.retain(|(since, _)| *since != entry.index());
+        let at = self.memberships.partition_point(|(since, _)| *since < entry.index());
         self.memberships.insert(at, (entry.index(), membership));
         true
     }

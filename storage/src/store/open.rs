@@ -3,7 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use quorate_core::{Entry, Identity, Incarnation, Index, Recovered, RecoveredLog, SnapshotMeta};
+use quorate_core::{
+    Digest, Entry, Gap, Identity, Incarnation, Index, LogId, Recovered, RecoveredLog, SnapshotMeta,
+};
 
 use super::{Owner, Store, StoreOptions};
 use crate::disk::{Disk, FileInfo};
@@ -54,7 +56,7 @@ pub(super) fn open<D: Disk>(
     snapshots.retain(&keep);
     snapshots.tidy().map_err(StorageError::Snapshots)?;
     let log = recovered_log(&disk, &mut found)?;
-    let FoundLog { meta, head, index, segments, spares, .. } = found;
+    let FoundLog { meta, head, index, segments, spares, closed_through, .. } = found;
     let recovered = Recovered {
         identity: meta.identity(),
         start: meta.start,
@@ -65,7 +67,7 @@ pub(super) fn open<D: Disk>(
         snapshot: head.snapshot.clone(),
         log,
     };
-    let wal = Wal::new(options, Continued { meta, head, index, segments, spares });
+    let wal = Wal::new(options, Continued { meta, head, index, segments, spares, closed_through });
     let mut store = Store { disk, wal, snapshots };
     while let Some(job) = store.maintenance()? {
         let _ = store.run(job)?;
@@ -116,33 +118,44 @@ pub(crate) fn read_meta<D: Disk>(
     Ok(None)
 }
 
-/// The newest snapshot if it is intact. Otherwise the older one, or none at all, if the log
-/// reaches back so far.
+/// The newest snapshot if it is intact; otherwise the older one, or none at all. What lies between
+/// it and the log is missing.
 pub(crate) fn choose_snapshot<D: Disk>(
     found: &mut FoundLog,
     snapshots: &SnapshotStore<D>,
 ) -> Result<(), StorageError> {
-    let mut why_not = None;
+    let is_lost = found.head.position.is_none() && found.end_is_lost;
+    let nothing_to_keep = || snapshots.list().map(|stored| stored.is_empty());
+    if is_lost
+        && (found.meta.first_sequence > 1 || !nothing_to_keep().map_err(StorageError::Snapshots)?)
+        && let Some(error) = found.damage.pop()
+    {
+        // Nobody knows which snapshots counted.
+        return Err(error);
+    }
     while let Some(newest) = &found.head.snapshot {
         match snapshots.verify(&newest.id()) {
             Ok(stored) if stored == *newest => break,
-            Ok(_) => why_not = Some(SnapshotError::Missing { snapshot: newest.id() }),
             Err(error @ SnapshotError::NewerFormat { .. }) => {
                 return Err(StorageError::Snapshots(error));
             }
-            Err(error) => {
-                why_not.get_or_insert(error);
-            }
+            Ok(_) | Err(_) => found.head.snapshot = found.head.older.take(),
         }
-        found.head.snapshot = found.head.older.take();
     }
-    let shape = &found.index.shape;
-    let covered = found.head.snapshot.as_ref().map(|snapshot| snapshot.last).unwrap_or_default();
-    if shape.base.index > covered.index {
-        let gap = StorageError::Gap { log_base: shape.base, snapshot: covered };
-        return Err(why_not.map_or(gap, |source| StorageError::SnapshotLost { source }));
+    if let Some(older) = &found.head.older {
+        // What the older snapshot covers may go at any time.
+        found.index.forget_through(older.last, older.digest);
     }
-    if covered.index > Index::ZERO && !shape.holds(covered) {
+    let newest = found.head.snapshot.as_ref();
+    let (covered, digest) = newest.map_or((LogId::ZERO, Digest::ZERO), |it| (it.last, it.digest));
+    let index = &mut found.index;
+    if index.shape.base.index > covered.index {
+        index.reach_down(covered, digest);
+    } else if index.gaps.iter().any(|gap| gap.first <= covered.index) {
+        // What the snapshot covers is not missed.
+        index.forget_through(covered, digest);
+    }
+    if covered.index > Index::ZERO && !index.may_hold(covered) {
         return Err(StorageError::Damaged {
             file: segment::name(found.head.position.map_or(0, |(segment, _)| segment)),
             offset: 0,
@@ -180,14 +193,15 @@ fn create_meta<D: Disk>(disk: &D, meta: &Meta) -> Result<(), StorageError> {
 /// newest pledge. All copies of the meta file are written, so that damaged ones are whole again
 /// and no start is ever counted twice.
 fn sign_in(found: &mut FoundLog) -> Result<Vec<crate::job::Step>, StorageError> {
-    let FoundLog { meta, head, segments, .. } = found;
+    let FoundLog { meta, head, found: last, end_is_lost, .. } = found;
     meta.start += 1;
     meta.is_clean = false;
     meta.durable_through = head.sequence;
     meta.sworn = head.pledge.as_ref().map(|pledge| Sworn::new(head.sequence, pledge));
-    if let Some((first, segment)) = segments.first_key_value() {
-        meta.first_segment = *first;
-        meta.first_sequence = segment.first_sequence.unwrap_or(meta.first_sequence);
+    meta.found = *last;
+    meta.mute |= *end_is_lost;
+    if head.position.is_none() {
+        meta.first_sequence = head.sequence + 1;
     }
     let mut steps = meta.update()?.to_vec();
     steps.extend(meta.update()?);
@@ -219,17 +233,15 @@ fn recovered_log<D: Disk>(
     disk: &Arc<D>,
     found: &mut FoundLog,
 ) -> Result<RecoveredLog, StorageError> {
-    if let Some(older) = &found.head.older {
-        // What the older snapshot covers may go at any time.
-        found.index.forget_through(older.last, older.digest);
-    }
     let index = &found.index;
+    let gaps: Vec<Gap> = index.gaps.iter().cloned().collect();
     let is_held = |at: Index| at > index.shape.base.index;
     let mut tail = std::mem::take(&mut found.tail);
-    tail.retain(|entry| is_held(entry.index()));
+    let behind = gaps.last().map(|gap| gap.last).unwrap_or_default();
+    tail.retain(|entry| is_held(entry.index()) && entry.index() > behind);
     found.memberships.retain(|(since, _)| is_held(*since));
     let (base, last) = (index.shape.base, index.shape.last);
-    if tail.is_empty() && last.index > base.index {
+    if tail.is_empty() && last.index > base.index.max(behind) {
         tail = read_last(disk, index, &found.meta)?;
     }
     Ok(RecoveredLog {
@@ -240,7 +252,7 @@ fn recovered_log<D: Disk>(
         tail,
         last,
         last_digest: index.last_digest,
-        gaps: Vec::new(),
+        gaps,
     })
 }
 

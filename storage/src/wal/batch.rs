@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use quorate_core::{Ballot, Digest, Entry, FoundingRecord, LogId, NodeId, Run, Write, WriteSeq};
+use quorate_core::{
+    Ballot, Digest, Entry, FoundingRecord, Index, LogId, NodeId, Run, Write, WriteSeq,
+};
 
 use super::Head;
 use crate::frame::{EntryHeader, RunHeader, RunKind};
@@ -47,6 +49,7 @@ impl Batch {
     pub(super) fn take(
         head: &Head,
         shape: &Shape,
+        mute: bool,
         queue: &VecDeque<(WriteSeq, Write)>,
         count: usize,
     ) -> Batch {
@@ -56,7 +59,7 @@ impl Batch {
             changes: false,
             promise: false,
             founding: None,
-            mute: false,
+            mute,
             peers: None,
             runs: Vec::new(),
             payloads: Vec::new(),
@@ -71,6 +74,8 @@ impl Batch {
     fn add(&mut self, seq: WriteSeq, write: &Write, shape: &mut Shape) {
         self.last = seq;
         self.promise |= write.promise;
+        // What is lost is forgotten once a group stands behind it, and not before.
+        self.changes |= self.mute != write.mute;
         self.mute = write.mute;
         if write.peers.is_some() {
             self.peers.clone_from(&write.peers);
@@ -106,6 +111,12 @@ impl Batch {
             "a run behind {} which neither the log nor the snapshot holds",
             run.previous
         );
+        let sequence = self.head.sequence + 1;
+        if starts_anew {
+            self.head.cuts.add(sequence, Index::ZERO);
+        } else if run.previous.index < shape.last.index {
+            self.head.cuts.add(sequence, run.previous.index);
+        }
         let kind = if starts_anew { RunKind::StartsAnew } else { RunKind::Append };
         let Run { previous, previous_digest, .. } = *run;
         self.push(kind, previous, previous_digest, &run.entries, shape);

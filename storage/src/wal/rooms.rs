@@ -67,6 +67,8 @@ pub(super) struct Rooms {
     segments: BTreeMap<u64, Segment>,
     spares: Vec<Spare>,
     filling: Option<Filling>,
+    /// The segments up to this one are damaged: nothing goes into them any more.
+    closed_through: u64,
     /// A file whose preparation failed.
     abandoned: Option<String>,
     out_of_room: Option<StorageError>,
@@ -78,10 +80,15 @@ pub(super) struct Rooms {
 }
 
 impl Rooms {
-    pub(super) fn new(segments: BTreeMap<u64, Segment>, spares: Vec<Spare>) -> Rooms {
+    pub(super) fn new(
+        segments: BTreeMap<u64, Segment>,
+        spares: Vec<Spare>,
+        closed_through: u64,
+    ) -> Rooms {
         Rooms {
             segments,
             spares,
+            closed_through,
             filling: None,
             abandoned: None,
             out_of_room: None,
@@ -99,6 +106,7 @@ impl Rooms {
     ) -> Option<(u64, u64)> {
         let fits = |segment: &Segment, offset: u64| offset + len <= segment.len;
         if let Some((active, offset)) = position
+            && active > self.closed_through
             && self.segments.get(&active).is_some_and(|segment| fits(segment, offset))
         {
             return Some((active, offset));
@@ -265,7 +273,8 @@ impl Rooms {
 
     /// The empty segments behind the active one.
     fn ready(&self, active: Option<u64>) -> impl Iterator<Item = (&u64, &Segment)> {
-        self.segments.range(active.map_or(0, |active| active + 1)..)
+        let taken = active.unwrap_or(0).max(self.closed_through);
+        self.segments.range(taken + 1..)
     }
 }
 

@@ -1,13 +1,14 @@
-//! Fault table, rows 3 to 6 and 9: whatever was acknowledged and is damaged stops the replica.
-//! It is never taken for a torn tail, and nothing is changed.
+//! Fault table, rows 3 to 6 and 9: whatever was acknowledged and is damaged is named, or the
+//! replica is mute. It is never taken for a torn tail.
 
 use std::io;
 
 use quorate_core::*;
 
 use super::fixture::*;
+use super::healing::{Seen, heal, see};
 use crate::disk::{MemDisk, Operation};
-use crate::error::{Damage, StorageError};
+use crate::error::StorageError;
 use crate::frame::{BLOCK, Claim};
 use crate::segment;
 use crate::store::{Store, StoreOptions};
@@ -50,48 +51,56 @@ fn groups(disk: &MemDisk, id: u64) -> Vec<(usize, usize)> {
     claims.map(|(offset, c)| (offset, (c.header_len + c.payload_len) as usize)).collect()
 }
 
+/// What the loss of entries `first..=last` leads to.
+fn gap(author: &Author, first: u64, last: u64) -> Seen {
+    let gaps = vec![(first, last)];
+    Seen { last: author.last().0.index, gaps, mute: false, pledge: Some(author.pledge) }
+}
+
 #[test]
 fn a_flip_in_any_byte_of_the_log_leads_to_what_its_place_demands() {
     let author = small_log();
-    let (last, before) = (author.last().0.index, Index(6));
-    let all = Found::Opens { last, pledge: Some(author.pledge) };
+    let last = author.last().0.index;
+    let whole = Seen { last, gaps: Vec::new(), mute: false, pledge: Some(author.pledge) };
+    let torn = Seen { last: Index(6), ..whole.clone() };
+    // The entries in each group of the two segments.
+    let held: [&[(u64, u64)]; 2] = [&[(1, 2), (0, 0), (3, 3)], &[(4, 4), (5, 6), (7, 7)]];
     let mut seen = [0; 4];
-    let last_segment = 2;
-    assert_eq!(groups(&author.disk, last_segment).len(), 2);
+    let mut number = 0;
     for id in 1..=3 {
         let file = segment::name(id);
         let groups = groups(&author.disk, id);
         for offset in 0..SEGMENT {
-            let hit = groups.iter().find(|(at, len)| (*at..at + len).contains(&offset));
+            let hit = groups.iter().position(|(at, len)| (*at..at + len).contains(&offset));
             if hit.is_none() && offset > segment::HEADER_LEN && offset % 7 != 0 {
                 continue;
             }
             author.disk.flip(&file, offset, 1 << (offset % 8));
-            let is_last = id == last_segment && hit == groups.last();
-            let found = outcome_with(&author.disk, small());
-            match hit {
-                None if offset < segment::HEADER_LEN => {
-                    let damage = Damage::SegmentHeader;
-                    assert_eq!(found, Found::Damaged { file: file.clone(), damage });
+            let found = see(&author.disk, small(), &author.entries);
+            let at = hit.map(|hit| held.concat()[number + hit]);
+            match at {
+                None => {
+                    assert_eq!(found, whole, "{file} {offset}: nothing is lost");
                     seen[0] += 1;
                 }
-                None => {
-                    assert_eq!(found, all, "{file} {offset}: nothing of meaning there");
+                Some((7, 7)) => {
+                    assert_eq!(found, torn, "{file} {offset}: taken for torn");
                     seen[1] += 1;
                 }
-                Some(_) if is_last => {
-                    let expected = Found::Opens { last: before, pledge: Some(author.pledge) };
-                    assert_eq!(found, expected, "{file} {offset}: taken for torn");
+                Some((0, 0)) => {
+                    assert_eq!(found, whole, "{file} {offset}: it held no entries");
                     seen[2] += 1;
                 }
-                Some(_) => {
-                    let is_damaged = |found: &Found| matches!(found, Found::Damaged { file: named, .. } if *named == file);
-                    assert!(is_damaged(&found), "{file} {offset}: {found:?}");
+                Some((first, end)) => {
+                    let one = (first..=end).map(|index| gap(&author, index, index));
+                    let expected: Vec<_> = one.chain([gap(&author, first, end)]).collect();
+                    assert!(expected.contains(&found), "{file} {offset}: {found:?}");
                     seen[3] += 1;
                 }
             }
             author.disk.flip(&file, offset, 1 << (offset % 8));
         }
+        number += groups.len();
     }
     assert!(seen.iter().all(|n| *n > 0), "{seen:?}");
 }
@@ -100,12 +109,13 @@ fn a_flip_in_any_byte_of_the_log_leads_to_what_its_place_demands() {
 fn a_flip_in_any_byte_of_the_last_group_is_found_once_it_is_attested() {
     let mut author = small_log();
     author.attest();
-    let file = segment::name(2);
-    let attested = groups(&author.disk, 2)[1];
+    let (file, offset) = author.place_of(7);
+    let id = segment::parse_name(&file).unwrap();
+    let attested = *groups(&author.disk, id).iter().find(|(at, _)| *at == offset).unwrap();
     for offset in attested.0..attested.0 + attested.1 {
         author.disk.flip(&file, offset, 1 << (offset % 8));
-        let found = outcome_with(&author.disk, small());
-        assert!(matches!(found, Found::Damaged { .. }), "{offset}: {found:?}");
+        let found = see(&author.disk, small(), &author.entries);
+        assert_eq!(found, gap(&author, 7, 7), "{offset}");
         author.disk.flip(&file, offset, 1 << (offset % 8));
     }
 }
@@ -117,11 +127,11 @@ fn a_clean_stop_and_a_start_attest_the_last_group_too() {
     author.run(job).unwrap();
     let started = author.disk.crash_keeping_all();
     drop(Store::open(std::sync::Arc::new(started.clone()), &owner(), small(), Incarnation(7)));
+    let (file, offset) = author.place_of(7);
     for disk in [author.disk, started] {
-        let (offset, _) = groups(&disk, 2)[1];
-        disk.flip(&segment::name(2), offset + 100, 1);
-        let found = outcome_with(&disk, small());
-        assert!(matches!(found, Found::Damaged { .. }), "{found:?}");
+        disk.flip(&file, offset + 100, 1);
+        let found = see(&disk, small(), &author.entries);
+        assert_eq!((found.last, found.mute), (Index(6), true));
     }
 }
 
@@ -135,33 +145,6 @@ fn an_attest_of_what_is_attested_writes_nothing() {
     assert!(author.store.attest().unwrap().is_none());
 }
 
-#[test]
-fn the_error_names_the_entries_with_damaged_payloads() {
-    let author = small_log();
-    let (offset, _) = groups(&author.disk, 1)[2];
-    author.disk.flip(&segment::name(1), offset + 4096, 1);
-    let error = Store::open(
-        std::sync::Arc::new(author.disk.crash_keeping_all()),
-        &owner(),
-        small(),
-        Incarnation(7),
-    );
-    let Err(StorageError::Damaged { file, offset: at, indexes, damage }) = error else { panic!() };
-    assert_eq!((file, at as usize), (segment::name(1), offset));
-    assert_eq!((indexes, damage), (Index(3)..Index(4), Damage::Payload));
-}
-
-#[test]
-fn the_error_names_the_entries_between_intact_groups() {
-    let author = small_log();
-    let (offset, _) = groups(&author.disk, 1)[2];
-    author.disk.flip(&segment::name(1), offset + 60, 1);
-    let disk = std::sync::Arc::new(author.disk.crash_keeping_all());
-    let error = Store::open(disk, &owner(), small(), Incarnation(7));
-    let Err(StorageError::Damaged { indexes, damage, .. }) = error else { panic!() };
-    assert_eq!((indexes, damage), (Index(3)..Index(4), Damage::Header));
-}
-
 fn overwrite(disk: &MemDisk, file: &str, offset: usize, bytes: &[u8]) {
     let mut content = disk.content(file).unwrap();
     content[offset..offset + bytes.len()].copy_from_slice(bytes);
@@ -170,19 +153,19 @@ fn overwrite(disk: &MemDisk, file: &str, offset: usize, bytes: &[u8]) {
 
 #[test]
 fn a_zeroed_page_in_the_middle_is_never_taken_for_the_end() {
-    for id in 1..=2 {
-        let author = small_log();
-        let groups = groups(&author.disk, id);
-        for (offset, _) in &groups[..groups.len() - usize::from(id == 2)] {
-            let disk = author.disk.crash_keeping_all();
-            overwrite(&disk, &segment::name(id), *offset, &[0; 4096]);
-            assert!(matches!(outcome_with(&disk, small()), Found::Damaged { .. }), "{offset}");
-        }
+    let author = small_log();
+    for index in 1..=6 {
+        let (file, offset) = author.place_of(index);
+        let disk = author.disk.crash_keeping_all();
+        overwrite(&disk, &file, offset, &[0; 4096]);
+        let found = see(&disk, small(), &author.entries);
+        assert_eq!((found.last, found.gaps.len(), found.mute), (Index(7), 1, false), "{index}");
+        heal(&disk, small(), &author.entries, &mut Random(index));
     }
 }
 
 #[test]
-fn an_attested_tail_block_that_is_zeroed_or_stale_is_damage() {
+fn an_attested_tail_block_that_is_zeroed_or_stale_is_a_gap() {
     let mut author = author_in_a_used_segment();
     let stale = author.disk.contents();
     author.append(1, &[b"acknowledged"]);
@@ -192,10 +175,11 @@ fn an_attested_tail_block_that_is_zeroed_or_stale_is_damage() {
         written.iter().find(|(n, b)| n.starts_with("wal-") && stale[*n] != **b).unwrap();
     let offset = stale[file].iter().zip(&written[file]).position(|(a, b)| a != b).unwrap();
     let offset = offset / 4096 * 4096;
+    let last = author.last().0.index.0;
     for block in [&[0; 4096][..], &stale[file][offset..offset + 4096]] {
         let disk = author.disk.crash_keeping_all();
         overwrite(&disk, file, offset, block);
-        assert!(matches!(outcome(&disk), Found::Damaged { .. }));
+        assert_eq!(see(&disk, options(), &author.entries), gap(&author, last, last));
     }
 }
 
@@ -206,7 +190,10 @@ fn a_group_of_a_history_that_was_cut_off_is_not_taken_for_its_successor() {
         author.append(1, &[b"one"]);
         let mut other = Author::on(&author.disk.crash_keeping_all());
         other.append(1, &[b"lost"]);
-        let mut author = Author::on(&author.disk.crash_keeping_all());
+        // Another start, which does not find it.
+        let between = author.disk.crash_keeping_all();
+        drop(Author::on(&between));
+        let mut author = Author::on(&between.crash_keeping_all());
         author.append(2, &[b"two"]);
         if with_entries {
             author.append(2, &[b"three"]);
@@ -220,12 +207,13 @@ fn a_group_of_a_history_that_was_cut_off_is_not_taken_for_its_successor() {
         let (offset, _) = groups(&author.disk, 1)[1];
         let stale = other.disk.content(&file).unwrap();
         overwrite(&author.disk, &file, offset, &stale[offset..offset + 4096]);
-        assert!(matches!(outcome(&author.disk), Found::Damaged { .. }));
+        assert_eq!(see(&author.disk, options(), &author.entries), gap(&author, 2, 2));
+        heal(&author.disk, options(), &author.entries, &mut Random(5));
     }
 }
 
 #[test]
-fn a_damaged_header_further_out_than_a_torn_group_reaches_is_damage() {
+fn a_damaged_header_further_out_than_a_torn_group_reaches_is_a_lost_end() {
     let options = StoreOptions { group_bytes: 8 << 10, ..options() };
     let mut author = Author::new();
     (0..12).for_each(|_| author.append(1, &[b"x"]));
@@ -235,12 +223,12 @@ fn a_damaged_header_further_out_than_a_torn_group_reaches_is_damage() {
         overwrite(&author.disk, &file, *offset, &[0; 4096]);
     }
     author.disk.flip(&file, groups[11].0 + 70, 1);
-    let expected = Found::Damaged { file: file.clone(), damage: Damage::Header };
-    assert_eq!(outcome_with(&author.disk, options), expected);
+    let found = see(&author.disk, options, &author.entries);
+    assert_eq!((found.last, found.mute), (Index(1), true));
     // As far as a torn group reaches it proves nothing.
     overwrite(&author.disk, &file, groups[11].0, &[0; 4096]);
-    let found = outcome_with(&author.disk, options);
-    assert!(matches!(found, Found::Opens { last: Index(1), .. }), "{found:?}");
+    let found = see(&author.disk, options, &author.entries);
+    assert_eq!((found.last, found.mute), (Index(1), false));
 }
 
 #[test]
@@ -249,23 +237,22 @@ fn a_misdirected_write_is_found_where_it_went_and_where_it_should_have_gone() {
     let file = segment::name(1);
     let content = author.disk.content(&file).unwrap();
     let groups = groups(&author.disk, 1);
-    let (from, to) = (groups[1].0, groups[0].0);
+    let (from, to) = (groups[2].0, groups[0].0);
     // It hit another group: both are gone.
     let disk = author.disk.crash_keeping_all();
     overwrite(&disk, &file, to, &content[from..from + 4096]);
-    assert!(matches!(outcome_with(&disk, small()), Found::Damaged { .. }));
-    // It never arrived where it belongs.
-    overwrite(&disk, &file, to, &content[to..to + 4096]);
     overwrite(&disk, &file, from, &[0; 4096]);
-    assert!(matches!(outcome_with(&disk, small()), Found::Damaged { .. }));
+    let found = see(&disk, small(), &author.entries);
+    assert_eq!(found.gaps, [(1, 3)]);
+    heal(&disk, small(), &author.entries, &mut Random(5));
     // In a segment that is empty it is nobody's.
-    overwrite(&disk, &file, from, &content[from..from + 4096]);
+    let disk = author.disk.crash_keeping_all();
     overwrite(&disk, &segment::name(3), 4096, &content[from..from + 4096]);
-    assert!(matches!(outcome_with(&disk, small()), Found::Opens { last: Index(7), .. }));
+    assert_eq!(see(&disk, small(), &author.entries).gaps, []);
 }
 
 #[test]
-fn a_log_that_cannot_be_read_stops() {
+fn a_disk_that_cannot_be_read_at_all_is_a_stop() {
     let author = small_log();
     let disk = author.disk.crash_keeping_all();
     disk.fail(Operation::Read, "wal-", io::ErrorKind::Other, u64::MAX);

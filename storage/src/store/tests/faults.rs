@@ -6,6 +6,7 @@ use std::sync::Arc;
 use quorate_core::*;
 
 use super::fixture::*;
+use super::healing::{heal, see};
 use crate::disk::{Disk, FileDisk, MemDisk, Operation};
 use crate::error::StorageError;
 use crate::job::Step;
@@ -109,14 +110,16 @@ fn a_pledge_found_only_in_the_log_is_copied_before_the_store_is_open() {
 }
 
 #[test]
-fn a_log_from_before_the_last_promise_is_a_stop() {
+fn a_log_from_before_the_last_promise_is_mute_and_keeps_the_promise() {
     let mut author = Author::new();
     author.append(1, &[b"x"]);
     let before = author.disk.content(&segment::name(1)).unwrap();
     let write = author.swearing(3);
     author.save(write);
     author.disk.set_content(&segment::name(1), &before);
-    assert!(matches!(stop(&author.disk), StorageError::Damaged { .. }));
+    let recovered = found(&author.disk).unwrap();
+    assert!(recovered.mute);
+    assert_eq!((recovered.pledge, recovered.log.last.index), (Some(pledge(3)), Index(1)));
 }
 
 #[test]
@@ -154,16 +157,21 @@ fn a_segment_of_another_directory_is_a_stop() {
 }
 
 #[test]
-fn a_missing_segment_in_the_middle_or_at_the_end_is_a_stop_and_nothing_is_dropped() {
+fn a_missing_segment_in_the_middle_is_a_gap_and_one_at_the_end_makes_mute() {
     let author = long_log();
     let registered = registered(&author.disk);
     assert!(registered.len() > 4);
+    let (mut gaps, mut mutes) = (0, 0);
     for file in &registered[1..] {
         let disk = author.disk.crash_keeping_all();
         remove(&disk, file);
-        let error = stop(&disk);
-        assert!(matches!(&error, StorageError::MissingSegment { file: named } if named == file));
+        let seen = see(&disk, options(), &author.entries);
+        gaps += u32::from(!seen.gaps.is_empty());
+        mutes += u32::from(seen.mute);
+        assert!(seen.mute || seen.last == author.last().0.index, "{file}: {seen:?}");
+        heal(&disk, options(), &author.entries, &mut Random(3));
     }
+    assert!(gaps > 0 && mutes >= 2, "{gaps} {mutes}");
 }
 
 #[test]
@@ -179,7 +187,9 @@ fn a_missing_first_segment_is_no_loss_if_a_snapshot_covers_it() {
         author.append(1, &[&[i; 3000]]);
     }
     remove(&author.disk, &segment::name(1));
-    assert!(matches!(stop(&author.disk), StorageError::Gap { .. }));
+    let seen = see(&author.disk, options(), &author.entries);
+    assert!(matches!(seen.gaps[..], [(1, _)]) && !seen.mute, "{seen:?}");
+    heal(&author.disk, options(), &author.entries, &mut Random(3));
 }
 
 #[test]
@@ -213,12 +223,28 @@ fn behind_a_corrupt_newest_snapshot_the_older_one_and_the_log_serve() {
     let disk = disk.crash_keeping_all();
     assert_eq!(open(&disk).unwrap().1.snapshot.unwrap().last.index, Index(25));
     author.disk.flip(older, 2, 1);
-    let outcome = found(&author.disk);
-    match outcome {
-        // The whole log is still there.
-        Ok(recovered) => assert_eq!((recovered.snapshot, recovered.log.base), (None, LogId::ZERO)),
-        Err(error) => assert!(matches!(error, StorageError::SnapshotLost { .. }), "{error}"),
+    // Of what the log does not hold any more, the end is known by name.
+    let recovered = found(&author.disk).unwrap();
+    assert_eq!((recovered.snapshot, recovered.log.base), (None, LogId::ZERO));
+    assert_eq!(recovered.log.last, author.last().0);
+    see(&author.disk, options(), &author.entries);
+}
+
+#[test]
+fn a_log_that_no_readable_snapshot_reaches_lacks_what_lies_between() {
+    let mut author = Author::new();
+    for round in 1..=6u64 {
+        for i in 0..20u8 {
+            author.append(1, &[&[i; 3000]]);
+        }
+        author.take_snapshot(round * 20);
     }
+    let names = author.disk.contents().into_keys().filter(|name| name.starts_with("snap-"));
+    let names: Vec<String> = names.collect();
+    names.iter().for_each(|name| author.disk.flip(name, 2, 1));
+    let seen = see(&author.disk, options(), &author.entries);
+    assert!(matches!(seen.gaps[..], [(1, last)] if last > 20) && !seen.mute, "{seen:?}");
+    heal(&author.disk, options(), &author.entries, &mut Random(3));
 }
 
 #[test]

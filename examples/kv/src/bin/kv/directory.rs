@@ -32,6 +32,12 @@ pub enum DirectoryError {
         /// What is wrong.
         source: StorageError,
     },
+    /// Something is missing in it.
+    #[error("{}: not whole; started in its cluster, it is repaired by the other nodes", path.display())]
+    NotWhole {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Nobody takes the output.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -47,18 +53,30 @@ pub fn inspect(path: &Path, groups: bool) -> Result<(), DirectoryError> {
 /// Checks a data directory.
 pub fn verify(path: &Path) -> Result<(), DirectoryError> {
     let verified = quorate_storage::verify(&open(path)?).map_err(of(path))?;
-    let Verified { base, last, last_group, snapshots, bad_meta_copies } = verified;
+    let is_whole = verified.is_whole();
+    let Verified { base, last, last_group, snapshots, bad_meta_copies, .. } = &verified;
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "{}: whole. The log holds what is behind {base} up to {last}, in groups up to \
+        "{}: {}. The log holds what is behind {base} up to {last}, in groups up to \
          {last_group}; snapshots: {snapshots}",
-        path.display()
+        path.display(),
+        if is_whole { "whole" } else { "NOT WHOLE" },
     )?;
-    if bad_meta_copies > 0 {
+    for damage in &verified.damage {
+        let state = if is_whole { "repaired, or no longer needed" } else { "DAMAGED" };
+        writeln!(out, "{state}: {damage}")?;
+    }
+    for gap in &verified.gaps {
+        writeln!(out, "MISSING: entries {} to {}, to come from peers", gap.first, gap.last)?;
+    }
+    if verified.end_is_lost {
+        writeln!(out, "LOST: the end of the log; the node does not count until it has caught up")?;
+    }
+    if *bad_meta_copies > 0 {
         writeln!(out, "{bad_meta_copies} of the 4 copies of \"meta\" are damaged, others are not")?;
     }
-    Ok(())
+    if is_whole { Ok(()) } else { Err(DirectoryError::NotWhole { path: path.to_owned() }) }
 }
 
 fn open(path: &Path) -> Result<Arc<FileDisk>, DirectoryError> {
