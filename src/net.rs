@@ -5,7 +5,7 @@ mod client_port;
 pub(crate) mod client_wire;
 mod complaints;
 pub(crate) mod frame;
-mod frame_reader;
+pub(crate) mod frame_reader;
 pub(crate) mod handshake;
 pub(crate) mod inbox;
 pub(crate) mod listener;
