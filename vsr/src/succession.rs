@@ -209,6 +209,10 @@ impl Succession {
         {
             return Ok(());
         }
+        if let Some(own) = self.reports.get_mut(&server.me) {
+            // What was taken over replaces what was reported: that was not committed.
+            own.end = cx.log.last();
+        }
         let best = self.reports.iter().max_by_key(|(_, log)| (log.end, !log.is_damaged));
         let (source, end) = best.map(|(id, report)| (*id, report.end)).expect("of a quorum");
         if cx.log.last() != end {

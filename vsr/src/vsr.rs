@@ -529,8 +529,8 @@ impl Vsr {
                 }
                 State::ViewChange(_) | State::Primary(_) | State::Backup(_) => false,
             };
-            if gives_up && let Some(turn) = next_turn(from, view, cx.log.membership()) {
-                self.leave_for(cx, turn);
+            if gives_up {
+                self.leave_for(cx, view.next());
             }
             return Ok(());
         }

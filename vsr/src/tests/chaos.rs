@@ -4,30 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate_core::{Ballot, Input, NodeId, Protocol, Settings, Timer};
+use quorate_core::{Ballot, Index, Input, NodeId, Protocol, Settings, Timer};
 
 use super::cluster::{Cluster, Sent};
+use super::random::Random;
 use crate::Message;
-
-/// Xorshift: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn seeded(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from((self.0 >> 11) % bound as u64).unwrap()
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Action {
@@ -49,6 +30,8 @@ enum Action {
     AnyTimer,
     Disturb,
     Room,
+    Repair,
+    Strand,
 }
 
 struct Chaos {
@@ -60,6 +43,8 @@ struct Chaos {
     loss: usize,
     /// How many of a hundred messages overtake others.
     disorder: usize,
+    /// How many of a hundred restarts find that an entry cannot be read.
+    damage: usize,
     proposals: u64,
     counts: Counts,
 }
@@ -73,12 +58,16 @@ struct Counts {
     snapshots: u64,
     installs: u64,
     cold_reads: u64,
+    damages: u64,
+    repairs: u64,
+    given_up: u64,
+    nacks: u64,
 }
 
 impl Chaos {
     fn new(seed: u64) -> Chaos {
         let mut random = Random::seeded(seed);
-        let size = [1, 2, 3, 3, 3, 4, 5][random.below(7)];
+        let size = [1, 2, 3, 3, 3, 4, 4, 5][random.below(8)];
         // Small enough that windows fill and batches are split.
         let settings = Settings { append_bytes: 200, window_bytes: 500, ..Settings::default() };
         let cluster = Cluster::with(size, settings);
@@ -102,10 +91,13 @@ impl Chaos {
             weigh(Action::AnyTimer, &[0, 5, 50]),
             weigh(Action::Disturb, &[0, 5, 40]),
             weigh(Action::Room, &[0, 0, 5]),
+            weigh(Action::Repair, &[5, 40]),
+            weigh(Action::Strand, &[0, 2, 6]),
         ];
+        let damage = [0, 10, 60][random.below(3)];
         let (loss, disorder) = ([0, 2, 10][random.below(3)], [0, 10, 60][random.below(3)]);
         let counts = Counts::default();
-        Chaos { cluster, random, weights, loss, disorder, proposals: 0, counts }
+        Chaos { cluster, random, weights, loss, disorder, damage, proposals: 0, counts }
     }
 
     fn ids(&self) -> Vec<NodeId> {
@@ -125,6 +117,7 @@ impl Chaos {
             Action::Deliver => self.deliver(),
             Action::PassTime => self.pass_time(),
             Action::Propose => self.propose(),
+            Action::Strand => self.strand(),
             Action::Read => self.read(),
             Action::Partition => self.partition(),
             Action::Heal => self.cluster.heal(),
@@ -141,7 +134,11 @@ impl Chaos {
             Action::HandOver => self.cluster.input(id.0, Input::HandOver),
             Action::AnyTimer => self.any_timer(id),
             Action::Disturb => self.disturb(id),
-            Action::Room => self.set_room(id, self.random.0.is_multiple_of(2)),
+            Action::Repair => self.repair(id),
+            Action::Room => {
+                let room = self.random.chance(50);
+                self.set_room(id, room);
+            }
         }
     }
 
@@ -179,6 +176,8 @@ impl Chaos {
         let cut = &self.cluster.cut;
         batch.retain(|sent| !cut.contains(&(sent.from, to)));
         if self.cluster.nodes[&to].up && !self.random.chance(self.loss) {
+            let is_nack = |sent: &&Sent| matches!(sent.message, Message::Nack { .. });
+            self.counts.nacks += batch.iter().filter(is_nack).count() as u64;
             let inputs = batch.into_iter().map(|sent| Cluster::arriving(sent.from, sent.message));
             self.cluster.batch(to, inputs.collect());
         }
@@ -255,8 +254,60 @@ impl Chaos {
     }
 
     fn restart(&mut self, id: NodeId) {
+        if self.random.chance(self.damage) {
+            let depth = self.random.below(3) as u64;
+            self.damage(id, depth);
+        }
         let tail = self.random.below(10);
         self.cluster.restart_with(id.0, tail);
+    }
+
+    /// An entry on the disk of `id`, which is down, cannot be read any more. At most one disk is
+    /// damaged at a time: then nothing is lost for good.
+    fn damage(&mut self, id: NodeId, depth: u64) {
+        let all_are_sound = self.cluster.nodes.values().all(|node| node.disk.damaged.is_none());
+        let uncovered = self.cluster.nodes[&id].disk.uncovered();
+        if self.cluster.nodes.len() > 1 && all_are_sound && !uncovered.is_empty() {
+            // Near the end, where it may not be committed.
+            let index = Index(uncovered.end().saturating_sub(depth).max(*uncovered.start()));
+            self.cluster.nodes.get_mut(&id).unwrap().disk.damaged = Some((index, index));
+            self.counts.damages += 1;
+        }
+    }
+
+    /// A primary dies that had reached but one backup with its last entries, and the disk of that
+    /// one is damaged.
+    fn strand(&mut self) {
+        let (holder, Some(primary)) = (self.any(), self.serving()) else { return };
+        if holder == primary || !self.cluster.nodes[&holder].up {
+            return;
+        }
+        for other in self.ids() {
+            self.cluster.cut.extend([(primary, other), (other, primary)]);
+        }
+        self.cluster.cut.remove(&(primary, holder));
+        self.proposals += 1;
+        let proposal = Cluster::proposal(&self.proposals.to_string());
+        self.cluster.batch(primary, vec![proposal]);
+        for sent in self.cluster.take(|sent| (sent.from, sent.to) == (primary, holder)) {
+            self.cluster.deliver(sent);
+        }
+        while self.cluster.nodes[&holder].has_writes() {
+            self.cluster.save(holder.0);
+        }
+        self.crash(primary);
+        self.crash(holder);
+        self.damage(holder, 0);
+        self.restart(holder);
+        self.cluster.heal();
+        // The others have waited long enough.
+        let target = self.cluster.nodes[&holder].vsr.standing().ballot.next();
+        let left = Message::StartViewChange { view: target, target };
+        for other in self.ids() {
+            if other != primary && self.cluster.nodes[&other].up {
+                self.cluster.batch(other, vec![Cluster::arriving(primary, left.clone())]);
+            }
+        }
     }
 
     fn partition(&mut self) {
@@ -276,7 +327,11 @@ impl Chaos {
     fn snapshot(&mut self, id: NodeId) {
         let node = self.cluster.nodes.get_mut(&id).unwrap();
         let covered = node.log.snapshot().map_or(0, |meta| meta.last.index.0);
-        if node.log.committed().0 > covered && node.log.durable() >= node.log.committed() {
+        let is_whole = node.log.is_whole();
+        if is_whole
+            && node.log.committed().0 > covered
+            && node.log.durable() >= node.log.committed()
+        {
             node.snapshot();
             self.counts.snapshots += 1;
             self.cluster.batch(id, Vec::new());
@@ -311,6 +366,32 @@ impl Chaos {
         self.cluster.nodes.get_mut(&id).unwrap().forget_cache();
     }
 
+    /// A damaged entry comes back from whoever has it, or is given up because the primary has not.
+    fn repair(&mut self, id: NodeId) {
+        let Some(gap) = self.cluster.nodes[&id].log.gaps().first().cloned() else { return };
+        let missing = self.cluster.nodes[&id].log.id_at(gap.last).unwrap();
+        let mut others = self.cluster.nodes.values().filter(|node| node.me != id && node.up);
+        let is_held = others.any(|node| node.disk.holds(missing));
+        let standing = self.cluster.nodes[&id].vsr.standing();
+        let primary = standing.leader.and_then(|primary| self.cluster.nodes.get(&primary));
+        let is_lacking = primary.is_some_and(|primary| {
+            primary.leads()
+                && primary.vsr.standing().ballot == standing.ballot
+                && !primary.log.holds(missing)
+        });
+        let entry = self.cluster.checks.written(missing).cloned();
+        let node = self.cluster.nodes.get_mut(&id).unwrap();
+        if is_held {
+            let repaired = node.log.repair(entry.into_iter().collect());
+            assert_eq!(repaired, Ok(()));
+            self.counts.repairs += 1;
+        } else if is_lacking && gap.first > node.log.committed() {
+            assert!(!node.log.give_up(&gap), "the name of one entry is no loss");
+            self.counts.given_up += 1;
+        }
+        self.cluster.batch(id, Vec::new());
+    }
+
     /// The disk fills up, or there is room again.
     fn set_room(&mut self, id: NodeId, room: bool) {
         self.cluster.nodes.get_mut(&id).unwrap().log.set_room(room);
@@ -327,16 +408,20 @@ impl Chaos {
         }
     }
 
-    /// All that was asked of the shells gets done.
+    /// All that was asked of the shells gets done, and what comes of it.
     fn finish_everything(&mut self) {
         self.cluster.settle();
         for id in self.ids() {
-            self.finish_fetch(id);
-            while !self.cluster.nodes[&id].wanted.is_empty() {
-                self.answer_cold_read(id);
-            }
+            self.repair(id);
         }
         self.cluster.settle();
+        while self.cluster.nodes.values().any(|node| node.is_owed_something()) {
+            for id in self.ids() {
+                self.finish_fetch(id);
+                self.answer_cold_read(id);
+            }
+            self.cluster.settle();
+        }
     }
 
     fn is_converged(&self, proposed: u64) -> bool {
@@ -404,10 +489,15 @@ fn safety_holds_in_random_runs_and_progress_resumes_when_faults_stop() {
         total.snapshots += counts.snapshots;
         total.installs += counts.installs;
         total.cold_reads += counts.cold_reads;
+        total.damages += counts.damages;
+        total.repairs += counts.repairs;
+        total.given_up += counts.given_up;
+        total.nacks += counts.nacks;
     }
     println!("{total:?}");
     // A run in which nothing happens shows nothing.
     assert!(total.commits > 30_000 && total.views > 1_000 && total.crashes > 1_000);
     assert!(total.reads > 1_000 && total.snapshots > 1_000);
     assert!(total.installs > 100 && total.cold_reads > 100);
+    assert!(total.repairs > 100 && total.given_up > 50 && total.nacks > 20);
 }

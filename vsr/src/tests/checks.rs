@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use quorate_core::{Ballot, Digest, Entry, Index, LogId, NodeId, Protocol, ReadId};
+use quorate_core::{Ballot, Entry, Index, LogId, NodeId, Protocol, ReadId};
 
 use super::node::Node;
+use crate::DoViewChange;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Checks {
@@ -14,13 +15,16 @@ pub(super) struct Checks {
     pub(super) forgive_forged_commits: bool,
     /// For each view that began: its primary, and the entry which opened it.
     begun: BTreeMap<Ballot, (NodeId, LogId)>,
-    digests: BTreeMap<LogId, Digest>,
     /// The entry at each committed index, from index 1 on.
     committed: Vec<LogId>,
     checked: BTreeMap<NodeId, Index>,
     /// What was committed anywhere when a read arrived.
     reads: BTreeMap<ReadId, Index>,
     views: BTreeMap<NodeId, Ballot>,
+    /// What each replica reported in each view change.
+    reports: BTreeMap<(NodeId, Ballot), LogId>,
+    /// All entries that were ever written.
+    written: BTreeMap<LogId, Entry>,
 }
 
 impl Checks {
@@ -38,6 +42,19 @@ impl Checks {
 
     pub(super) fn on_restart(&mut self, node: &Node) {
         self.checked.insert(node.me, Index::ZERO);
+    }
+
+    /// An entry that was written somewhere.
+    pub(super) fn written(&self, id: LogId) -> Option<&Entry> {
+        self.written.get(&id)
+    }
+
+    /// `from` reports its log for a view change. Until the view has begun, that never changes.
+    pub(super) fn on_report(&mut self, from: NodeId, report: &DoViewChange) {
+        if !self.begun.contains_key(&report.view) {
+            let said = *self.reports.entry((from, report.view)).or_insert(report.head);
+            assert_eq!(said, report.head, "{from:?} reports otherwise in {:?}", report.view);
+        }
     }
 
     /// Checks everything, after something happened at `touched`.
@@ -86,8 +103,8 @@ impl Checks {
         entries: impl Iterator<Item = &'a Entry>,
     ) {
         for entry in entries {
-            let digest = *self.digests.entry(entry.id).or_insert_with(|| entry.digest());
-            assert_eq!(digest, entry.digest(), "log matching at {:?}", entry.id);
+            let known = self.written.entry(entry.id).or_insert_with(|| entry.clone());
+            assert_eq!(known.digest(), entry.digest(), "log matching at {:?}", entry.id);
         }
     }
 

@@ -339,6 +339,11 @@ impl Cluster {
 
     fn post(&mut self, from: NodeId, sent: Vec<(NodeId, Message)>) {
         self.checks.check(&self.nodes, from);
+        for (_, message) in &sent {
+            if let Message::DoViewChange(report) = message {
+                self.checks.on_report(from, report);
+            }
+        }
         let sent = sent.into_iter().filter(|(to, _)| !self.cut.contains(&(from, *to)));
         self.network.extend(sent.map(|(to, message)| Sent { from, to, message }));
     }

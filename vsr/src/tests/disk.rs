@@ -33,7 +33,9 @@ impl Disk {
                 self.base = run.previous;
                 self.base_digest = run.previous_digest;
                 self.entries.clear();
+                self.damaged = None;
             }
+            self.damaged.take_if(|(_, last)| *last > run.previous.index);
             self.entries.extend(run.entries.iter().cloned());
         }
         self.pledge = Some(pledge);
@@ -45,6 +47,7 @@ impl Disk {
         self.entries.drain(..gone);
         self.base = to.last;
         self.base_digest = to.digest;
+        self.damaged.take_if(|(first, _)| *first <= to.last.index);
     }
 
     pub(super) fn last(&self) -> LogId {
@@ -59,6 +62,12 @@ impl Disk {
         self.entries.get(usize::try_from(behind).ok()?).map(|entry| entry.id)
     }
 
+    /// What stands in the log only: the indexes of the entries which no snapshot covers.
+    pub(super) fn uncovered(&self) -> std::ops::RangeInclusive<u64> {
+        let covered = self.snapshot.as_ref().map_or(Index::ZERO, |meta| meta.last.index);
+        covered.max(self.base.index).0 + 1..=self.last().index.0
+    }
+
     /// True if the entry survives a crash here, in the log or in a snapshot.
     pub(super) fn holds(&self, id: LogId) -> bool {
         let covered = self.snapshot.as_ref().map_or(Index::ZERO, |meta| meta.last.index);
@@ -71,13 +80,18 @@ impl Disk {
 
     pub(super) fn read(&self, from: Index, max_bytes: usize) -> Vec<Entry> {
         let mut bytes = 0;
+        let is_damaged = |entry: &Entry| {
+            let index = entry.index();
+            self.damaged.is_some_and(|(first, last)| first <= index && index <= last)
+        };
         let wanted = self.entries.iter().skip_while(|entry| entry.index() < from);
         let fits = |entry: &&Entry| {
             let first = bytes == 0;
             bytes += entry.size_bytes();
             first || bytes <= max_bytes
         };
-        let read: Vec<Entry> = wanted.take_while(fits).cloned().collect();
+        let read: Vec<Entry> =
+            wanted.take_while(|entry| !is_damaged(entry)).take_while(fits).cloned().collect();
         if read.first().is_some_and(|entry| entry.index() == from) { read } else { Vec::new() }
     }
 

@@ -40,6 +40,7 @@ struct Write {
     runs: Vec<Run>,
     pledge: Pledge,
     snapshot: Option<SnapshotMeta>,
+    repairs: bool,
     then: Outbox,
 }
 
@@ -110,7 +111,10 @@ impl Node {
         }
         self.vsr.flush(at, &mut self.log, &mut out);
         let (mut send, mut then) = self.absorb(now, &mut out);
-        assert!(send.iter().all(|(to, _)| *to != self.me), "what is said to oneself waits");
+        assert!(
+            send.iter().all(|(to, _)| *to != self.me),
+            "what is said to oneself waits: {send:?}"
+        );
         let pledge = self.vsr.pledge();
         // Nothing is said under an unsaved pledge.
         if self.disk.pledge != Some(pledge) {
@@ -123,7 +127,8 @@ impl Node {
             self.next_seq = seq.next();
             self.begun = Some(pledge);
             let runs = self.log.begin_write(seq);
-            self.writes.push_back(Write { seq, runs, pledge, snapshot, then });
+            let repairs = !self.log.begin_repairs(seq).is_empty();
+            self.writes.push_back(Write { seq, runs, pledge, snapshot, repairs, then });
         }
         send
     }
@@ -157,6 +162,11 @@ impl Node {
         (send, then)
     }
 
+    /// True if the shell was asked for something that it has not done.
+    pub(super) fn is_owed_something(&self) -> bool {
+        self.up && (self.fetching.is_some() || !self.wanted.is_empty())
+    }
+
     pub(super) fn has_writes(&self) -> bool {
         !self.writes.is_empty()
     }
@@ -175,6 +185,7 @@ impl Node {
         let Some(write) = self.writes.pop_front() else { return Vec::new() };
         self.disk.save(&write.runs, write.pledge, write.snapshot);
         self.log.saved(write.seq);
+        self.disk.damaged.take_if(|_| write.repairs && self.log.is_whole());
         let (mine, mut others): (Vec<_>, Vec<_>) =
             write.then.into_iter().partition(|(to, _)| *to == self.me);
         let own = mine.into_iter().map(|(from, message)| Input::Message {
