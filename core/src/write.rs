@@ -37,8 +37,9 @@ pub struct Gap {
     pub last: Index,
     /// The digest of the last entry that is missing.
     pub digest: Digest,
-    /// The digest of what the log holds before the first. If that turns out not to be the parent
-    /// of the first missing entry, what is damaged had cut off more.
+    /// The digest of what the log holds before the first; of what precedes index 1, a disk which
+    /// lost that knows nothing: zero. If it turns out not to be the parent of the first missing
+    /// entry, what is damaged had cut off more.
     pub before: Digest,
     /// True if the ballots of what is missing are known.
     pub ids_known: bool,

@@ -105,8 +105,7 @@ pub enum StorageError {
     /// what is left does not go together.
     #[error(
         "{file} is damaged at offset {offset} ({damage}); entries affected: {}. \
-         Nothing was changed. Restore the directory from this disk's own backup of the same \
-         moment, or replace the node",
+         What the other nodes do not repair is gone: replace the node if it does not start",
         shown(.indexes)
     )]
     Damaged {

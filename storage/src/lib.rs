@@ -1,9 +1,10 @@
 //! quorate-storage: the log, the meta file and the snapshots of one replica on one disk.
 //!
 //! A replica acknowledges what its disk keeps, so this crate has one promise to make: what
-//! [`Store`] said is saved is found again, whole, after any crash of the process or the machine;
-//! or the store refuses to open and says which file, offset and entries are damaged. It never
-//! gives less back silently.
+//! [`Store`] said is saved is found again, whole, after any crash of the process or the machine.
+//! What a damaged disk cannot give back is named, so that peers can; a replica whose disk has lost
+//! the end of its log is mute. The store never gives less back silently, and never drops what is
+//! intact because something else is damaged: then it refuses to open.
 //!
 //! - **The log** is a row of segments, `wal-<number>`, filled with zeros ahead of time and used
 //!   again once snapshots cover them. Everything that waits is written as one *group* of whole
@@ -15,8 +16,8 @@
 //! - **Snapshots** are files of their own; only the log says which of them counts.
 //!
 //! After a restart the end of the log has to be judged: a group torn by the crash was never
-//! acknowledged and is cut off, damage to an acknowledged one stops the replica. How the two are
-//! told apart is written in `recovery.rs`. One gap is known: as long as nothing was written or
+//! acknowledged and is cut off, damage to an acknowledged one is a gap. How the two are told apart
+//! is written in `recovery.rs`. One gap is known: as long as nothing was written or
 //! started after it, and it was not [attested](Store::attest), damage to the very last group
 //! looks like a tear.
 //!

@@ -63,6 +63,10 @@ impl<D: Disk> LogReader<D> {
                 // The log was cut off or compacted in the meantime, and its place used again.
                 Err(_) if self.find(next)? != Some(extent) => continue,
                 Err(_) if !entries.is_empty() => return Ok(entries),
+                // What cannot be read may be another entry than the first.
+                Err(error) if error.is_damaged_medium() => {
+                    self.read_extent(extent, next, 0, true)?
+                }
                 other => other?,
             };
             let (Some(first), Some(last)) = (part.first(), part.last()) else {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, FileInfo};
@@ -51,6 +52,8 @@ struct Inner {
     renamings: Vec<Renaming>,
     is_locked: bool,
     failures: Vec<Failure>,
+    /// What the medium does not give back: file, and bytes.
+    unreadable: Vec<(String, Range<u64>)>,
     capacity_bytes: Option<u64>,
     /// How many more changes happen before the power goes out.
     changes_left: Option<u64>,
@@ -113,6 +116,7 @@ impl MemDisk {
             names: found.clone(),
             synced_names: found,
             capacity_bytes: inner.capacity_bytes,
+            unreadable: inner.unreadable.clone(),
             ..Inner::default()
         };
         MemDisk { inner: Arc::new(Mutex::new(inner)) }
@@ -169,6 +173,12 @@ impl MemDisk {
     pub fn fail(&self, operation: Operation, prefix: &str, kind: io::ErrorKind, times: u64) {
         let failure = Failure { operation, prefix: prefix.to_owned(), kind, times };
         self.inner().failures.push(failure);
+    }
+
+    /// The medium does not give back these bytes of a file any more: reading any of them fails as
+    /// on a disk with bad sectors.
+    pub fn set_unreadable(&self, name: &str, bytes: Range<u64>) {
+        self.inner().unreadable.push((name.to_owned(), bytes));
     }
 
     /// From here on nothing fails that was told to fail.
@@ -374,6 +384,13 @@ impl Disk for MemDisk {
     fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut inner = self.inner();
         inner.check(Operation::Read, name)?;
+        let end = offset.saturating_add(buffer.len() as u64);
+        let is_hit = |(file, bytes): &(String, Range<u64>)| {
+            file == name && bytes.start < end && offset < bytes.end
+        };
+        if inner.unreadable.iter().any(is_hit) {
+            return Err(rustix::io::Errno::IO.into());
+        }
         let bytes = &inner.file(name)?.bytes;
         let rest = bytes.get(position(offset)?..).unwrap_or_default();
         let n = rest.len().min(buffer.len());

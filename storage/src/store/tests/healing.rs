@@ -269,3 +269,40 @@ fn a_lost_end_is_mute_until_a_write_says_otherwise_and_is_not_written_over() {
     assert_eq!((recovered.log.last.index, recovered.mute), (Index(2), false));
     assert_eq!(recovered.pledge, Some(pledge(5)));
 }
+
+#[test]
+fn what_the_medium_does_not_give_back_is_named_and_repaired() {
+    let mut random = Random(11);
+    let (mut gaps, mut whole) = (0, 0);
+    for seed in 0..25 {
+        let author = long_log(&mut Random(seed), false);
+        let disk = author.disk.crash_keeping_all();
+        for _ in 0..3 {
+            let file = segment::name(1 + random.below(4));
+            let from = random.below(128) * 512;
+            disk.set_unreadable(&file, from..from + 512);
+        }
+        let seen = see(&disk, options(), &author.entries);
+        gaps += u32::from(!seen.gaps.is_empty());
+        whole += u32::from(seen.gaps.is_empty());
+        heal(&disk, options(), &author.entries, &mut random);
+    }
+    assert!(gaps > 8 && whole > 0, "{gaps} {whole}");
+}
+
+#[test]
+fn one_unreadable_sector_costs_one_entry_of_a_group() {
+    let mut author = Author::new();
+    author.append(1, &[&[1; 3000], &[2; 3000], &[3; 3000]]);
+    author.append(1, &[b"four"]);
+    let file = segment::name(1);
+    // The second payload begins some 3300 bytes behind the start of the group.
+    author.disk.set_unreadable(&file, 4096 + 4096..4096 + 4608);
+    let seen = see(&author.disk, options(), &author.entries);
+    assert_eq!((seen.gaps, seen.last), (vec![(2, 2)], Index(4)));
+    // At the very start of a segment it costs nothing.
+    author.disk.set_unreadable(&file, 0..512);
+    let seen = see(&author.disk, options(), &author.entries);
+    assert_eq!((seen.gaps, seen.last, seen.mute), (vec![(2, 2)], Index(4), false));
+    heal(&author.disk, options(), &author.entries, &mut Random(1));
+}
