@@ -3,6 +3,7 @@
 //! Time limits here are wide: they only tell a node which is at work from one which hangs.
 
 mod catch_up;
+mod damage;
 mod directories;
 mod expiry;
 mod full_disk;
