@@ -10,6 +10,7 @@ use quorate_core::{
 /// shell itself.
 pub(crate) enum Completed<S: StateMachine> {
     Saved(WriteSeq),
+    Sworn(WriteSeq),
     Room(bool),
     Applied(Batch<S>),
     Restored {

@@ -216,6 +216,7 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
     fn on_completed(&mut self, now: Now, completed: Completed<S>) {
         let event = match completed {
             Completed::Saved(seq) => Event::Saved(seq),
+            Completed::Sworn(seq) => Event::Sworn(seq),
             Completed::Applied(batch) => {
                 for (request, outcome) in batch.responses {
                     self.waiting.answer(request, outcome);

@@ -217,6 +217,9 @@ impl<S: StateMachine, D: Disk> StorageThread<S, D> {
         if let Some(seq) = done.saved {
             self.tell(Completed::Saved(seq));
         }
+        if let Some(seq) = done.sworn {
+            self.tell(Completed::Sworn(seq));
+        }
         if done.is_untidy {
             // Refused only once the helper has ended; then it is done at the next start.
             let _ = self.snapshots.push_unbounded(SnapshotJob::Tidy, 0);

@@ -36,6 +36,9 @@ pub enum Event<M> {
     },
     /// This write, and with it every earlier one, is on disk.
     Saved(WriteSeq),
+    /// The pledge of this write is on disk, though neither the rest of it nor all of the earlier
+    /// ones: there is no room for them. [`Saved`](Event::Saved) comes once there is.
+    Sworn(WriteSeq),
     /// A timer ran out that [`Effect::SetTimer`] had set.
     Timeout(Timer),
     /// Entries were applied: the answer to [`Effect::Apply`].
@@ -137,8 +140,8 @@ pub struct Applied {
 /// given, but none waits for the completion of another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect<M> {
-    /// Save this. Answered by [`Event::Saved`], in order. What waits for it the replica holds
-    /// back itself.
+    /// Save this. Answered by [`Event::Saved`], in order, perhaps after [`Event::Sworn`]. What
+    /// waits for it the replica holds back itself.
     Persist {
         /// The write's number; ascending.
         seq: WriteSeq,

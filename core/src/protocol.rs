@@ -26,10 +26,11 @@ use crate::write::PledgeBytes;
 ///
 /// A protocol does not order writes. It changes the log and its own [`pledge`](Protocol::pledge);
 /// the [`Replica`](crate::Replica) turns all that changed in a step into one atomic write. What
-/// may only be said once that write is on disk is handed to [`Effects::after_save`]. What needs no
-/// write of its own is handed to [`Effects::send`]; should the pledge under which it is said be
-/// unsaved, it waits for that all the same. Once a write is saved, the protocol gets
-/// [`Input::Saved`], and [`Log::durable`] says how far the log has come.
+/// may only be said once that write is on disk is handed to [`Effects::after_save`]. What rests on
+/// the pledge alone is handed to [`Effects::send`]: should the pledge under which it is said be
+/// unsaved, it waits for that, and for nothing else. A disk that is full takes no entries but
+/// still keeps pledges, so a pledge may be on disk before entries that precede it. Once a write is
+/// saved, the protocol gets [`Input::Saved`], and [`Log::durable`] says how far the log has come.
 pub trait Protocol: Clone + Eq + Hash + Debug + Send + 'static {
     /// The name in data directories and handshakes: data of one protocol is not opened under
     /// another.
@@ -100,6 +101,12 @@ pub trait Pledge: Copy + Eq + Hash + Debug + Send + 'static {
     /// The promise proper: two pledges with the same promise differ only in what merely rides
     /// along. A change of promise is kept in two places before it is spoken of.
     fn promise(&self) -> Self;
+
+    /// What is sworn by a disk whose log ends with the pledge `in_log`, and which keeps `sworn`
+    /// beside the log, where a pledge is kept for which the log has no room. Either may be the
+    /// later one. No promise of the two may be lost; but what the pledge says of the log itself
+    /// (up to which view it is known to be right, say) is what `in_log` says of it.
+    fn joined(in_log: Option<Self>, sworn: Self) -> Self;
 }
 
 /// What a protocol is told.
@@ -213,7 +220,7 @@ pub struct Effects<M> {
 pub enum ProtocolEffect<M> {
     /// See [`Effects::send`].
     Send {
-        /// To whom.
+        /// To whom; the replica itself is allowed.
         to: NodeId,
         /// What.
         message: M,
@@ -256,16 +263,17 @@ impl<M> Default for Effects<M> {
 }
 
 impl<M> Effects<M> {
-    /// Sends a message that vouches for nothing which this step changed on disk: a leader's
-    /// AppendEntries or Prepare, a heartbeat and the answer to one.
+    /// Sends a message that vouches for nothing which this step changed in the log: a leader's
+    /// AppendEntries or Prepare, a heartbeat and the answer to one, a vote. It leaves once what
+    /// this replica has sworn is on disk. A message to the replica itself comes back as an
+    /// [`Input::Message`]: so a vote for oneself counts like any other, when it is durable.
     pub fn send(&mut self, to: NodeId, message: M) {
         self.list.push(ProtocolEffect::Send { to, message });
     }
 
     /// Sends a message once everything that this replica has appended and sworn up to and
-    /// including this step is on disk: votes, acknowledgements. A message to the replica itself
-    /// comes back as an [`Input::Message`]: so a vote for oneself counts like any other, when it
-    /// is durable.
+    /// including this step is on disk: an acknowledgement. A message to the replica itself comes
+    /// back as an [`Input::Message`].
     pub fn after_save(&mut self, to: NodeId, message: M) {
         self.list.push(ProtocolEffect::AfterSave { to, message });
     }

@@ -45,7 +45,7 @@ pub use repair::Repair;
 use repair::Repairing;
 use requests::Requests;
 pub use status::{Ignored, Status};
-use writes::{Pending, Writes};
+use writes::{Pending, Waiting, Writes};
 
 /// With what a replica starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +85,8 @@ pub struct Replica<P: Protocol> {
     formed: Option<Formed<P>>,
     stopped: bool,
     writes: Writes<P::Message, P::Pledge>,
-    /// Messages of this batch which wait for no write, and those which wait for its write.
+    /// Messages of this batch which wait for the pledge alone, and those which wait for all that
+    /// it changes.
     outbox: Vec<Envelope<P::Message>>,
     after_save: Vec<Envelope<P::Message>>,
     requests: Requests,
@@ -225,6 +226,7 @@ impl<P: Protocol> Replica<P> {
             }
             Event::Read { request } => self.on_read(now, request, out),
             Event::Saved(seq) => self.on_saved(now, seq, out),
+            Event::Sworn(seq) => self.on_sworn(now, seq, out),
             Event::Timeout(timer) => self.on_timeout(now, timer, out),
             Event::Applied(applied) => self.on_applied(applied),
             Event::Restored { generation, deadline } => {
@@ -264,10 +266,7 @@ impl<P: Protocol> Replica<P> {
         self.serve_requests(now, out);
         self.keep_log_time(now, out);
         self.hand_over_if_disk_hangs(now, out);
-        if let Some(formed) = &mut self.formed {
-            formed.protocol.flush(now, &mut formed.log, &mut formed.effects);
-        }
-        self.route(now, out);
+        self.flush_protocol(now, out);
         self.feed_applier(out);
         self.answer_reads(out);
         self.see_to_repairs(out);
@@ -286,6 +285,30 @@ impl<P: Protocol> Replica<P> {
         if !self.requests.is_empty() && !self.requests_timer_is_set {
             self.requests_timer_is_set = true;
             out.push(Effect::SetTimer(Timer::Requests, self.resend_interval()));
+        }
+    }
+
+    fn flush_protocol(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
+        loop {
+            let Some(formed) = &mut self.formed else { return };
+            formed.protocol.flush(now, &mut formed.log, &mut formed.effects);
+            self.route(now, out);
+            let own = self.take_messages_to_itself();
+            if own.is_empty() {
+                return;
+            }
+            self.deliver(now, own, out);
+        }
+    }
+
+    /// Those messages of this replica to itself for which it has sworn enough.
+    fn take_messages_to_itself(&mut self) -> Vec<Envelope<P::Message>> {
+        let me = self.me;
+        let pledge = self.protocol().map(P::pledge);
+        if pledge.is_some_and(|pledge| self.writes.may_speak_under(pledge)) {
+            self.outbox.extract_if(.., |envelope| envelope.to == me).collect()
+        } else {
+            Vec::new()
         }
     }
 
@@ -338,26 +361,30 @@ impl<P: Protocol> Replica<P> {
         if mute && founders.len() == 1 {
             return Err(Fatal::LostAlone);
         }
-        let (pledge, mut log) = match recovered {
-            Some(Recovered { pledge, snapshot, log, .. }) => {
-                let pledge = pledge.filter(|bytes| *bytes != NO_PLEDGE);
-                let read = |bytes| P::Pledge::from_bytes(&bytes).ok_or(Fatal::UnreadablePledge);
+        let (pledge, saved, mut log) = match recovered {
+            Some(Recovered { pledge, sworn, snapshot, log, .. }) => {
+                let in_log = read_pledge::<P::Pledge>(pledge)?;
+                let sworn = read_pledge::<P::Pledge>(sworn)?;
                 let empty = log.last == crate::types::LogId::ZERO && snapshot.is_none();
                 let log = if empty {
                     Log::founded_by(founders)
                 } else {
                     Log::recover(founders, snapshot, log)
                 };
-                (pledge.map(read).transpose()?, log)
+                // What was sworn beside the log is sworn once more, in both places if there is
+                // room by now.
+                let saved = in_log.filter(|_| sworn.is_none());
+                let joined = sworn.map(|sworn| P::Pledge::joined(in_log, sworn));
+                (joined.or(in_log), saved, log)
             }
-            None => (None, Log::founded_by(founders)),
+            None => (None, None, Log::founded_by(founders)),
         };
         if !log.is_whole() && log.membership().len() == 1 {
             return Err(Fatal::LostAlone);
         }
         log.set_room(self.has_room);
         log.set_mute(mute);
-        self.writes.set_saved(pledge, log.snapshot().map(SnapshotMeta::id), mute);
+        self.writes.set_saved(saved, log.snapshot().map(SnapshotMeta::id), mute);
         self.applying = Applying::from(log.applied());
         if let Some(snapshot) = log.snapshot().cloned() {
             let generation = self.applying.restore(snapshot.clone());
@@ -441,15 +468,17 @@ impl<P: Protocol> Replica<P> {
     /// Turns what changed in this batch into one write, and sends what need not wait for it.
     ///
     /// No message leaves before the pledge under which it is said is on disk: while that is on
-    /// its way, messages wait with it, whichever way the protocol posted them.
+    /// its way, messages wait for it, whichever way the protocol posted them.
     fn write_and_send(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
         let pledge = self.protocol().map(P::pledge);
         let may_speak = pledge.is_none_or(|pledge| self.writes.may_speak_under(pledge));
         if may_speak {
             out.extend(self.outbox.drain(..).map(Effect::Send));
-        } else {
-            self.after_save.append(&mut self.outbox);
         }
+        let mut waiting = Waiting {
+            sworn: std::mem::take(&mut self.outbox),
+            saved: std::mem::take(&mut self.after_save),
+        };
         let founding = self.founding.unsaved().filter(|_| self.formed.is_none()).cloned();
         let snapshot = self.log().and_then(Log::snapshot).cloned();
         let snapshot_id = snapshot.as_ref().map(SnapshotMeta::id);
@@ -461,8 +490,16 @@ impl<P: Protocol> Replica<P> {
             || self.writes.is_new_muteness(mute)
             || self.acquaintances.are_news()
             || founding.as_ref().is_some_and(|record| !self.writes.carries(record));
-        if !something_changed && self.after_save.is_empty() {
-            return;
+        if !something_changed {
+            if waiting.is_empty() {
+                return;
+            }
+            // What is on its way already is all that they wait for.
+            if let Some(last) = self.writes.last_pending() {
+                last.sworn.append(&mut waiting.sworn);
+                last.saved.append(&mut waiting.saved);
+                return;
+            }
         }
         let seq = self.writes.next_seq();
         let changes = self
@@ -477,7 +514,7 @@ impl<P: Protocol> Replica<P> {
             snapshot: snapshot_id,
             founding: founding.clone(),
             mute,
-            then: std::mem::take(&mut self.after_save),
+            waiting,
         });
         let write = Write {
             runs,
@@ -506,17 +543,37 @@ impl<P: Protocol> Replica<P> {
             if let Some(formed) = &mut self.formed {
                 formed.log.set_mute(write.mute || self.readmitting.is_mute());
             }
-            for envelope in write.then {
-                match envelope.message {
-                    PeerMessage::Protocol(message) if envelope.to == self.me => {
-                        let (from, incarnation) = (self.me, self.incarnation);
-                        self.drive(now, Input::Message { from, incarnation, message }, out);
-                    }
-                    _ => out.push(Effect::Send(envelope)),
+            let Waiting { sworn, saved } = write.waiting;
+            self.deliver(now, sworn.into_iter().chain(saved), out);
+        }
+        let sworn = self.writes.take_sworn();
+        self.deliver(now, sworn, out);
+        self.drive(now, Input::Saved, out);
+    }
+
+    /// There is no room for a write, but what it swears is on disk.
+    fn on_sworn(&mut self, now: Now, seq: WriteSeq, out: &mut Vec<Effect<P::Message>>) {
+        self.writes.sworn(seq);
+        let sworn = self.writes.take_sworn();
+        self.deliver(now, sworn, out);
+    }
+
+    /// These messages have waited long enough.
+    fn deliver(
+        &mut self,
+        now: Now,
+        envelopes: impl IntoIterator<Item = Envelope<P::Message>>,
+        out: &mut Vec<Effect<P::Message>>,
+    ) {
+        for envelope in envelopes {
+            match envelope.message {
+                PeerMessage::Protocol(message) if envelope.to == self.me => {
+                    let (from, incarnation) = (self.me, self.incarnation);
+                    self.drive(now, Input::Message { from, incarnation, message }, out);
                 }
+                _ => out.push(Effect::Send(envelope)),
             }
         }
-        self.drive(now, Input::Saved, out);
     }
 
     fn on_timeout(&mut self, now: Now, timer: Timer, out: &mut Vec<Effect<P::Message>>) {
@@ -557,4 +614,10 @@ impl<P: Protocol> Replica<P> {
         self.requests.end(request);
         out.push(Effect::Failed { request, failure });
     }
+}
+
+/// `None` of a disk that was never given a pledge.
+fn read_pledge<G: Pledge>(bytes: Option<PledgeBytes>) -> Result<Option<G>, Fatal> {
+    let bytes = bytes.filter(|bytes| *bytes != NO_PLEDGE);
+    bytes.map(|bytes| G::from_bytes(&bytes).ok_or(Fatal::UnreadablePledge)).transpose()
 }

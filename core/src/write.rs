@@ -48,7 +48,9 @@ pub struct Gap {
 /// One atomic write: after a crash all of it is there or nothing of it.
 ///
 /// Writes are saved in the order in which they were asked for, never another; several may share
-/// one sync. A write that changes nothing (no runs or repairs; pledge, snapshot pointer and
+/// one sync. While there is no room on the disk for the next one, the pledge of a later one with a
+/// new promise is kept beside the log, so that a full disk does not keep a replica from voting:
+/// that pledge is *sworn*, and the write is not saved. A write that changes nothing (no runs or repairs; pledge, snapshot pointer and
 /// muteness as before) writes nothing, and is complete when the write before it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Write {
@@ -105,8 +107,11 @@ pub struct Recovered {
     pub start: u64,
     /// How far the founding of the cluster had come.
     pub founding: FoundingRecord,
-    /// What the protocol had sworn; `None` in a directory which never saw a write.
+    /// The pledge of the last write that was saved; `None` in a directory which never saw one.
     pub pledge: Option<PledgeBytes>,
+    /// A pledge that was sworn without being saved, since the disk was full:
+    /// [`Pledge::joined`](crate::Pledge::joined) says what the two of them come to.
+    pub sworn: Option<PledgeBytes>,
     /// True if nothing that this replica says may count: it may have acknowledged what its disk
     /// does not know of any more. So it is from the moment when the storage, or the replica
     /// itself, finds that out, until a write says otherwise. Durable before anything else is.

@@ -20,6 +20,10 @@ pub(crate) struct Follower {
     contact: Option<Duration>,
     /// The leader's latest probe that was answered.
     answered: u64,
+    /// How far the leader will be told by itself, once that is on disk: of its entries, and of a
+    /// snapshot that it offered. While a disk is full it asks again and again.
+    promised: Index,
+    promised_snapshot: Index,
 }
 
 impl Follower {
@@ -89,7 +93,10 @@ impl Follower {
             if asks_back {
                 cx.out.send(from, reply(Appended::Held(agreed)));
             }
-            cx.out.after_save(from, reply(Appended::Durable(agreed)));
+            if agreed > self.promised {
+                self.promised = agreed;
+                cx.out.after_save(from, reply(Appended::Durable(agreed)));
+            }
         }
         Ok(())
     }
@@ -134,8 +141,11 @@ impl Follower {
         cx.log.commit(agreed);
         if cx.log.durable() >= agreed {
             cx.out.send(from, reply(Some(agreed)));
-        } else {
-            cx.out.send(from, reply(None));
+            return Ok(());
+        }
+        cx.out.send(from, reply(None));
+        if agreed > self.promised_snapshot {
+            self.promised_snapshot = agreed;
             cx.out.after_save(from, reply(Some(agreed)));
         }
         Ok(())

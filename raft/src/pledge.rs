@@ -47,6 +47,15 @@ impl quorate_core::Pledge for Pledge {
     fn promise(&self) -> Pledge {
         *self
     }
+
+    /// The later term; of two pledges in one term, the one with the vote.
+    fn joined(in_log: Option<Pledge>, sworn: Pledge) -> Pledge {
+        let in_log = in_log.unwrap_or_default();
+        let is_later = |a: Pledge, b: Pledge| {
+            (a.term, a.voted_for.is_some()) > (b.term, b.voted_for.is_some())
+        };
+        if is_later(in_log, sworn) { in_log } else { sworn }
+    }
 }
 
 #[cfg(test)]
@@ -64,6 +73,22 @@ mod tests {
         golden[16] = 7;
         assert_eq!(pledge.to_bytes(), golden);
         assert_eq!(Pledge::from_bytes(&golden), Some(pledge));
+    }
+
+    #[test]
+    fn neither_a_term_nor_a_vote_is_lost_whichever_place_is_behind() {
+        let pledge = |term, vote: Option<u64>| {
+            let voted_for = vote.map(NodeId);
+            Pledge { term: Ballot(term), voted_for }
+        };
+        let ascending = [pledge(0, None), pledge(1, Some(2)), pledge(2, None), pledge(2, Some(1))];
+        for (i, a) in ascending.into_iter().enumerate() {
+            assert_eq!(Pledge::joined(None, a), a);
+            for b in ascending.into_iter().take(i + 1) {
+                assert_eq!(Pledge::joined(Some(a), b), a);
+                assert_eq!(Pledge::joined(Some(b), a), a);
+            }
+        }
     }
 
     #[test]

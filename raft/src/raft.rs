@@ -335,7 +335,7 @@ impl Raft {
         }
         cx.set_election_timer(&self.server);
         let term = self.server.term();
-        cx.out.after_save(from, Message::RequestVoteReply { term, granted: true });
+        cx.out.send(from, Message::RequestVoteReply { term, granted: true });
     }
 
     fn refuse_vote(&self, cx: &mut Context<'_>, candidate: NodeId) {
@@ -402,7 +402,7 @@ impl Raft {
         cx.set_election_timer(&self.server);
         let term = self.server.term();
         cx.broadcast(&self.server, &Message::RequestVote { term, last: cx.log.last(), transfer });
-        cx.out.after_save(me, Message::RequestVoteReply { term, granted: true });
+        cx.out.send(me, Message::RequestVoteReply { term, granted: true });
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use quorate_core::WriteSeq;
+use quorate_core::{PledgeBytes, WriteSeq};
 
 use crate::disk::Disk;
 use crate::error::StorageError;
@@ -28,7 +28,14 @@ pub(crate) enum Outcome {
     /// Nothing that the log cares for.
     Nothing,
     /// Everything up to `seq` is saved.
-    Saved { seq: Option<WriteSeq>, written: Option<Box<Written>>, meta: Option<Box<Meta>> },
+    Saved {
+        seq: Option<WriteSeq>,
+        pledge: Option<PledgeBytes>,
+        written: Option<Box<Written>>,
+        meta: Option<Box<Meta>>,
+    },
+    /// The pledge of `seq` is kept.
+    Sworn { seq: WriteSeq, meta: Box<Meta> },
     /// A part of a new segment is filled.
     Filled { segment: u64 },
     /// A segment is ready.
@@ -95,6 +102,8 @@ pub enum Step {
 pub struct Done {
     /// The last write that is saved by it.
     pub saved: Option<WriteSeq>,
+    /// A write whose pledge is on disk by it, while there is no room for the write itself.
+    pub sworn: Option<WriteSeq>,
     /// Snapshots are no longer needed. Have them [removed](crate::SnapshotStore::tidy) by somebody
     /// who does not write the log: that may take long.
     pub is_untidy: bool,

@@ -65,26 +65,54 @@ pub(crate) struct Meta {
     pub(crate) mute: bool,
     /// The disks of the other members.
     pub(crate) peers: BTreeMap<NodeId, quorate_core::Disk>,
+    /// The last promise that was saved.
     pub(crate) sworn: Option<Sworn>,
+    /// The pledge of a write for which there was no room, and none for writes before it.
+    pub(crate) ahead: Option<Oath>,
 }
 
-/// A pledge, and the group that carried it.
+/// A pledge, and where the log stood.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sworn {
+    /// The last group as of then.
     pub(crate) sequence: u64,
+    /// That group does not carry the pledge, which was sworn after it: no group had room.
+    pub(crate) is_beside: bool,
+    pledge: Oath,
+}
+
+/// A pledge, as serde knows no arrays of that size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Oath {
     low: [u8; 32],
     high: [u8; 32],
 }
 
 impl Sworn {
-    pub(crate) fn new(sequence: u64, pledge: &PledgeBytes) -> Sworn {
-        let (mut low, mut high) = ([0; 32], [0; 32]);
-        low.copy_from_slice(&pledge[..32]);
-        high.copy_from_slice(&pledge[32..]);
-        Sworn { sequence, low, high }
+    /// Carried by a group.
+    pub(crate) fn in_group(sequence: u64, pledge: &PledgeBytes) -> Sworn {
+        Sworn { sequence, is_beside: false, pledge: Oath::new(pledge) }
+    }
+
+    /// Kept here alone.
+    pub(crate) fn beside(sequence: u64, pledge: &PledgeBytes) -> Sworn {
+        Sworn { sequence, is_beside: true, pledge: Oath::new(pledge) }
     }
 
     pub(crate) fn pledge(&self) -> PledgeBytes {
+        self.pledge.bytes()
+    }
+}
+
+impl Oath {
+    pub(crate) fn new(pledge: &PledgeBytes) -> Oath {
+        let (mut low, mut high) = ([0; 32], [0; 32]);
+        low.copy_from_slice(&pledge[..32]);
+        high.copy_from_slice(&pledge[32..]);
+        Oath { low, high }
+    }
+
+    pub(crate) fn bytes(&self) -> PledgeBytes {
         let mut pledge = [0; 64];
         pledge[..32].copy_from_slice(&self.low);
         pledge[32..].copy_from_slice(&self.high);
@@ -113,6 +141,7 @@ impl Meta {
             mute: false,
             peers: BTreeMap::new(),
             sworn: None,
+            ahead: None,
         }
     }
 
@@ -152,6 +181,14 @@ impl Meta {
         Ok(())
     }
 
+    /// The last pledge that was saved, if the log does not show it as far as the group with this
+    /// sequence: it stands here alone, or in a group behind that one.
+    pub(crate) fn sworn_beyond(&self, sequence: u64) -> Option<PledgeBytes> {
+        let sworn = self.sworn.as_ref()?;
+        let is_beside = sworn.is_beside && sworn.sequence == sequence;
+        (is_beside || sworn.sequence > sequence).then(|| sworn.pledge())
+    }
+
     /// Turns to the next generation; the steps that make it durable.
     ///
     /// # Errors
@@ -165,6 +202,13 @@ impl Meta {
             Step::Write { file: META.to_owned(), offset, bytes: Bytes::from(bytes) },
             Step::Sync { file: META.to_owned() },
         ])
+    }
+
+    /// As [`update`](Meta::update), but into both pairs: what stands nowhere else survives the
+    /// loss of either.
+    pub(crate) fn update_both(&mut self) -> Result<[Step; 4], StorageError> {
+        let ([a, b], [c, d]) = (self.update()?, self.update()?);
+        Ok([a, b, c, d])
     }
 
     /// The whole file, all copies alike.

@@ -91,10 +91,7 @@ pub(crate) fn recover<D: Disk>(
     let Recovered { replay, end_is_lost, closed_through, vouched, damage } = recovery.run()?;
     let Replay { mut head, index, tail, first_sequences, .. } = replay;
     let found = (head.sequence, head.digest);
-    if let Some(sworn) = meta.sworn.as_ref().filter(|sworn| sworn.sequence > head.sequence) {
-        // What was promised in what is lost.
-        head.pledge = Some(sworn.pledge());
-    }
+    head.pledge = meta.sworn_beyond(head.sequence).or(head.pledge);
     head.sequence = head.sequence.max(vouched);
     let segment = |(id, len): (u64, u64)| {
         (id, Segment { len, first_sequence: first_sequences.get(&id).copied() })

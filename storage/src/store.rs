@@ -127,8 +127,8 @@ impl<D: Disk> Store<D> {
         self.wal.close()
     }
 
-    /// Whether entries may be admitted. If not, the disk is full, what is left is kept for writes
-    /// that were admitted before and for pledges. After a while
+    /// Whether entries may be admitted. If not, the disk is full, and what is left is kept for
+    /// writes that were admitted before. Pledges need no room. After a while
     /// [`retry_room`](Store::retry_room), then [`maintenance`](Store::maintenance).
     #[must_use]
     pub fn has_room(&self) -> bool {
@@ -173,12 +173,12 @@ impl<D: Disk> Store<D> {
     /// # Panics
     /// If the job is not the one that was given out last.
     pub fn complete(&mut self, job: Job) -> Done {
-        let saved = self.wal.complete(job);
-        let needed = self.wal.take_pointed_to();
-        if let Some(needed) = &needed {
-            self.snapshots.retain(needed);
+        let mut done = self.wal.complete(job);
+        if let Some(needed) = self.wal.take_pointed_to() {
+            self.snapshots.retain(&needed);
+            done.is_untidy = true;
         }
-        Done { saved, is_untidy: needed.is_some() }
+        done
     }
 
     /// Step number `step` of the job, from 0, failed; those behind it were not done.

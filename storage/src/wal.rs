@@ -5,6 +5,7 @@
 
 mod batch;
 mod rooms;
+mod swearing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -15,8 +16,8 @@ use quorate_core::{Digest, LogId, PledgeBytes, SnapshotId, SnapshotMeta, Write, 
 use crate::error::StorageError;
 use crate::frame::{BLOCK, Cuts, Encoded, Header, Place, RunHeader};
 use crate::index::{GroupAt, LogIndex};
-use crate::job::{Job, Outcome, Step};
-use crate::meta::{Meta, Sworn};
+use crate::job::{Done, Job, Outcome, Step};
+use crate::meta::Meta;
 use crate::segment;
 use crate::store::StoreOptions;
 use batch::Batch;
@@ -32,6 +33,8 @@ pub(crate) struct Wal {
     head: Head,
     index: Arc<Mutex<LogIndex>>,
     queue: VecDeque<(WriteSeq, Write)>,
+    /// The queued write whose pledge is kept already.
+    ahead: Option<WriteSeq>,
     is_busy: bool,
     poison: Option<StorageError>,
     /// The snapshots to which a group points that was written since somebody asked.
@@ -92,6 +95,7 @@ impl Wal {
             head,
             index: Arc::new(Mutex::new(index)),
             queue: VecDeque::new(),
+            ahead: None,
             is_busy: false,
             poison: None,
             pointed_to: None,
@@ -116,18 +120,13 @@ impl Wal {
         !self.queue.is_empty()
     }
 
-    /// The next group with everything that is queued, up to the cap.
+    /// The next group with everything that is queued, up to the cap. If there is no room for
+    /// any: what can do without.
     pub(crate) fn prepare(&mut self) -> Result<Option<Job>, StorageError> {
         self.check_idle()?;
         let mut count = batch::count_within(&self.queue, self.group_cap());
         while count > 0 {
-            let batch = Batch::take(
-                &self.head,
-                &self.locked_index().shape,
-                self.meta.mute,
-                &self.queue,
-                count,
-            );
+            let batch = self.batch(count);
             if let Some(job) = self.job_for(&batch)? {
                 self.queue.drain(..count);
                 return Ok(Some(job));
@@ -135,7 +134,7 @@ impl Wal {
             // What is small may fit where everything together does not.
             count /= 2;
         }
-        Ok(None)
+        self.swear()
     }
 
     /// An empty group which vouches for the last one, if nothing does yet.
@@ -150,9 +149,8 @@ impl Wal {
         let Some((written, steps)) = self.write(head, pledge, Vec::new(), &[]) else {
             return Ok(None);
         };
-        Ok(Some(
-            self.begin(steps, Outcome::Saved { seq: None, written: Some(written), meta: None }),
-        ))
+        let written = Some(written);
+        Ok(Some(self.begin(steps, Outcome::Saved { seq: None, pledge: None, written, meta: None })))
     }
 
     /// Notes in the meta file that everything is durable.
@@ -193,19 +191,26 @@ impl Wal {
     }
 
     /// All steps of the job were carried out.
-    pub(crate) fn complete(&mut self, job: Job) -> Option<WriteSeq> {
+    pub(crate) fn complete(&mut self, job: Job) -> Done {
         assert!(self.is_busy, "a job that was not given out");
         self.is_busy = false;
         match job.outcome {
             Outcome::Nothing => {}
-            Outcome::Saved { seq, written, meta } => {
+            Outcome::Saved { seq, pledge, written, meta } => {
                 if let Some(meta) = meta {
                     self.meta = *meta;
                 }
+                self.head.pledge = pledge.or(self.head.pledge);
                 if let Some(written) = written {
                     self.on_written(*written);
                 }
-                return seq;
+                self.ahead.take_if(|ahead| Some(*ahead) <= seq);
+                return Done { saved: seq, ..Done::default() };
+            }
+            Outcome::Sworn { seq, meta } => {
+                self.meta = *meta;
+                self.ahead = Some(seq);
+                return Done { sworn: Some(seq), ..Done::default() };
             }
             Outcome::Filled { .. } => self.rooms.on_slice(),
             Outcome::Prepared { segment, len, meta } => {
@@ -214,7 +219,7 @@ impl Wal {
             }
             Outcome::Unregistered { meta } => self.on_unregistered(*meta),
         }
-        None
+        Done::default()
     }
 
     /// Step number `step` of the job failed.
@@ -264,52 +269,34 @@ impl Wal {
         self.options.group_bytes.min(usize::try_from(smallest).unwrap_or(usize::MAX))
     }
 
-    /// The job that saves the batch; `None` if there is no room for it.
-    fn job_for(&mut self, batch: &Batch) -> Result<Option<Job>, StorageError> {
-        let (written, mut steps) = if batch.changes {
-            let pledge = batch.head.pledge.unwrap_or([0; 64]);
-            let group = self.write(batch.head.clone(), pledge, batch.runs.clone(), &batch.payloads);
-            let Some((written, steps)) = group else { return Ok(None) };
-            (Some(written), steps)
-        } else {
-            (None, Vec::new())
-        };
-        let sequence = written.as_ref().map_or(self.head.sequence, |w| w.head.sequence);
-        let stands_nowhere_else =
-            batch.founding.is_some() || batch.peers.is_some() || batch.mute != self.meta.mute;
-        let meta = if batch.promise || stands_nowhere_else {
-            let mut meta = self.meta_as_of(sequence, batch);
-            steps.extend(meta.update()?);
-            if stands_nowhere_else {
-                // So it goes into the other pair, too.
-                steps.extend(meta.update()?);
-            }
-            Some(meta)
-        } else {
-            None
-        };
-        Ok(Some(self.begin(steps, Outcome::Saved { seq: Some(batch.last), written, meta })))
+    /// The first writes of the queue, as one.
+    fn batch(&self, count: usize) -> Batch {
+        let shape = &self.locked_index().shape;
+        Batch::take(&self.head, shape, self.meta.mute, &self.queue, count)
     }
 
-    fn meta_as_of(&self, sequence: u64, batch: &Batch) -> Box<Meta> {
-        let mut meta = Box::new(self.meta.clone());
-        meta.durable_through = sequence;
-        meta.sworn = batch.head.pledge.map(|pledge| Sworn::new(sequence, &pledge));
-        meta.mute = batch.mute;
-        if let Some(peers) = &batch.peers {
-            meta.peers.clone_from(peers);
+    /// The job that saves the batch; `None` if there is no room for it.
+    fn job_for(&mut self, batch: &Batch) -> Result<Option<Job>, StorageError> {
+        if !batch.changes {
+            return self.job_without_group(batch).map(Some);
         }
-        if let Some(founding) = &batch.founding {
-            meta.founding = founding.clone();
-        }
-        meta
+        let pledge = batch.head.pledge.unwrap_or([0; 64]);
+        let group = self.write(batch.head.clone(), pledge, batch.runs.clone(), &batch.payloads);
+        let Some((written, mut steps)) = group else { return Ok(None) };
+        let update = self.meta_of(batch, Some(written.head.sequence))?;
+        let meta = update.map(|update| {
+            steps.extend(update.steps);
+            update.meta
+        });
+        let (seq, pledge, written) = (Some(batch.last), batch.head.pledge, Some(written));
+        Ok(Some(self.begin(steps, Outcome::Saved { seq, pledge, written, meta })))
     }
 
     fn meta_job(&mut self, mut meta: Meta) -> Result<Job, StorageError> {
         meta.durable_through = self.head.sequence;
         let steps = meta.update()?.to_vec();
         let meta = Some(Box::new(meta));
-        Ok(self.begin(steps, Outcome::Saved { seq: None, written: None, meta }))
+        Ok(self.begin(steps, Outcome::Saved { seq: None, pledge: None, written: None, meta }))
     }
 
     /// Encodes a group where there is room for it.

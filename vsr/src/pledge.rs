@@ -37,6 +37,11 @@ impl quorate_core::Pledge for Pledge {
     fn promise(&self) -> Pledge {
         *self
     }
+
+    /// The later view: neither says anything of the log.
+    fn joined(in_log: Option<Pledge>, sworn: Pledge) -> Pledge {
+        Pledge { view: in_log.map_or(sworn.view, |in_log| in_log.view.max(sworn.view)) }
+    }
 }
 
 #[cfg(test)]
@@ -52,6 +57,14 @@ mod tests {
         golden[..2].copy_from_slice(&[2, 1]);
         assert_eq!(pledge.to_bytes(), golden);
         assert_eq!(Pledge::from_bytes(&golden), Some(pledge));
+    }
+
+    #[test]
+    fn no_view_is_entered_twice_whichever_place_is_behind() {
+        let [a, b] = [1, 2].map(|view| Pledge { view: Ballot(view) });
+        for (in_log, sworn) in [(None, b), (Some(a), b), (Some(b), a), (Some(b), b)] {
+            assert_eq!(Pledge::joined(in_log, sworn), b);
+        }
     }
 
     #[test]

@@ -76,6 +76,10 @@ impl Pledge for Nothing {
     fn promise(&self) -> Nothing {
         Nothing
     }
+
+    fn joined(_: Option<Nothing>, _: Nothing) -> Nothing {
+        Nothing
+    }
 }
 
 const ME: NodeId = NodeId(1);
@@ -104,6 +108,7 @@ fn started_anew(settings: Settings, nonce: u64) -> Replica<Stub> {
         start: 1,
         founding: FoundingRecord::default(),
         pledge: None,
+        sworn: None,
         snapshot: None,
         log: RecoveredLog::default(),
     };

@@ -17,20 +17,38 @@ pub(super) struct Pending<M, G> {
     pub(super) snapshot: Option<SnapshotId>,
     pub(super) founding: Option<FoundingRecord>,
     pub(super) mute: bool,
-    pub(super) then: Vec<Envelope<M>>,
+    pub(super) waiting: Waiting<M>,
 }
 
-/// Writes complete in order. What was sworn last and what is saved of it decides whether the
+/// Messages that wait for a write.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Waiting<M> {
+    /// For its pledge.
+    pub(super) sworn: Vec<Envelope<M>>,
+    /// For all of it, and all before it.
+    pub(super) saved: Vec<Envelope<M>>,
+}
+
+impl<M> Waiting<M> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.sworn.is_empty() && self.saved.is_empty()
+    }
+}
+
+/// Writes complete in order. What was sworn last and what is on disk of it decides whether the
 /// replica may speak under its pledge yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Writes<M, G> {
     next: WriteSeq,
     pending: VecDeque<Pending<M, G>>,
-    /// The pledge and snapshot of the last write begun, and of the last one saved.
+    /// As of the last write begun.
     begun_pledge: Option<G>,
     begun_snapshot: Option<SnapshotId>,
     begun_mute: bool,
+    /// The pledge of the last write saved.
     saved_pledge: Option<G>,
+    /// The pledge of a later write, if that is on disk without the write.
+    ahead: Option<(WriteSeq, G)>,
 }
 
 impl<M, G: Pledge> Writes<M, G> {
@@ -42,10 +60,11 @@ impl<M, G: Pledge> Writes<M, G> {
             begun_snapshot: None,
             begun_mute: false,
             saved_pledge: None,
+            ahead: None,
         }
     }
 
-    /// What the disk holds at the start.
+    /// What the disk holds at the start. A pledge that is `None` here is written again.
     pub(super) fn set_saved(
         &mut self,
         pledge: Option<G>,
@@ -74,7 +93,15 @@ impl<M, G: Pledge> Writes<M, G> {
     /// True if everything that `pledge` promises is on disk, so that messages may leave which
     /// are said under it.
     pub(super) fn may_speak_under(&self, pledge: G) -> bool {
-        self.saved_pledge.is_some_and(|saved| saved.promise() == pledge.promise())
+        self.on_disk().is_some_and(|on_disk| on_disk.promise() == pledge.promise())
+    }
+
+    /// What all that is on disk promises.
+    fn on_disk(&self) -> Option<G> {
+        match self.ahead {
+            Some((_, sworn)) => Some(G::joined(self.saved_pledge, sworn)),
+            None => self.saved_pledge,
+        }
     }
 
     /// True if a write which is on its way carries this record.
@@ -98,16 +125,39 @@ impl<M, G: Pledge> Writes<M, G> {
         self.pending.push_back(write);
     }
 
+    /// The write that was begun last, if it is not saved yet.
+    pub(super) fn last_pending(&mut self) -> Option<&mut Waiting<M>> {
+        self.pending.back_mut().map(|write| &mut write.waiting)
+    }
+
     /// Everything up to `seq` is on disk: what was promised with it, in order.
     pub(super) fn saved(&mut self, seq: WriteSeq) -> Vec<Pending<M, G>> {
         let done = self.pending.iter().take_while(|write| write.seq <= seq).count();
         let done: Vec<_> = self.pending.drain(..done).collect();
         for write in &done {
-            if write.pledge.is_some() {
-                self.saved_pledge = write.pledge;
-            }
+            self.saved_pledge = write.pledge.or(self.saved_pledge);
         }
+        self.ahead.take_if(|(ahead, _)| *ahead <= seq);
         done
+    }
+
+    /// The pledge of write `seq` is on disk.
+    pub(super) fn sworn(&mut self, seq: WriteSeq) {
+        let of_write = self.pending.iter().find(|write| write.seq == seq);
+        // Saved meanwhile, if it is not there.
+        if let Some(sworn) = of_write.and_then(|write| write.pledge) {
+            self.ahead = Some((seq, sworn));
+        }
+    }
+
+    /// The messages which wait for nothing but their pledge, if that is on disk.
+    pub(super) fn take_sworn(&mut self) -> Vec<Envelope<M>> {
+        let Some(on_disk) = self.on_disk() else { return Vec::new() };
+        let is_sworn = |write: &&mut Pending<M, G>| {
+            write.pledge.is_some_and(|pledge| pledge.promise() == on_disk.promise())
+        };
+        let speaking = self.pending.iter_mut().filter(is_sworn);
+        speaking.flat_map(|write| std::mem::take(&mut write.waiting.sworn)).collect()
     }
 
     /// When the oldest write began that is not on disk yet.

@@ -33,6 +33,7 @@ impl Random {
 enum Action {
     Deliver,
     Save,
+    Swear,
     PassTime,
     Propose,
     Read,
@@ -86,6 +87,7 @@ impl Chaos {
         let weights = vec![
             weigh(Action::Deliver, &[400, 800]),
             weigh(Action::Save, &[50, 200, 500]),
+            weigh(Action::Swear, &[0, 20, 100]),
             weigh(Action::PassTime, &[50, 100, 300]),
             weigh(Action::Propose, &[30, 100]),
             weigh(Action::Read, &[20, 80]),
@@ -132,6 +134,7 @@ impl Chaos {
             _ if !up => {}
             Action::Restart => {}
             Action::Save => self.cluster.save(id.0),
+            Action::Swear => self.cluster.swear(id.0),
             Action::Crash => self.crash(id),
             Action::Snapshot => self.snapshot(id),
             Action::Compact => self.compact(id),

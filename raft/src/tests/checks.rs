@@ -55,7 +55,7 @@ impl Checks {
     fn terms_never_go_back(&mut self, node: &Node) {
         let term = self.terms.entry(node.me).or_default();
         // An unsaved term may be forgotten by a crash; a saved one may not.
-        let saved = node.disk.pledge.map_or(Ballot(0), |pledge| pledge.term);
+        let saved = node.disk.pledge().map_or(Ballot(0), |pledge| pledge.term);
         assert!(saved >= *term, "{:?} went back from {term:?} to {saved:?}", node.me);
         *term = saved;
     }

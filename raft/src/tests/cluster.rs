@@ -152,6 +152,12 @@ impl Cluster {
         self.post(n(id), sent);
     }
 
+    /// The disk of `id` has no room for what is on its way, but keeps its pledge.
+    pub(super) fn swear(&mut self, id: u64) {
+        let sent = self.nodes.get_mut(&n(id)).unwrap().swear(self.now);
+        self.post(n(id), sent);
+    }
+
     /// `message` reaches its receiver.
     pub(super) fn deliver(&mut self, sent: Sent) {
         let Sent { from, to, message } = sent;

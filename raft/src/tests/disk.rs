@@ -8,7 +8,10 @@ use crate::Pledge;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
-    pub(super) pledge: Option<Pledge>,
+    /// Of the last write.
+    pledge: Option<Pledge>,
+    /// Kept beside the log, since there was no room in it.
+    sworn: Option<Pledge>,
     pub(super) snapshot: Option<SnapshotMeta>,
     base: LogId,
     base_digest: Digest,
@@ -36,6 +39,16 @@ impl Disk {
         }
         self.pledge = Some(pledge);
         self.snapshot = snapshot;
+    }
+
+    /// Keeps a pledge without the write that carries it.
+    pub(super) fn swear(&mut self, pledge: Pledge) {
+        self.sworn = Some(pledge);
+    }
+
+    pub(super) fn pledge(&self) -> Option<Pledge> {
+        let joined = self.sworn.map(|sworn| quorate_core::Pledge::joined(self.pledge, sworn));
+        joined.or(self.pledge)
     }
 
     pub(super) fn compact(&mut self, to: &SnapshotMeta) {

@@ -44,6 +44,68 @@ fn a_single_server_leads_only_once_its_own_vote_is_on_disk() {
 }
 
 #[test]
+fn a_server_whose_disk_is_full_votes_and_keeps_its_vote_although_entries_wait_for_room() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.isolate(2);
+    cluster.slow.insert(n(3));
+    cluster.propose(1, "a");
+    cluster.settle();
+    assert!(cluster.node(3).has_writes(), "an entry that was taken before the disk was full");
+    let term = cluster.term(1);
+    assert_eq!(cluster.committed(1), 1, "nobody acknowledges it");
+
+    cluster.heal();
+    cluster.isolate(1);
+    cluster.now += cluster.settings.election.end;
+    let last = cluster.node(3).last();
+    cluster.forge(2, 3, request(term + 1, last));
+    let votes = |cluster: &mut Cluster| cluster.take(|sent| sent.message == vote(term + 1, true));
+    assert_eq!(votes(&mut cluster).len(), 0, "the vote is not on disk");
+    cluster.swear(3);
+    assert_eq!(votes(&mut cluster).len(), 1);
+    // As a leader of the new term, 2 is answered, too; the entries are not acknowledged.
+    let heartbeat = |probe| {
+        Message::AppendEntries(AppendEntries {
+            term: Ballot(term + 1),
+            probe,
+            previous: last,
+            commit: Index(1),
+            entries: Vec::new(),
+        })
+    };
+    for probe in 1..50 {
+        cluster.forge(2, 3, heartbeat(probe));
+        let answers = cluster.take(|sent| sent.from == n(3));
+        let outcome = Appended::Held(last.index);
+        let held = AppendEntriesReply { term: Ballot(term + 1), probe, outcome };
+        assert_eq!(answers.len(), 1);
+        assert_eq!(answers[0].message, Message::AppendEntriesReply(held));
+    }
+    assert!(cluster.node(3).writes() <= 3, "answers pile up");
+
+    cluster.crash(3);
+    cluster.restart(3);
+    assert_eq!(cluster.last_index(3), Index(1));
+    cluster.forge(1, 3, request(term + 1, all_knowing(term)));
+    cluster.settle();
+    assert_eq!(cluster.term(3), term + 1);
+    assert_eq!(votes(&mut cluster).len(), 0, "it has voted for another one in that term");
+}
+
+#[test]
+fn a_candidate_whose_disk_is_full_counts_its_own_vote() {
+    let mut cluster = Cluster::of(1);
+    cluster.timeout(1, Timer::Election);
+    assert!(!cluster.node(1).leads());
+    cluster.swear(1);
+    assert!(cluster.node(1).leads());
+    assert_eq!(cluster.committed(1), 0, "its opening is not on disk");
+    cluster.save(1);
+    cluster.settle();
+    assert_eq!(cluster.committed(1), 1);
+}
+
+#[test]
 fn a_candidate_does_not_lead_by_a_minority() {
     let mut cluster = Cluster::of(5);
     cluster.isolate(4);

@@ -40,7 +40,9 @@ struct Write {
     runs: Vec<Run>,
     pledge: Pledge,
     snapshot: Option<SnapshotMeta>,
-    then: Outbox,
+    /// What waits for the pledge alone, and what waits for all of it.
+    once_sworn: Outbox,
+    once_saved: Outbox,
 }
 
 impl Node {
@@ -79,7 +81,7 @@ impl Node {
         self.up = true;
         self.log = self.disk.recover(founders, tail);
         let mut out = Effects::default();
-        let pledge = self.disk.pledge;
+        let pledge = self.disk.pledge();
         self.raft = Raft::recover(self.me, settings, pledge, &mut self.log, &mut out);
         self.begun = pledge;
         self.absorb(now, &mut out);
@@ -109,30 +111,33 @@ impl Node {
             self.raft.step(at, input, &mut self.log, &mut out);
         }
         self.raft.flush(at, &mut self.log, &mut out);
-        let (mut send, mut then) = self.absorb(now, &mut out);
+        let (mut send, once_saved) = self.absorb(now, &mut out);
         let pledge = self.raft.pledge();
+        let mut once_sworn = Vec::new();
         // Nothing is said under an unsaved pledge.
-        if self.disk.pledge != Some(pledge) {
-            then.append(&mut send);
+        if self.disk.pledge() != Some(pledge) {
+            once_sworn.append(&mut send);
         }
         let snapshot = self.log.snapshot().cloned();
         let unsaved = self.log.has_unsaved() || self.begun != Some(pledge);
-        if unsaved || !then.is_empty() || snapshot != self.disk.snapshot {
+        let waits = !once_sworn.is_empty() || !once_saved.is_empty();
+        if unsaved || waits || snapshot != self.disk.snapshot {
             let seq = self.next_seq;
             self.next_seq = seq.next();
             self.begun = Some(pledge);
             let runs = self.log.begin_write(seq);
-            self.writes.push_back(Write { seq, runs, pledge, snapshot, then });
+            let write = Write { seq, runs, pledge, snapshot, once_sworn, once_saved };
+            self.writes.push_back(write);
         }
         send
     }
 
     fn absorb(&mut self, now: Duration, out: &mut Effects<Message>) -> (Outbox, Outbox) {
-        let (mut send, mut then) = (Vec::new(), Vec::new());
+        let (mut send, mut once_saved) = (Vec::new(), Vec::new());
         for effect in out.drain() {
             match effect {
                 ProtocolEffect::Send { to, message } => send.push((to, message)),
-                ProtocolEffect::AfterSave { to, message } => then.push((to, message)),
+                ProtocolEffect::AfterSave { to, message } => once_saved.push((to, message)),
                 ProtocolEffect::SetTimer(timer, range) => {
                     assert!(!range.is_empty());
                     let spread = (range.end - range.start) * self.draw / 1000;
@@ -153,7 +158,7 @@ impl Node {
                 }
             }
         }
-        (send, then)
+        (send, once_saved)
     }
 
     pub(super) fn has_writes(&self) -> bool {
@@ -174,14 +179,37 @@ impl Node {
         let Some(write) = self.writes.pop_front() else { return Vec::new() };
         self.disk.save(&write.runs, write.pledge, write.snapshot);
         self.log.saved(write.seq);
+        let mut waited = write.once_sworn;
+        waited.extend(write.once_saved);
+        waited.extend(self.take_sworn());
+        self.say(now, waited, Some(Input::Saved))
+    }
+
+    /// There is no room for what is on its way to the disk, except for the last pledge.
+    pub(super) fn swear(&mut self, now: Duration) -> Outbox {
+        let Some(write) = self.writes.back() else { return Vec::new() };
+        self.disk.swear(write.pledge);
+        let waited = self.take_sworn();
+        self.say(now, waited, None)
+    }
+
+    fn take_sworn(&mut self) -> Outbox {
+        let pledge = self.disk.pledge();
+        let sworn = self.writes.iter_mut().filter(|write| Some(write.pledge) == pledge);
+        sworn.flat_map(|write| std::mem::take(&mut write.once_sworn)).collect()
+    }
+
+    /// These messages have waited long enough. Gives those that leave.
+    fn say(&mut self, now: Duration, waited: Outbox, then: Option<Input<Message>>) -> Outbox {
+        let me = self.me;
         let (mine, mut others): (Vec<_>, Vec<_>) =
-            write.then.into_iter().partition(|(to, _)| *to == self.me);
+            waited.into_iter().partition(|(to, _)| *to == me);
         let own = mine.into_iter().map(|(from, message)| Input::Message {
             from,
             incarnation: Incarnation(0),
             message,
         });
-        let sent = self.batch(now, own.chain([Input::Saved]));
+        let sent = self.batch(now, own.chain(then));
         others.extend(sent);
         others
     }

@@ -69,6 +69,8 @@ impl RunIds {
 pub(super) struct Disk {
     pub(super) log: Mirror,
     pub(super) pledge: Option<PledgeBytes>,
+    /// The pledge of a write that has not reached the disk itself.
+    pub(super) sworn: Option<(WriteSeq, PledgeBytes)>,
     pub(super) snapshot: Option<SnapshotId>,
     pub(super) founding: FoundingRecord,
 }
@@ -87,6 +89,7 @@ impl Disk {
     fn apply(&mut self, write: &WriteIds) {
         write.runs.iter().for_each(|run| self.log.apply(run));
         self.pledge = Some(write.pledge);
+        self.sworn.take_if(|(seq, _)| *seq <= write.seq);
         self.snapshot = write.snapshot;
         if let Some(founding) = &write.founding {
             self.founding = founding.clone();
@@ -133,6 +136,19 @@ impl Logs {
         while let Some(write) = self.unsynced[node].pop_front_if(|write| write.seq <= seq) {
             self.disks[node].apply(&write);
         }
+    }
+
+    pub(super) fn sworn(&mut self, node: usize, seq: WriteSeq) {
+        let pledge = self.unsynced_pledges(node).find(|(unsynced, _)| *unsynced == seq);
+        self.disks[node].sworn = pledge;
+    }
+
+    /// The pledges of writes which have not reached the disk, in order.
+    pub(super) fn unsynced_pledges(
+        &self,
+        node: usize,
+    ) -> impl Iterator<Item = (WriteSeq, PledgeBytes)> + '_ {
+        self.unsynced[node].iter().map(|write| (write.seq, write.pledge))
     }
 
     /// The process has died: of the writes which had not reached the disk, as many are there as

@@ -26,7 +26,7 @@ mod vsr;
 
 use std::fmt;
 
-use quorate_core::{Index, Log, Origin, Pledge, Recovered, Role, Write, WriteSeq};
+use quorate_core::{Index, Log, Origin, Pledge, PledgeBytes, Recovered, Role, Write, WriteSeq};
 
 use crate::machine::{Change, Done, Key, OpId, Seen};
 use crate::oracle::{Oracle, Simulated};
@@ -174,12 +174,23 @@ impl<P: Simulated> Checks<P> {
         self.commit.on_a_quorum(&self.logs)
     }
 
+    /// The pledge of this write of a replica has really reached its disk.
+    pub(crate) fn sworn(&mut self, node: usize, seq: WriteSeq) -> Verdict {
+        self.logs.sworn(node, seq);
+        self.pledge_on_disk(node)
+    }
+
     fn pledge_on_disk(&mut self, node: usize) -> Verdict {
         // A disk that was never given a pledge has none that can be read, or zeros.
-        let bytes = self.logs.disks[node].pledge.filter(|bytes| *bytes != [0; 64]);
-        let Some(pledge) = bytes.and_then(|bytes| P::Pledge::from_bytes(&bytes)) else {
-            return Ok(());
+        let read = |bytes: Option<PledgeBytes>| {
+            let bytes = bytes.filter(|bytes| *bytes != [0; 64]);
+            bytes.and_then(|bytes| P::Pledge::from_bytes(&bytes))
         };
+        let disk = &self.logs.disks[node];
+        let in_log = read(disk.pledge);
+        let sworn = read(disk.sworn.map(|(_, pledge)| pledge));
+        let joined = sworn.map(|sworn| P::Pledge::joined(in_log, sworn));
+        let Some(pledge) = joined.or(in_log) else { return Ok(()) };
         self.own.iter_mut().try_for_each(|oracle| oracle.on_disk(node, &pledge))
     }
 

@@ -2,7 +2,7 @@
 //! their way, in order, and nothing else (Ongaro 2014, section 3.8: currentTerm, votedFor and
 //! log[] survive; here in one atomic write).
 
-use quorate_core::{LogId, Recovered};
+use quorate_core::{LogId, Recovered, WriteSeq};
 
 use super::logs::{Disk, Logs};
 use super::{Mirror, Property, Verdict};
@@ -12,9 +12,15 @@ const PROPERTY: Property = Property {
     stated_in: "Ongaro 2014, section 3.8",
 };
 
+const SWORN: Property = Property {
+    name: "what was sworn ahead of the log is found",
+    stated_in: "Ongaro 2014, section 3.8",
+};
+
 /// `node` has found this on its disk.
 pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verdict {
     let synced = describe(&logs.disks[node]);
+    let unsynced: Vec<_> = logs.unsynced_pledges(node).collect();
     let is_a_state_of_the_disk = logs.settle(node, |disk| is_found(disk, found));
     PROPERTY.require(is_a_state_of_the_disk, || {
         let Recovered { pledge, snapshot, log, .. } = found;
@@ -27,7 +33,18 @@ pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verd
             log.last,
             pledge.map(|bytes| bytes[..24].to_vec())
         )
-    })
+    })?;
+    let sworn = &mut logs.disks[node].sworn;
+    let is_kept = sworn.is_none_or(|(seq, pledge)| {
+        let mut later = unsynced.iter().filter(|(later, _)| *later > seq);
+        found.sworn.is_some_and(|found| found == pledge || later.any(|(_, later)| *later == found))
+    });
+    SWORN.require(is_kept, || {
+        format!("replica {} has sworn {sworn:?}, and finds {:?}", node + 1, found.sworn)
+    })?;
+    // The first write of the next process swears it once more.
+    *sworn = found.sworn.map(|pledge| (WriteSeq(0), pledge));
+    Ok(())
 }
 
 fn describe(disk: &Disk) -> String {
@@ -91,6 +108,7 @@ mod tests {
             start: 2,
             founding: FoundingRecord::default(),
             pledge: None,
+            sworn: None,
             mute: false,
             peers: Default::default(),
             snapshot: None,
@@ -122,6 +140,22 @@ mod tests {
         for last in 1..=3 {
             recovered(0, &found(last), &mut after_three_writes()).unwrap();
         }
+    }
+
+    #[test]
+    fn the_loss_of_what_was_sworn_ahead_of_the_log_is_found() {
+        let sworn = |pledge| {
+            let mut logs = after_three_writes();
+            logs.sworn(0, WriteSeq(3));
+            recovered(0, &Recovered { sworn: pledge, ..found(1) }, &mut logs)
+        };
+        sworn(Some([0; 64])).unwrap();
+        assert!(sworn(None).is_err());
+        assert!(sworn(Some([1; 64])).is_err());
+        // All of it has reached the disk, as nobody had noticed.
+        let mut logs = after_three_writes();
+        logs.sworn(0, WriteSeq(3));
+        recovered(0, &found(3), &mut logs).unwrap();
     }
 
     #[test]

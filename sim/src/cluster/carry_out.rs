@@ -77,7 +77,7 @@ impl<P: Simulated> Cluster<P> {
                     process.store.enqueue(seq, write);
                 }
                 if self.canary == Some(Canary::AcknowledgeBeforeSync) {
-                    self.report_saved(node, seq);
+                    self.report_write(node, Event::Saved(seq));
                 }
                 self.on_queued(node)?;
             }

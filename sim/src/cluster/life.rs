@@ -39,7 +39,7 @@ impl<P: Simulated> Cluster<P> {
         let (store, mut found) = self.open(node).map_err(|why| gave_up(node, &why))?;
         self.checks.recovered(node, &found)?;
         if self.canary == Some(Canary::ForgetPledge) {
-            found.pledge = None;
+            (found.pledge, found.sworn) = (None, None);
         }
         let it = &mut self.nodes[node];
         let config = ReplicaConfig {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_core::{Event, Protocol, WriteSeq};
+use quorate_core::{Event, Protocol};
 use quorate_storage::{Job, Step, StorageError};
 
 use super::{Cluster, Happening, gave_up};
@@ -88,10 +88,15 @@ impl<P: Simulated> Cluster<P> {
         if done.is_untidy {
             self.help(node, HelperJob::Tidy);
         }
+        if let Some(seq) = done.sworn {
+            self.marks.note("pledges sworn ahead of the log");
+            self.checks.sworn(node, seq)?;
+            self.report_write(node, Event::Sworn(seq));
+        }
         if let Some(seq) = done.saved {
             self.checks.synced(node, seq)?;
             if self.canary != Some(Canary::AcknowledgeBeforeSync) {
-                self.report_saved(node, seq);
+                self.report_write(node, Event::Saved(seq));
             }
         }
         self.write_next(node)
@@ -148,12 +153,13 @@ impl<P: Simulated> Cluster<P> {
         }
     }
 
-    pub(super) fn report_saved(&mut self, node: usize, seq: WriteSeq) {
+    /// What the thread says of writes reaches the loop in its order.
+    pub(super) fn report_write(&mut self, node: usize, event: Event<P::Message>) {
         let time = self.report_time();
         let life = self.nodes[node].life;
         let Some(process) = &mut self.nodes[node].process else { return };
         process.last_saved = time.max(process.last_saved);
-        let what = Local::Event(Event::Saved(seq));
+        let what = Local::Event(event);
         self.agenda.at(process.last_saved, Happening::Local { node, life, what });
     }
 }

@@ -299,6 +299,7 @@ impl<P: Protocol> Node<P> {
             start: self.start + 1,
             founding: self.founding.clone(),
             pledge: self.last_write.as_ref().map(|write| write.pledge),
+            sworn: None,
             mute: self.last_write.as_ref().is_some_and(|write| write.mute),
             peers: self.peers.clone(),
             snapshot: None,

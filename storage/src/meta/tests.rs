@@ -11,7 +11,8 @@ fn meta() -> Meta {
     };
     let mut pledge = [0; 64];
     pledge[..3].copy_from_slice(&[1, 2, 3]);
-    Meta { sworn: Some(Sworn::new(5, &pledge)), ..Meta::founded(identity) }
+    let (sworn, ahead) = (Some(Sworn::in_group(5, &pledge)), Some(Oath::new(&[4; 64])));
+    Meta { sworn, ahead, ..Meta::founded(identity) }
 }
 
 fn disk_with(meta: &Meta) -> MemDisk {
@@ -24,7 +25,7 @@ fn disk_with(meta: &Meta) -> MemDisk {
 fn a_copy_has_the_same_bytes_forever() {
     let bytes = meta().encode(2).unwrap();
     assert_eq!(&bytes[..8], b"QRM-META");
-    let golden: u128 = 249_017_946_558_501_040_696_590_503_342_654_608_027;
+    let golden: u128 = 57_811_920_605_788_142_879_457_132_673_794_481_852;
     assert_eq!(u128::from_le_bytes(Digest::of(&bytes).0), golden);
     let golden: u128 = 168_546_338_965_930_326_660_564_117_588_512_031_459;
     assert_eq!(u128::from_le_bytes(meta().store_id().0), golden);

@@ -199,7 +199,11 @@ impl<'a, D: Disk> Replay<'a, D> {
 
     fn check_sworn(&self, header: &Header) -> Result<(), StorageError> {
         match &self.meta.sworn {
-            Some(sworn) if sworn.sequence == header.sequence && sworn.pledge() != header.pledge => {
+            Some(sworn)
+                if sworn.sequence == header.sequence
+                    && !sworn.is_beside
+                    && sworn.pledge() != header.pledge =>
+            {
                 let (file, sequence) = (segment::name(header.place.segment), sworn.sequence);
                 Err(StorageError::PledgeContradicted { file, sequence })
             }

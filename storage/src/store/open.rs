@@ -12,7 +12,7 @@ use crate::disk::{Disk, FileInfo};
 use crate::error::{Damage, StorageError, is_out_of_room};
 use crate::frame::BLOCK;
 use crate::index::LogIndex;
-use crate::meta::{self, META, META_TMP, Meta, Sworn};
+use crate::meta::{self, META, META_TMP, Meta, Oath, Sworn};
 use crate::reader::LogReader;
 use crate::recovery::{self, FoundLog, Reading};
 use crate::segment;
@@ -62,6 +62,7 @@ pub(super) fn open<D: Disk>(
         start: meta.start,
         founding: meta.founding.clone(),
         pledge: head.pledge,
+        sworn: meta.ahead.as_ref().map(Oath::bytes),
         mute: meta.mute,
         peers: meta.peers.clone(),
         snapshot: head.snapshot.clone(),
@@ -197,7 +198,10 @@ fn sign_in(found: &mut FoundLog) -> Result<Vec<crate::job::Step>, StorageError> 
     meta.start += 1;
     meta.is_clean = false;
     meta.durable_through = head.sequence;
-    meta.sworn = head.pledge.as_ref().map(|pledge| Sworn::new(head.sequence, pledge));
+    meta.sworn = match meta.sworn_beyond(last.0) {
+        Some(pledge) => Some(Sworn::beside(head.sequence, &pledge)),
+        None => head.pledge.as_ref().map(|pledge| Sworn::in_group(head.sequence, pledge)),
+    };
     meta.found = *last;
     meta.mute |= *end_is_lost;
     if head.position.is_none() {

@@ -1,6 +1,7 @@
 mod damaged;
 mod faults;
 pub(crate) mod fixture;
+mod full;
 mod healing;
 mod installed;
 mod model;

@@ -14,7 +14,7 @@ use crate::segment;
 
 /// How many empty segments are kept ready. One is where the log goes on, the other is the
 /// reserve: once the disk is full and only that is left, entries are no longer admitted, so that
-/// what was admitted before and the pledges still find room.
+/// what was admitted before still finds room. If it is too much for that, it waits.
 const READY: usize = 2;
 
 /// How many segments that are no longer part of the log are kept for later.
@@ -104,6 +104,12 @@ impl Rooms {
         position: Option<(u64, u64)>,
         len: u64,
     ) -> Option<(u64, u64)> {
+        let place = self.find_place(position, len);
+        self.wanted = place.is_none().then_some(len);
+        place
+    }
+
+    fn find_place(&self, position: Option<(u64, u64)>, len: u64) -> Option<(u64, u64)> {
         let fits = |segment: &Segment, offset: u64| offset + len <= segment.len;
         if let Some((active, offset)) = position
             && active > self.closed_through
@@ -112,15 +118,14 @@ impl Rooms {
             return Some((active, offset));
         }
         let mut ready = self.ready(position.map(|(active, _)| active));
-        let place = ready.find(|(_, segment)| fits(segment, BLOCK)).map(|(id, _)| (*id, BLOCK));
-        drop(ready);
-        self.wanted = if place.is_none() { Some(len) } else { None };
-        place
+        ready.find(|(_, segment)| fits(segment, BLOCK)).map(|(id, _)| (*id, BLOCK))
     }
 
+    /// False if no more entries should be taken. On a full disk that is so already while there is
+    /// a segment left, for what was taken before that is known.
     pub(super) fn has_room(&self, active: Option<u64>) -> bool {
-        let needed = if self.out_of_room.is_some() { READY } else { 1 };
-        self.ready(active).count() >= needed
+        let ready = self.ready(active).count();
+        if self.is_out_of_room() { self.wanted.is_none() && ready >= READY } else { ready >= 1 }
     }
 
     pub(super) fn is_tight(&self) -> bool {

@@ -21,17 +21,7 @@ fn small() -> StoreOptions {
 
 /// A log in two segments, with an unattested last group.
 fn small_log() -> Author {
-    let disk = MemDisk::new();
-    let disk_handle = std::sync::Arc::new(disk.clone());
-    let (store, _) = Store::open(disk_handle, &owner(), small(), Incarnation(77)).unwrap();
-    let mut author = Author {
-        disk,
-        store,
-        seq: WriteSeq(0),
-        entries: Vec::new(),
-        pledge: pledge(0),
-        snapshot: None,
-    };
+    let mut author = Author::with(&MemDisk::new(), small());
     author.append(1, &[b"one", b"two"]);
     let write = author.swearing(1);
     author.save(write);

@@ -1,4 +1,4 @@
-//! The rest of the fault table: failing disks, files that are missing or not ours, full disks.
+//! The rest of the fault table: failing disks, files that are missing or not ours.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -9,7 +9,6 @@ use super::fixture::*;
 use super::healing::{heal, see};
 use crate::disk::{Disk, FileDisk, MemDisk, Operation};
 use crate::error::StorageError;
-use crate::job::Step;
 use crate::meta::META;
 use crate::segment;
 use crate::store::{Owner, Store};
@@ -282,86 +281,6 @@ fn a_flip_in_any_byte_of_meta_changes_nothing_that_is_found() {
         assert_eq!(found(&author.disk).unwrap(), expected, "{offset}");
         author.disk.flip(META, offset, 1 << (offset % 8));
     }
-}
-
-#[test]
-fn a_full_disk_holds_up_entries_and_not_pledges_and_serves_again_once_there_is_room() {
-    let mut author = Author::new();
-    author.append(1, &[&[1; 3000]]);
-    let used: usize = author.disk.contents().values().map(Vec::len).sum();
-    author.disk.set_capacity(Some(used as u64 + 20_000));
-    let mut admitted = 0;
-    while author.store.has_room() {
-        author.append(1, &[&[1; 3000]]);
-        admitted += 1;
-        assert!(admitted < 100);
-    }
-    assert!(matches!(author.store.room_error(), Some(StorageError::NoRoom { .. })));
-    assert!(author.disk.content("tmp-wal-0000000000000004").is_none(), "what failed is removed");
-    // What was admitted before still fits, and so do pledges.
-    author.append(1, &[&[2; 20_000]]);
-    for number in 1..8 {
-        let write = author.swearing(number);
-        author.save(write);
-    }
-    author.store.retry_room();
-    author.flush().unwrap();
-    assert!(!author.store.has_room());
-    author.disk.set_capacity(None);
-    author.store.retry_room();
-    author.flush().unwrap();
-    assert!(author.store.has_room());
-    author.append(1, &[&[1; 3000]]);
-    let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
-    assert_eq!(recovered.log.last, author.last().0);
-}
-
-#[test]
-fn a_segment_for_whose_name_there_is_no_room_is_prepared_again_later() {
-    let mut author = Author::new();
-    loop {
-        let write = author.appending(1, &[&[1; 3000]]);
-        author.enqueue(write);
-        while let Some(job) = author.store.prepare().unwrap() {
-            author.run(job).unwrap();
-        }
-        let Some(job) = author.store.maintenance().unwrap() else { continue };
-        let names = job.steps().iter().any(|step| matches!(step, Step::Rename { .. }));
-        if names {
-            author.disk.fail(Operation::Name, "tmp-wal-", ErrorKind::StorageFull, 1);
-        }
-        author.run(job).unwrap();
-        if names {
-            break;
-        }
-    }
-    assert!(matches!(author.store.room_error(), Some(StorageError::NoRoom { .. })));
-    author.disk.heal();
-    author.store.retry_room();
-    author.flush().unwrap();
-    assert!(author.store.has_room());
-    author.append(1, &[&[2; 20_000]]);
-    let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
-    assert_eq!(recovered.log.last, author.last().0);
-}
-
-#[test]
-fn writes_for_which_there_is_no_room_wait_and_are_saved_in_order() {
-    let mut author = Author::new();
-    let used: usize = author.disk.contents().values().map(Vec::len).sum();
-    author.disk.set_capacity(Some(used as u64));
-    let mut saved = WriteSeq(0);
-    for i in 0..80u8 {
-        let write = author.appending(1, &[&[i; 3000]]);
-        author.enqueue(write);
-        saved = author.flush().unwrap().unwrap_or(saved);
-    }
-    assert!(saved < author.seq && author.store.has_queued());
-    author.disk.set_capacity(None);
-    author.store.retry_room();
-    assert_eq!(author.flush().unwrap(), Some(author.seq));
-    let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
-    assert_eq!(recovered.log.last.index, Index(80));
 }
 
 #[test]

@@ -30,6 +30,10 @@ pub(crate) struct Author {
     pub(crate) entries: Vec<Entry>,
     pub(crate) pledge: PledgeBytes,
     pub(crate) snapshot: Option<SnapshotMeta>,
+    pub(crate) mute: bool,
+    /// The last write that is saved, and the last one of which only the pledge is.
+    pub(crate) saved: Option<WriteSeq>,
+    pub(crate) sworn: Option<WriteSeq>,
 }
 
 pub(crate) fn pledge(number: u8) -> PledgeBytes {
@@ -42,7 +46,12 @@ impl Author {
     }
 
     pub(crate) fn on(disk: &MemDisk) -> Author {
-        let (store, recovered) = open(disk).unwrap();
+        Author::with(disk, options())
+    }
+
+    pub(crate) fn with(disk: &MemDisk, options: StoreOptions) -> Author {
+        let opened = Store::open(Arc::new(disk.clone()), &owner(), options, Incarnation(77));
+        let (store, recovered) = opened.unwrap();
         let reader = store.reader();
         let from = recovered.log.base.index.next();
         let entries = reader.read_entries(from, usize::MAX).unwrap();
@@ -53,6 +62,9 @@ impl Author {
             entries,
             pledge: recovered.pledge.unwrap_or(pledge(0)),
             snapshot: recovered.snapshot,
+            mute: recovered.mute,
+            saved: None,
+            sworn: None,
         }
     }
 
@@ -99,7 +111,7 @@ impl Author {
             promise: false,
             snapshot: self.snapshot.clone(),
             founding: None,
-            mute: false,
+            mute: self.mute,
             peers: None,
         }
     }
@@ -116,6 +128,8 @@ impl Author {
         if done.is_untidy {
             self.store.snapshots().tidy().unwrap();
         }
+        self.saved = done.saved.or(self.saved);
+        self.sworn = done.sworn.or(self.sworn);
         Ok(done.saved)
     }
 

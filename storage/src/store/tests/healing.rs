@@ -263,6 +263,8 @@ fn a_lost_end_is_mute_until_a_write_says_otherwise_and_is_not_written_over() {
     assert_eq!(see(&disk, options(), &author.entries), expected);
     heal(&disk, options(), &author.entries, &mut Random(1));
     let mut again = Author::on(&disk);
+    assert!(again.mute);
+    again.mute = false;
     again.append(2, &[b"other"]);
     assert_eq!(disk.content(&file).unwrap(), before);
     let (_, recovered) = open(&disk.crash_keeping_all()).unwrap();

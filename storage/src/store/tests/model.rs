@@ -10,6 +10,7 @@ use quorate_core::*;
 use super::fixture::{Random, options, owner};
 use crate::disk::{Keep, MemDisk};
 use crate::error::StorageError;
+use crate::snapshot::SnapshotError;
 use crate::store::Store;
 
 /// What a directory should say.
@@ -57,6 +58,24 @@ struct Model {
     cuts: u32,
     start: u64,
     is_untidy: bool,
+    /// Pledges ascend: how often something was sworn, and how much of that is on disk.
+    oaths: u64,
+    sworn: u64,
+    /// How often a pledge was sworn for which the log had no room.
+    ahead: u32,
+}
+
+fn pledge(number: u64) -> PledgeBytes {
+    let mut bytes = [0; 64];
+    bytes[20..28].copy_from_slice(&number.to_le_bytes());
+    bytes[44..52].copy_from_slice(&number.to_le_bytes());
+    bytes
+}
+
+fn number(pledge: Option<PledgeBytes>) -> u64 {
+    let bytes = pledge.map_or([0; 8], |bytes| bytes[20..28].try_into().unwrap());
+    assert_eq!(pledge.unwrap_or([0; 64]), self::pledge(u64::from_le_bytes(bytes)));
+    u64::from_le_bytes(bytes)
 }
 
 impl Model {
@@ -83,6 +102,9 @@ impl Model {
             cuts: 0,
             start: 1,
             is_untidy: false,
+            oaths: 0,
+            sworn: 0,
+            ahead: 0,
         }
     }
 
@@ -97,6 +119,7 @@ impl Model {
             13 if self.random.below(8) == 0 => return self.fetch_snapshot(),
             14 => return self.job(Store::attest),
             15 => self.enqueue(Vec::new(), false, None),
+            16 => self.fill_or_make_room(),
             _ => return self.save(),
         }
         Ok(())
@@ -154,9 +177,22 @@ impl Model {
     }
 
     fn swear(&mut self) {
-        self.now.pledge = Some([self.random.next() as u8; 64]);
+        self.oaths += 1;
+        self.now.pledge = Some(pledge(self.oaths));
         self.ballot += 1;
         self.enqueue(Vec::new(), true, None);
+    }
+
+    /// The disk runs full, or has room again.
+    fn fill_or_make_room(&mut self) {
+        if self.random.below(3) > 0 {
+            self.disk.set_capacity(None);
+            self.store.retry_room();
+        } else {
+            let used: usize = self.disk.contents().values().map(Vec::len).sum();
+            let spare = [0, 5000, 100_000][self.random.below(3) as usize];
+            self.disk.set_capacity(Some(used as u64 + spare));
+        }
     }
 
     fn found(&mut self) {
@@ -184,7 +220,9 @@ impl Model {
         self.ballot += 1;
         let last = self.now.last().0.index.0 + 1 + self.random.below(50);
         let id = LogId::new(Index(last), Ballot(self.ballot));
-        self.point_to(id, Digest([self.ballot as u8; 16]))?;
+        if !self.point_to(id, Digest([self.ballot as u8; 16]))? {
+            return Ok(());
+        }
         let base_digest = Digest([self.ballot as u8; 16]);
         self.now = State { base: id, base_digest, entries: Vec::new(), ..self.now.clone() };
         let run = self.run();
@@ -192,15 +230,22 @@ impl Model {
         Ok(())
     }
 
-    fn point_to(&mut self, last: LogId, digest: Digest) -> Result<(), StorageError> {
+    /// False if there is no room for a snapshot.
+    fn point_to(&mut self, last: LogId, digest: Digest) -> Result<bool, StorageError> {
         let build = || {
             let mut builder = self.store.snapshots().builder()?;
+            // What goes wrong is told at the end.
             let _ = builder.write_all(format!("state at {last}").as_bytes());
             let members = Membership::new([(NodeId(1), Incarnation(77))]);
             builder.finish(last, digest, members, LogTime(last.index.0))
         };
-        self.now.snapshot = Some(build().map_err(StorageError::Snapshots)?);
-        Ok(())
+        match build() {
+            Err(SnapshotError::NoRoom { .. }) => Ok(false),
+            built => {
+                self.now.snapshot = Some(built.map_err(StorageError::Snapshots)?);
+                Ok(true)
+            }
+        }
     }
 
     fn save(&mut self) -> Result<(), StorageError> {
@@ -236,6 +281,14 @@ impl Model {
     fn carry_out(&mut self, job: crate::Job) -> Result<Option<WriteSeq>, StorageError> {
         let done = self.store.run(job)?;
         self.is_untidy |= done.is_untidy;
+        let pledge_of = |seq| {
+            let of_write = self.pending.iter().find(|(pending, _)| *pending == seq);
+            number(of_write.unwrap().1.pledge)
+        };
+        for seq in done.sworn.into_iter().chain(done.saved) {
+            self.sworn = self.sworn.max(pledge_of(seq));
+        }
+        self.ahead += u32::from(done.sworn.is_some());
         if self.is_untidy && self.random.below(2) == 0 {
             self.store.snapshots().tidy().map_err(StorageError::Snapshots)?;
             self.is_untidy = false;
@@ -286,6 +339,9 @@ impl Model {
         };
         let foundings = possible.clone().map(|state| &state.founding);
         assert!(foundings.into_iter().any(|record| *record == found.founding), "founding");
+        let sworn = number(found.pledge).max(number(found.sworn));
+        assert!((self.sworn..=self.oaths).contains(&sworn), "{sworn} was sworn: {}", self.sworn);
+        self.sworn = sworn;
         let mut state = state.clone();
         state.founding = found.founding.clone();
         assert!(found.start > self.start, "a start is counted twice");
@@ -293,6 +349,11 @@ impl Model {
         self.saved = state.clone();
         self.now = state;
         self.pending.clear();
+        if found.sworn.is_some() {
+            // As a replica does: what stands beside the log only is sworn once more.
+            self.now.pledge = Some(pledge(sworn));
+            self.enqueue(Vec::new(), true, None);
+        }
     }
 }
 
@@ -302,7 +363,7 @@ fn open(disk: &MemDisk) -> Result<(Store<MemDisk>, Recovered), StorageError> {
 
 #[test]
 fn what_was_saved_is_there_after_any_power_cut() {
-    let (mut cuts, mut compacted) = (0, 0);
+    let (mut cuts, mut compacted, mut ahead) = (0, 0, 0);
     for seed in 0..40 {
         let mut model = Model::new(seed);
         for _ in 0..12 {
@@ -312,8 +373,9 @@ fn what_was_saved_is_there_after_any_power_cut() {
         }
         cuts += model.cuts;
         compacted += u32::from(model.saved.snapshot.is_some());
+        ahead += model.ahead;
     }
-    assert!(cuts >= 480 && compacted > 20, "{cuts} {compacted}");
+    assert!(cuts >= 480 && compacted > 20 && ahead > 20, "{cuts} {compacted} {ahead}");
 }
 
 #[test]

@@ -1,0 +1,264 @@
+//! Fault table, row 20: a disk that is full takes no entries and loses none. It keeps whatever a
+//! replica has to swear, and goes on once there is room.
+
+use std::io::ErrorKind;
+
+use quorate_core::*;
+
+use super::fixture::*;
+use crate::disk::{Keep, MemDisk, Operation};
+use crate::error::StorageError;
+use crate::job::Step;
+use crate::meta::META;
+
+#[test]
+fn a_full_disk_holds_up_entries_and_not_pledges_and_serves_again_once_there_is_room() {
+    let mut author = Author::new();
+    author.append(1, &[&[1; 3000]]);
+    let used: usize = author.disk.contents().values().map(Vec::len).sum();
+    author.disk.set_capacity(Some(used as u64 + 20_000));
+    let mut admitted = 0;
+    while author.store.has_room() {
+        author.append(1, &[&[1; 3000]]);
+        admitted += 1;
+        assert!(admitted < 100);
+    }
+    assert!(matches!(author.store.room_error(), Some(StorageError::NoRoom { .. })));
+    assert!(author.disk.content("tmp-wal-0000000000000004").is_none(), "what failed is removed");
+    // What was admitted before still fits, and so do pledges.
+    author.append(1, &[&[2; 20_000]]);
+    for number in 1..8 {
+        let write = author.swearing(number);
+        author.save(write);
+    }
+    author.store.retry_room();
+    author.flush().unwrap();
+    assert!(!author.store.has_room());
+    author.disk.set_capacity(None);
+    author.store.retry_room();
+    author.flush().unwrap();
+    assert!(author.store.has_room());
+    author.append(1, &[&[1; 3000]]);
+    let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    assert_eq!(recovered.log.last, author.last().0);
+}
+
+#[test]
+fn a_segment_for_whose_name_there_is_no_room_is_prepared_again_later() {
+    let mut author = Author::new();
+    loop {
+        let write = author.appending(1, &[&[1; 3000]]);
+        author.enqueue(write);
+        while let Some(job) = author.store.prepare().unwrap() {
+            author.run(job).unwrap();
+        }
+        let Some(job) = author.store.maintenance().unwrap() else { continue };
+        let names = job.steps().iter().any(|step| matches!(step, Step::Rename { .. }));
+        if names {
+            author.disk.fail(Operation::Name, "tmp-wal-", ErrorKind::StorageFull, 1);
+        }
+        author.run(job).unwrap();
+        if names {
+            break;
+        }
+    }
+    assert!(matches!(author.store.room_error(), Some(StorageError::NoRoom { .. })));
+    author.disk.heal();
+    author.store.retry_room();
+    author.flush().unwrap();
+    assert!(author.store.has_room());
+    author.append(1, &[&[2; 20_000]]);
+    let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    assert_eq!(recovered.log.last, author.last().0);
+}
+
+#[test]
+fn writes_for_which_there_is_no_room_wait_and_are_saved_in_order() {
+    let mut author = Author::new();
+    let used: usize = author.disk.contents().values().map(Vec::len).sum();
+    author.disk.set_capacity(Some(used as u64));
+    let mut saved = WriteSeq(0);
+    for i in 0..80u8 {
+        let write = author.appending(1, &[&[i; 3000]]);
+        author.enqueue(write);
+        saved = author.flush().unwrap().unwrap_or(saved);
+    }
+    assert!(saved < author.seq && author.store.has_queued());
+    author.disk.set_capacity(None);
+    author.store.retry_room();
+    assert_eq!(author.flush().unwrap(), Some(author.seq));
+    let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    assert_eq!(recovered.log.last.index, Index(80));
+}
+
+/// How much is on the disk.
+fn used(disk: &MemDisk) -> u64 {
+    disk.contents().values().map(|bytes| bytes.len() as u64).sum()
+}
+
+/// An author who wrote more than fits on the disk: the last writes wait for room.
+fn stuck_author() -> Author {
+    let mut author = Author::new();
+    author.append(1, &[b"one"]);
+    author.disk.set_capacity(Some(used(&author.disk)));
+    for i in 0..3u8 {
+        // Each more than a segment holds that is ready.
+        let write = author.appending(1, &[&[i; 100_000]]);
+        author.enqueue(write);
+    }
+    assert_eq!(author.flush().unwrap(), None);
+    assert!(!author.store.has_room());
+    author
+}
+
+fn make_room(author: &mut Author) {
+    author.disk.set_capacity(None);
+    author.store.retry_room();
+}
+
+/// Swears, and gives the number of the write.
+fn swear(author: &mut Author, number: u8) -> WriteSeq {
+    let write = author.swearing(number);
+    let seq = author.enqueue(write);
+    author.flush().unwrap();
+    seq
+}
+
+#[test]
+fn a_promise_behind_entries_for_which_there_is_no_room_is_sworn_and_not_saved() {
+    let mut author = stuck_author();
+    for number in 1..=20 {
+        let seq = swear(&mut author, number);
+        assert_eq!((author.sworn, author.saved), (Some(seq), Some(WriteSeq(1))));
+        let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+        assert_eq!(recovered.sworn, Some(pledge(number)));
+        assert_eq!((recovered.pledge, recovered.log.last.index), (Some(pledge(0)), Index(1)));
+    }
+    let changes = author.disk.changes();
+    assert!(author.store.prepare().unwrap().is_none(), "it is sworn once");
+    assert_eq!(author.disk.changes(), changes);
+
+    make_room(&mut author);
+    assert_eq!(author.flush().unwrap(), Some(author.seq));
+    assert!(author.store.has_room());
+    let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    assert_eq!((recovered.pledge, recovered.sworn), (Some(pledge(20)), None));
+    assert_eq!(recovered.log.tail, author.entries);
+}
+
+#[test]
+fn votes_without_end_fit_on_a_disk_without_room_for_a_block() {
+    let mut author = Author::new();
+    author.append(1, &[b"one"]);
+    let files = author.disk.contents();
+    author.disk.set_capacity(Some(0));
+    // Many more than there are blocks in what is ready.
+    let blocks = files.values().map(Vec::len).sum::<usize>() / 4096;
+    for number in 0..3 * blocks {
+        let number = number as u8;
+        let write = author.swearing(number);
+        author.save(write);
+        if number % 16 == 0 {
+            let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+            assert_eq!((recovered.pledge, recovered.sworn), (Some(pledge(number)), None));
+        }
+    }
+    let write = author.appending(1, &[b"two"]);
+    let entries = author.enqueue(write);
+    let promise = swear(&mut author, 77);
+    assert_eq!((author.sworn, author.saved), (Some(promise), Some(WriteSeq(entries.0 - 1))));
+    make_room(&mut author);
+    assert_eq!(author.flush().unwrap(), Some(promise));
+    let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    assert_eq!((recovered.pledge, recovered.log.last.index), (Some(pledge(77)), Index(2)));
+}
+
+#[test]
+fn what_is_kept_beside_the_log_survives_two_bad_copies_of_meta() {
+    let mut sworn = stuck_author();
+    swear(&mut sworn, 5);
+    let mut saved = Author::new();
+    saved.append(1, &[b"one"]);
+    saved.disk.set_capacity(Some(0));
+    for number in 1..=60 {
+        let write = saved.swearing(number);
+        saved.save(write);
+    }
+    for bad in [[0, 1], [2, 3], [0, 2], [1, 3]] {
+        for (author, expected) in
+            [(&sworn, (pledge(0), Some(pledge(5)))), (&saved, (pledge(60), None))]
+        {
+            let disk = author.disk.crash_losing_all();
+            bad.iter().for_each(|copy| disk.flip(META, copy * 4096 + 50, 1));
+            let (_, recovered) = open(&disk).unwrap();
+            assert_eq!((recovered.pledge.unwrap(), recovered.sworn), expected, "{bad:?}");
+        }
+    }
+}
+
+#[test]
+fn a_crash_at_any_step_of_swearing_loses_no_promise() {
+    let author = || {
+        let mut author = stuck_author();
+        swear(&mut author, 4);
+        author
+    };
+    let is_possible = |disk: &MemDisk, at_least: u8| {
+        for names in [0, usize::MAX] {
+            for keep in [Keep::Old, Keep::New, Keep::Torn(100)] {
+                let (_, found) = open(&disk.crash(names, |_, _| keep)).unwrap();
+                assert_eq!((found.pledge, found.log.last.index), (Some(pledge(0)), Index(1)));
+                let sworn = found.sworn.unwrap()[0];
+                assert!((at_least..=5).contains(&sworn), "{sworn}");
+            }
+        }
+    };
+    for steps in 0..=4 {
+        let mut author = author();
+        let write = author.swearing(5);
+        author.enqueue(write);
+        let job = author.store.prepare().unwrap().unwrap();
+        assert_eq!(job.steps().len(), 4);
+        for step in &job.steps()[..steps] {
+            author.store.run_step(step).unwrap();
+        }
+        is_possible(&author.disk, if steps < 2 { 4 } else { 5 });
+    }
+}
+
+#[test]
+fn entries_that_were_queued_before_a_promise_do_not_take_it_back_when_they_are_saved() {
+    let mut author = stuck_author();
+    swear(&mut author, 6);
+    // Room for the first of the three, and for no more.
+    author.disk.set_capacity(Some(used(&author.disk) + 110_000));
+    author.store.retry_room();
+    assert_eq!(author.flush().unwrap(), Some(WriteSeq(2)));
+    let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    assert_eq!((recovered.pledge, recovered.sworn), (Some(pledge(0)), Some(pledge(6))));
+    assert_eq!(recovered.log.last.index, Index(2));
+    // As found, it goes on: a replica swears once more what it finds beside the log.
+    let mut again = Author::on(&author.disk.crash_losing_all());
+    let write = again.swearing(6);
+    again.save(write);
+    let (_, recovered) = open(&again.disk.crash_losing_all()).unwrap();
+    assert_eq!((recovered.pledge, recovered.sworn), (Some(pledge(6)), None));
+}
+
+#[test]
+fn a_replica_that_is_to_speak_again_is_mute_until_all_before_that_is_saved() {
+    let mut author = Author::new();
+    author.mute = true;
+    author.append(1, &[b"one"]);
+    author.disk.set_capacity(Some(used(&author.disk)));
+    let write = author.appending(1, &[&[1; 100_000]]);
+    author.enqueue(write);
+    author.mute = false;
+    swear(&mut author, 3);
+    assert_eq!(author.sworn, Some(author.seq));
+    let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    assert!(recovered.mute);
+    make_room(&mut author);
+    author.flush().unwrap();
+    assert!(!open(&author.disk.crash_losing_all()).unwrap().1.mute);
+}
