@@ -104,7 +104,13 @@ impl Node {
     fn hear(&mut self, from: NodeId, message: Message) -> Vec<Message> {
         let incarnation = Incarnation(100 + from.0);
         let message = PeerMessage::Protocol(message);
-        self.events.push_back(Event::Message(Envelope { from, to: ME, incarnation, start: Start::default(), message }));
+        self.events.push_back(Event::Message(Envelope {
+            from,
+            to: ME,
+            incarnation,
+            start: Start::default(),
+            message,
+        }));
         self.work();
         self.said_to(from)
     }
