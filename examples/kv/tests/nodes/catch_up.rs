@@ -5,7 +5,7 @@ use std::time::Instant;
 use quorate_kv::resp::Value;
 use quorate_kv::{Client, encode_request};
 
-use super::nodes::{Nodes, bulk, call, insist};
+use super::processes::{Nodes, bulk, call, insist};
 
 const AT_ONCE: usize = 1000;
 

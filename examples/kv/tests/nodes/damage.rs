@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::nodes::{Nodes, bulk, call, insist, until};
+use super::processes::{Nodes, bulk, call, insist, until};
 
 fn marker(number: usize) -> String {
     format!("needle-{number:03}-{}", "x".repeat(300))

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use super::mount::Mount;
-use super::nodes::{Ended, Nodes, insist, until};
+use super::processes::{Ended, Nodes, insist, until};
 
 /// All files below a directory, with their content.
 fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {

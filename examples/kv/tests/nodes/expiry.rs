@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use quorate_kv::resp::Value;
 
-use super::nodes::{Nodes, call, insist, until};
+use super::processes::{Nodes, call, insist, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_expires_on_every_node_without_a_further_write_and_never_early() {

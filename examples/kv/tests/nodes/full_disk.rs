@@ -8,7 +8,7 @@ use quorate_kv::resp::Value;
 use tempfile::TempDir;
 
 use super::mount::Mount;
-use super::nodes::{Nodes, bulk, call, until};
+use super::processes::{Nodes, bulk, call, until};
 
 const DISK_MIB: u64 = 16;
 const FILLER: &str = "filler";

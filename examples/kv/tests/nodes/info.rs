@@ -1,6 +1,6 @@
 //! What a node says of the cluster.
 
-use super::nodes::{Nodes, until};
+use super::processes::{Nodes, until};
 
 /// Waits until a node follows this leader, or is it, and says where it is.
 async fn names(nodes: &Nodes, id: usize, leader: usize) {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use super::nodes::{Nodes, insist};
+use super::processes::{Nodes, insist};
 
 fn kv(command: &str, dir: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kv")).arg(command).arg(dir).output().unwrap()

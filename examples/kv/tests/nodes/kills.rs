@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_kv::resp::Value;
 
 use super::load::Load;
-use super::nodes::{Nodes, bulk, call};
+use super::processes::{Nodes, bulk, call};
 
 const WRITERS: usize = 8;
 

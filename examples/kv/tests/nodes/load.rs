@@ -15,7 +15,7 @@ use quorate_kv::{Client, encode_request};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::nodes::{LOOK_AGAIN, Nodes, PATIENCE, bulk, call, insist, until};
+use super::processes::{LOOK_AGAIN, Nodes, PATIENCE, bulk, call, insist, until};
 
 const AT_ONCE: usize = 6;
 const REPLY_TIMEOUT: Duration = Duration::from_secs(15);

@@ -2,7 +2,7 @@
 
 use quorate_kv::resp::Value;
 
-use super::nodes::{Nodes, bulk, call, insist};
+use super::processes::{Nodes, bulk, call, insist};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_without_followers_neither_acknowledges_nor_serves_linearizable_reads() {

@@ -13,6 +13,6 @@ mod kills;
 mod load;
 mod minority;
 mod mount;
-mod nodes;
 mod peer_port;
+mod processes;
 mod stopping;

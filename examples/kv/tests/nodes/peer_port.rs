@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::load::Load;
-use super::nodes::{Nodes, PATIENCE, insist, until};
+use super::processes::{Nodes, PATIENCE, insist, until};
 
 /// Sends bytes, and reads until the other end has had enough or there is nothing more to come.
 async fn send(address: SocketAddr, bytes: &[u8]) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::load::Load;
-use super::nodes::Nodes;
+use super::processes::Nodes;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_stop_one_after_the_other_under_load_and_a_leader_hands_over_first() {
