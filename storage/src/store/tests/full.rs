@@ -158,7 +158,7 @@ fn votes_without_end_fit_on_a_disk_without_room_for_a_block() {
         let number = number as u8;
         let write = author.swearing(number);
         author.save(write);
-        if number % 16 == 0 {
+        if number.is_multiple_of(16) {
             let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
             assert_eq!((recovered.pledge, recovered.sworn), (Some(pledge(number)), None));
         }
