@@ -358,13 +358,12 @@ fn position(offset: u64) -> io::Result<usize> {
 
 impl Disk for MemDisk {
     fn list(&self) -> io::Result<Vec<FileInfo>> {
-        let contents = self.contents();
-        let info = |(name, bytes): (String, Vec<u8>)| FileInfo {
-            name,
-            len: bytes.len() as u64,
-            is_regular: true,
+        let inner = self.inner();
+        let info = |(name, number): (&String, &u64)| {
+            let len = inner.files.get(number)?.bytes.len() as u64;
+            Some(FileInfo { name: name.clone(), len, is_regular: true })
         };
-        Ok(contents.into_iter().map(info).collect())
+        Ok(inner.names.iter().filter_map(info).collect())
     }
 
     fn create(&self, name: &str) -> io::Result<()> {

@@ -7,9 +7,10 @@ use quorate_core::*;
 
 use super::fixture::*;
 use super::healing::{Seen, heal, see};
-use crate::disk::{MemDisk, Operation};
+use crate::disk::{Disk, MemDisk, Operation};
 use crate::error::StorageError;
 use crate::frame::{BLOCK, Claim};
+use crate::meta::META;
 use crate::segment;
 use crate::store::{Store, StoreOptions};
 
@@ -50,49 +51,96 @@ fn gap(author: &Author, first: u64, last: u64) -> Seen {
 #[test]
 fn a_flip_in_any_byte_of_the_log_leads_to_what_its_place_demands() {
     let author = small_log();
+    let files = author.disk.list().unwrap().into_iter();
+    let ids: Vec<u64> = files.filter_map(|file| segment::parse_name(&file.name)).collect();
+    // The entries in each group; the other segments are empty.
+    let held: [&[(u64, u64)]; 4] = [&[(1, 2), (0, 0), (3, 3), (4, 4)], &[(5, 6), (7, 7)], &[], &[]];
+    assert_eq!(ids, [1, 2, 3, 4]);
+    let seen = std::thread::scope(|scope| {
+        let checks = ids.into_iter().zip(held).map(|(id, held)| {
+            let author = &author;
+            scope.spawn(move || check_flips(author, id, held))
+        });
+        let checks: Vec<_> = checks.collect();
+        let seen = checks.into_iter().map(|check| check.join().unwrap());
+        seen.fold([0; 4], |sum, seen| std::array::from_fn(|i| sum[i] + seen[i]))
+    });
+    assert_eq!(seen.iter().sum::<usize>(), 4 * SEGMENT, "every byte of every file");
+    assert!(seen.iter().all(|n| *n > 100), "{seen:?}");
+}
+
+/// Flips a bit in each byte of a segment with groups of these entries. Gives how often that hit
+/// nothing of meaning, the last group, a group without entries, and one with entries.
+fn check_flips(author: &Author, id: u64, held: &[(u64, u64)]) -> [usize; 4] {
+    let (disk, entries) = (author.disk.crash_keeping_all(), &author.entries);
     let last = author.last().0.index;
     let whole = Seen { last, gaps: Vec::new(), mute: false, pledge: Some(author.pledge) };
     let torn = Seen { last: Index(6), ..whole.clone() };
-    // The entries in each group of the two segments.
-    let held: [&[(u64, u64)]; 2] = [&[(1, 2), (0, 0), (3, 3)], &[(4, 4), (5, 6), (7, 7)]];
+    let file = segment::name(id);
+    let groups = groups(&disk, id);
+    assert_eq!(groups.len(), held.len());
     let mut seen = [0; 4];
-    let mut number = 0;
-    for id in 1..=3 {
-        let file = segment::name(id);
-        let groups = groups(&author.disk, id);
-        for offset in 0..SEGMENT {
-            let hit = groups.iter().position(|(at, len)| (*at..at + len).contains(&offset));
-            if hit.is_none() && offset > segment::HEADER_LEN && offset % 7 != 0 {
-                continue;
+    for offset in 0..SEGMENT {
+        let hit = groups.iter().position(|(at, len)| (*at..at + len).contains(&offset));
+        disk.flip(&file, offset, 1 << (offset % 8));
+        let found = see(&disk, small(), entries);
+        match hit.map(|hit| held[hit]) {
+            None => {
+                assert_eq!(found, whole, "{file} {offset}: nothing is lost");
+                seen[0] += 1;
             }
-            author.disk.flip(&file, offset, 1 << (offset % 8));
-            let found = see(&author.disk, small(), &author.entries);
-            let at = hit.map(|hit| held.concat()[number + hit]);
-            match at {
-                None => {
-                    assert_eq!(found, whole, "{file} {offset}: nothing is lost");
-                    seen[0] += 1;
-                }
-                Some((7, 7)) => {
-                    assert_eq!(found, torn, "{file} {offset}: taken for torn");
-                    seen[1] += 1;
-                }
-                Some((0, 0)) => {
-                    assert_eq!(found, whole, "{file} {offset}: it held no entries");
-                    seen[2] += 1;
-                }
-                Some((first, end)) => {
-                    let one = (first..=end).map(|index| gap(&author, index, index));
-                    let expected: Vec<_> = one.chain([gap(&author, first, end)]).collect();
-                    assert!(expected.contains(&found), "{file} {offset}: {found:?}");
-                    seen[3] += 1;
-                }
+            Some((7, 7)) => {
+                assert_eq!(found, torn, "{file} {offset}: taken for torn");
+                seen[1] += 1;
             }
-            author.disk.flip(&file, offset, 1 << (offset % 8));
+            Some((0, 0)) => {
+                assert_eq!(found, whole, "{file} {offset}: it held no entries");
+                seen[2] += 1;
+            }
+            Some((first, end)) => {
+                // A payload is one entry's, what precedes the payloads is everybody's.
+                let len = |index: u64| entries[index as usize - 1].payload.len();
+                let payloads: usize = (first..=end).map(len).sum();
+                let (at, total) = groups[hit.unwrap()];
+                let expected = match offset.checked_sub(at + total - payloads) {
+                    None => gap(author, first, end),
+                    Some(into) => {
+                        let until = |index: u64| (first..=index).map(len).sum::<usize>();
+                        let one = (first..=end).find(|index| into < until(*index)).unwrap();
+                        gap(author, one, one)
+                    }
+                };
+                assert_eq!(found, expected, "{file} {offset}");
+                seen[3] += 1;
+            }
         }
-        number += groups.len();
+        disk.flip(&file, offset, 1 << (offset % 8));
     }
-    assert!(seen.iter().all(|n| *n > 0), "{seen:?}");
+    seen
+}
+
+#[test]
+fn a_flip_in_any_byte_of_meta_changes_nothing_that_is_found() {
+    let mut author = Author::with(&MemDisk::new(), small());
+    author.append(1, &[b"x"]);
+    let write = author.swearing(3);
+    author.save(write);
+    let found = |disk: &MemDisk| {
+        let disk = std::sync::Arc::new(disk.crash_keeping_all());
+        Store::open(disk, &owner(), small(), Incarnation(77)).unwrap().1
+    };
+    let expected = found(&author.disk);
+    // A byte of any one copy, and the same byte of two: of the newer pair, the older one, or both.
+    let copies: [&[usize]; 8] = [&[0], &[1], &[2], &[3], &[0, 1], &[2, 3], &[0, 2], &[1, 3]];
+    for offset in 0..4096 {
+        for bad in copies {
+            let flip =
+                |copy: &usize| author.disk.flip(META, copy * 4096 + offset, 1 << (offset % 8));
+            bad.iter().for_each(flip);
+            assert_eq!(found(&author.disk), expected, "{offset} of {bad:?}");
+            bad.iter().for_each(flip);
+        }
+    }
 }
 
 #[test]

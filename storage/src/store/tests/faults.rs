@@ -270,20 +270,6 @@ fn without_any_copy_of_meta_the_data_is_not_touched() {
 }
 
 #[test]
-fn a_flip_in_any_byte_of_meta_changes_nothing_that_is_found() {
-    let mut author = Author::new();
-    author.append(1, &[b"x"]);
-    let write = author.swearing(3);
-    author.save(write);
-    let expected = found(&author.disk).unwrap();
-    for offset in (0..4 * 4096).step_by(3) {
-        author.disk.flip(META, offset, 1 << (offset % 8));
-        assert_eq!(found(&author.disk).unwrap(), expected, "{offset}");
-        author.disk.flip(META, offset, 1 << (offset % 8));
-    }
-}
-
-#[test]
 fn a_directory_of_another_node_cluster_or_protocol_is_refused_with_both_names() {
     let author = long_log();
     let others = [

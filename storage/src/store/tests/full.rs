@@ -262,3 +262,16 @@ fn a_replica_that_is_to_speak_again_is_mute_until_all_before_that_is_saved() {
     author.flush().unwrap();
     assert!(!open(&author.disk.crash_losing_all()).unwrap().1.mute);
 }
+
+#[test]
+fn a_replica_that_has_fallen_mute_behind_entries_without_room_stays_so_when_those_are_saved() {
+    let mut author = stuck_author();
+    author.mute = true;
+    swear(&mut author, 3);
+    assert!(open(&author.disk.crash_losing_all()).unwrap().1.mute);
+    // Room for the first of the three, which was written before.
+    author.disk.set_capacity(Some(used(&author.disk) + 110_000));
+    author.store.retry_room();
+    assert_eq!(author.flush().unwrap(), Some(WriteSeq(2)));
+    assert!(open(&author.disk.crash_losing_all()).unwrap().1.mute);
+}
