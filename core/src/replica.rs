@@ -543,16 +543,17 @@ impl<P: Protocol> Replica<P> {
             if let Some(formed) = &mut self.formed {
                 formed.log.set_mute(write.mute || self.readmitting.is_mute());
             }
-            let Waiting { sworn, mut saved } = write.waiting;
-            // A later promise may have been sworn ahead of this write, and spoken under. What was to
-            // be vouched for under the earlier one is not said any more.
+            let Waiting { mut sworn, saved } = write.waiting;
+            sworn.extend(saved);
+            // A later promise may be on disk by now, and may have been spoken under. What was to be
+            // vouched for under the earlier one is not said any more.
             if write.pledge.is_some_and(|pledge| !self.writes.may_speak_under(pledge)) {
-                saved.retain(|envelope| match &envelope.message {
+                sworn.retain(|envelope| match &envelope.message {
                     PeerMessage::Protocol(message) => !P::vouches(message),
                     _ => true,
                 });
             }
-            self.deliver(now, sworn.into_iter().chain(saved), out);
+            self.deliver(now, sworn, out);
         }
         let sworn = self.writes.take_sworn();
         self.deliver(now, sworn, out);
