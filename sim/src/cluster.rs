@@ -3,6 +3,8 @@
 
 mod carry_out;
 mod clients;
+#[cfg(test)]
+mod failover;
 mod life;
 mod mishaps;
 mod storage;
