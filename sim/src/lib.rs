@@ -17,6 +17,16 @@
 //! cargo run --release -p quorate-sim -- replay --protocol raft --seed 17 --trace
 //! ```
 
+pub mod oracles {
+    //! What every protocol promises, as oracles that watch from outside. The simulator asks them
+    //! about whole runs, the model checker about every state that it reaches.
+
+    pub use crate::checks::{
+        AppendOnly, Commit, ElectionSafety, LeaderCompleteness, LogMatching, Mirror, Monotonic,
+        believes,
+    };
+}
+
 mod campaign;
 mod checks;
 mod clock;
@@ -34,8 +44,8 @@ mod trace;
 mod workload;
 
 pub use campaign::{Campaign, Summary};
-pub use checks::{Verdict, Violation};
+pub use checks::{Property, Verdict, Violation};
 pub use clock::Time;
-pub use oracle::{Oracle, Simulated};
+pub use oracle::{Oracle, Remembers, Simulated};
 pub use report::{Failed, Marks, Report};
 pub use simulation::{Canary, Simulation};

@@ -1,5 +1,7 @@
 //! What one protocol promises beyond what all of them do.
 
+use std::hash::{Hash, Hasher};
+
 use quorate_core::{Log, Protocol};
 
 use crate::checks::Verdict;
@@ -18,7 +20,10 @@ pub trait Simulated: Protocol {
 
 /// One property of one protocol, watched while a cluster runs. Replicas are named by their
 /// position, from 0. Each method returns the violation that it has found, if any.
-pub trait Oracle<P: Protocol> {
+///
+/// What it remembers is plain data, so that a model checker, which goes back and tries something
+/// else, can keep it with the state in which it was known.
+pub trait Oracle<P: Protocol>: Remembers<P> + Send + Sync {
     /// A replica has taken inputs: this is how its protocol and its log stand.
     ///
     /// # Errors
@@ -49,5 +54,26 @@ pub trait Oracle<P: Protocol> {
     /// The process of a replica has died.
     fn crashed(&mut self, node: usize) {
         let _ = node;
+    }
+}
+
+/// What an oracle remembers can be copied and hashed. True of every oracle that is `Clone` and
+/// `Hash`.
+pub trait Remembers<P: Protocol> {
+    /// The same oracle, which from here on sees something else.
+    #[must_use]
+    fn fork(&self) -> Box<dyn Oracle<P>>;
+
+    /// Hashes what it remembers.
+    fn hash_into(&self, hasher: &mut dyn Hasher);
+}
+
+impl<P: Protocol, O: Oracle<P> + Clone + Hash + 'static> Remembers<P> for O {
+    fn fork(&self) -> Box<dyn Oracle<P>> {
+        Box::new(self.clone())
+    }
+
+    fn hash_into(&self, mut hasher: &mut dyn Hasher) {
+        self.hash(&mut hasher);
     }
 }

@@ -9,24 +9,27 @@ const PROPERTY: Property =
     Property { name: "leader append-only", stated_in: "Ongaro 2014, figure 3.2 and section 3.5" };
 
 /// In which ballot each replica leads; and whether it cut its log since it was last seen to.
-pub(super) struct AppendOnly {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AppendOnly {
     leading: Vec<Option<Ballot>>,
     cut: Vec<Option<String>>,
 }
 
 impl AppendOnly {
-    pub(super) fn new(nodes: usize) -> AppendOnly {
+    /// Of so many replicas, none of which leads.
+    #[must_use]
+    pub fn new(nodes: usize) -> AppendOnly {
         AppendOnly { leading: vec![None; nodes], cut: vec![None; nodes] }
     }
 
     /// The process of `node` has died.
-    pub(super) fn forget(&mut self, node: usize) {
+    pub fn forget(&mut self, node: usize) {
         self.leading[node] = None;
         self.cut[node] = None;
     }
 
     /// `node`, whose log is `held`, changes it.
-    pub(super) fn changed(&mut self, node: usize, held: &Mirror, run: &Run) {
+    pub fn changed(&mut self, node: usize, held: &Mirror, run: &Run) {
         if self.leading[node].is_some() && run.previous.index < held.last() {
             let end = held.last();
             self.cut[node] =
@@ -36,7 +39,10 @@ impl AppendOnly {
 
     /// `node` leads in this ballot, or in none. What it cut is held against it only if it led
     /// before in the same ballot: in between it may have followed somebody.
-    pub(super) fn stepped(&mut self, node: usize, leads: Option<Ballot>) -> Verdict {
+    ///
+    /// # Errors
+    /// If it cut its log while it led.
+    pub fn stepped(&mut self, node: usize, leads: Option<Ballot>) -> Verdict {
         let before = std::mem::replace(&mut self.leading[node], leads);
         match self.cut[node].take() {
             Some(cut) if leads.is_some() && leads == before => Err(PROPERTY

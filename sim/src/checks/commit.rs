@@ -4,7 +4,6 @@
 use quorate_core::quorum::majority;
 use quorate_core::{Ballot, Digest, Index, LogId};
 
-use super::logs::Logs;
 use super::{Mirror, Property, Verdict, Violation};
 
 const NEVER_CHANGES: Property = Property {
@@ -17,8 +16,8 @@ const ON_A_QUORUM: Property = Property {
 };
 
 /// What is committed, as the first replica that knew said.
-#[derive(Default)]
-pub(crate) struct Commit {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Commit {
     /// From index 1 on.
     entries: Vec<(Ballot, Digest)>,
     /// For each ballot in which something was committed, the last index which was: ascending in
@@ -28,7 +27,8 @@ pub(crate) struct Commit {
 
 impl Commit {
     /// The last index which is committed.
-    pub(super) fn committed(&self) -> Index {
+    #[must_use]
+    pub fn committed(&self) -> Index {
         Index(self.entries.len() as u64)
     }
 
@@ -37,26 +37,30 @@ impl Commit {
     }
 
     /// The last entry which was committed in a ballot before `ballot`.
-    pub(super) fn last_before(&self, ballot: Ballot) -> Option<(Index, (Ballot, Digest))> {
+    #[must_use]
+    pub fn last_before(&self, ballot: Ballot) -> Option<(Index, (Ballot, Digest))> {
         let earlier = self.ballots.iter().filter(|(b, _)| *b < ballot);
         let index = earlier.map(|(_, index)| *index).max()?;
         Some((index, self.at(index)?))
     }
 
-    /// `node`, which is in `ballot`, is the first to say that everything up to `committed` is.
-    /// Gives the names of what is news.
-    pub(super) fn extend(
+    /// `node`, which is in `ballot` and holds this log, is the first to say that everything up to
+    /// `committed` is. Gives the names of what is news.
+    ///
+    /// # Errors
+    /// If it lacks some of that, or what was known before.
+    pub fn extend(
         &mut self,
         node: usize,
         ballot: Ballot,
         committed: Index,
-        logs: &Logs,
+        held: &Mirror,
     ) -> Result<Vec<LogId>, Violation> {
         // What is news must stand on what was known.
-        self.agrees(node, self.committed(), &logs.held[node])?;
+        self.agrees(node, self.committed(), held)?;
         let mut fresh = Vec::new();
         for index in (self.committed().0 + 1..=committed.0).map(Index) {
-            let Some(entry) = logs.held[node].at(index) else {
+            let Some(entry) = held.at(index) else {
                 let details =
                     format!("replica {} calls {index:?} committed and lacks it", node + 1);
                 return Err(NEVER_CHANGES.violation(details));
@@ -72,7 +76,10 @@ impl Commit {
     }
 
     /// `node` says that everything up to `committed` is, and holds this log.
-    pub(super) fn agrees(&self, node: usize, committed: Index, held: &Mirror) -> Verdict {
+    ///
+    /// # Errors
+    /// If that is not what was known to be committed.
+    pub fn agrees(&self, node: usize, committed: Index, held: &Mirror) -> Verdict {
         if committed == Index::ZERO || committed < held.base() {
             return Ok(());
         }
@@ -92,13 +99,17 @@ impl Commit {
     }
 
     /// Demands that a majority of the disks holds everything that is committed.
-    pub(super) fn on_a_quorum(&self, logs: &Logs) -> Verdict {
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn on_a_quorum<'a>(&self, disks: impl ExactSizeIterator<Item = &'a Mirror>) -> Verdict {
         let index = self.committed();
         let Some(entry) = self.at(index) else { return Ok(()) };
         let holds = |log: &Mirror| index < log.base() || log.at(index) == Some(entry);
-        let disks = logs.disks.iter().filter(|disk| holds(&disk.log)).count();
-        ON_A_QUORUM.require(disks >= majority(logs.nodes()), || {
-            format!("{index:?} is committed and on {disks} of {} disks", logs.nodes())
+        let all = disks.len();
+        let holding = disks.filter(|log| holds(log)).count();
+        ON_A_QUORUM.require(holding >= majority(all), || {
+            format!("{index:?} is committed and on {holding} of {all} disks")
         })
     }
 }
@@ -112,10 +123,10 @@ mod tests {
     fn an_entry_on_a_minority_is_found() {
         let logs = logs(&[&[1, 1], &[1], &[1]]);
         let mut check = Commit::default();
-        check.extend(0, Ballot(1), Index(1), &logs).unwrap();
-        check.on_a_quorum(&logs).unwrap();
-        check.extend(0, Ballot(1), Index(2), &logs).unwrap();
-        assert_eq!(check.on_a_quorum(&logs).unwrap_err().property, ON_A_QUORUM.name);
+        check.extend(0, Ballot(1), Index(1), &logs.held[0]).unwrap();
+        check.on_a_quorum(logs.on_disk()).unwrap();
+        check.extend(0, Ballot(1), Index(2), &logs.held[0]).unwrap();
+        assert_eq!(check.on_a_quorum(logs.on_disk()).unwrap_err().property, ON_A_QUORUM.name);
     }
 
     #[test]
@@ -130,8 +141,8 @@ mod tests {
     fn what_is_committed_on_another_past_is_found() {
         let logs = logs(&[&[1, 1], &[1, 2, 2], &[1, 2, 2]]);
         let mut check = Commit::default();
-        check.extend(0, Ballot(1), Index(2), &logs).unwrap();
-        let other_past = check.extend(1, Ballot(2), Index(3), &logs);
+        check.extend(0, Ballot(1), Index(2), &logs.held[0]).unwrap();
+        let other_past = check.extend(1, Ballot(2), Index(3), &logs.held[1]);
         assert_eq!(other_past.unwrap_err().property, NEVER_CHANGES.name);
     }
 
@@ -145,7 +156,7 @@ mod tests {
     #[test]
     fn what_a_replica_calls_committed_it_must_have() {
         let logs = logs(&[&[1], &[1], &[1]]);
-        let lacking = Commit::default().extend(0, Ballot(1), Index(2), &logs);
+        let lacking = Commit::default().extend(0, Ballot(1), Index(2), &logs.held[0]);
         assert_eq!(lacking.unwrap_err().property, NEVER_CHANGES.name);
     }
 }

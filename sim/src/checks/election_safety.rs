@@ -14,27 +14,29 @@ const PROPERTY: Property =
     Property { name: "election safety", stated_in: "Ongaro 2014, figure 3.2 and section 3.4" };
 
 /// Who led in which ballot.
-pub(super) struct ElectionSafety {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ElectionSafety {
     leaders: BTreeMap<Ballot, usize>,
     leading: Vec<Option<Ballot>>,
 }
 
 impl ElectionSafety {
-    pub(super) fn new(nodes: usize) -> ElectionSafety {
+    /// Of a cluster of so many replicas, none of which has led.
+    #[must_use]
+    pub fn new(nodes: usize) -> ElectionSafety {
         ElectionSafety { leaders: BTreeMap::new(), leading: vec![None; nodes] }
     }
 
     /// The process of `node` has died.
-    pub(super) fn forget(&mut self, node: usize) {
+    pub fn forget(&mut self, node: usize) {
         self.leading[node] = None;
     }
 
     /// `node` leads in this ballot, or in none. True if it has begun to.
-    pub(super) fn stepped(
-        &mut self,
-        node: usize,
-        leads: Option<Ballot>,
-    ) -> Result<bool, Violation> {
+    ///
+    /// # Errors
+    /// If somebody has led in that ballot before.
+    pub fn stepped(&mut self, node: usize, leads: Option<Ballot>) -> Result<bool, Violation> {
         let before = std::mem::replace(&mut self.leading[node], leads);
         let Some(ballot) = leads.filter(|_| leads != before) else { return Ok(false) };
         let other = self.leaders.insert(ballot, node);
@@ -46,7 +48,9 @@ impl ElectionSafety {
             .map(|()| true)
     }
 
-    pub(super) fn leaders(&self) -> u64 {
+    /// How many leaders there have been.
+    #[must_use]
+    pub fn leaders(&self) -> u64 {
         self.leaders.len() as u64
     }
 }

@@ -12,11 +12,15 @@ const PROPERTY: Property = Property {
 };
 
 /// Compares each leader, when it is first seen, with what was committed before its ballot.
-pub(super) struct LeaderCompleteness;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LeaderCompleteness;
 
 impl LeaderCompleteness {
     /// `node`, whose log is `held`, leads in `ballot`.
-    pub(super) fn elected(
+    ///
+    /// # Errors
+    /// If it lacks something that was committed before.
+    pub fn elected(
         &mut self,
         node: usize,
         ballot: Ballot,

@@ -14,11 +14,12 @@ const PROPERTY: Property =
     Property { name: "log matching", stated_in: "Ongaro 2014, figure 3.2 and section 3.5" };
 
 /// Every entry that any replica ever held.
-#[derive(Default)]
-pub(super) struct LogMatching {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LogMatching {
     entries: BTreeMap<LogId, Known>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Known {
     digest: Digest,
     origin: Option<Origin>,
@@ -27,7 +28,10 @@ struct Known {
 
 impl LogMatching {
     /// `node` holds this entry.
-    pub(super) fn holds(&mut self, node: usize, entry: &Entry) -> Verdict {
+    ///
+    /// # Errors
+    /// If another entry has its name.
+    pub fn holds(&mut self, node: usize, entry: &Entry) -> Verdict {
         let digest = entry.digest();
         let new = || Known { digest, origin: origin(entry), node };
         let known = self.entries.entry(entry.id).or_insert_with(new);
@@ -38,7 +42,8 @@ impl LogMatching {
     }
 
     /// Which request is behind this entry, if one is.
-    pub(super) fn origin(&self, id: LogId) -> Option<Origin> {
+    #[must_use]
+    pub fn origin(&self, id: LogId) -> Option<Origin> {
         self.entries.get(&id)?.origin
     }
 }

@@ -8,8 +8,8 @@ use quorate_core::{
 };
 
 /// A log reduced to the names and digests of its entries.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Mirror {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Mirror {
     base: Index,
     /// Of the base itself, and of each entry behind it.
     ids: Vec<(Ballot, Digest)>,
@@ -17,22 +17,33 @@ pub(super) struct Mirror {
 
 impl Mirror {
     /// The log whose first entry would follow `base`.
-    pub(super) fn at_base(base: LogId, digest: Digest) -> Mirror {
+    #[must_use]
+    pub fn at_base(base: LogId, digest: Digest) -> Mirror {
         Mirror { base: base.index, ids: vec![(base.ballot, digest)] }
     }
 
-    pub(super) fn base(&self) -> Index {
+    /// The last index before its first entry.
+    #[must_use]
+    pub fn base(&self) -> Index {
         self.base
     }
 
-    pub(super) fn last(&self) -> Index {
+    /// Its last index.
+    #[must_use]
+    pub fn last(&self) -> Index {
         Index((self.base.0 + self.ids.len() as u64).saturating_sub(1))
     }
 
     /// The name and digest of the entry at `index`, the base's included.
-    pub(super) fn at(&self, index: Index) -> Option<(Ballot, Digest)> {
+    #[must_use]
+    pub fn at(&self, index: Index) -> Option<(Ballot, Digest)> {
         let position = usize::try_from(index.0.checked_sub(self.base.0)?).ok()?;
         self.ids.get(position).copied()
+    }
+
+    /// Changes it as `run` says.
+    pub fn change(&mut self, run: &Run) {
+        self.apply(&RunIds::of(run));
     }
 
     fn apply(&mut self, run: &RunIds) {
@@ -116,8 +127,9 @@ impl Logs {
         }
     }
 
-    pub(super) fn nodes(&self) -> usize {
-        self.held.len()
+    /// As each disk holds it.
+    pub(super) fn on_disk(&self) -> impl ExactSizeIterator<Item = &Mirror> {
+        self.disks.iter().map(|disk| &disk.log)
     }
 
     pub(super) fn write(&mut self, node: usize, seq: WriteSeq, write: &Write) {

@@ -31,16 +31,18 @@ use quorate_core::{Index, Log, Origin, Pledge, PledgeBytes, Recovered, Role, Wri
 use crate::machine::{Change, Done, Key, OpId, Seen};
 use crate::oracle::{Oracle, Simulated};
 use acknowledged::Acknowledged;
-use append_only::AppendOnly;
-use commit::Commit;
+pub use append_only::AppendOnly;
+pub use commit::Commit;
 pub(crate) use convergence::{Converging, Unconverged, converged};
-use election_safety::ElectionSafety;
+pub use durability::believes;
+pub use election_safety::ElectionSafety;
 use exactly_once::ExactlyOnce;
-use leader_completeness::LeaderCompleteness;
+pub use leader_completeness::LeaderCompleteness;
 use linearizability::Linearizability;
-use log_matching::LogMatching;
-use logs::{Logs, Mirror};
-use monotonic::Monotonic;
+pub use log_matching::LogMatching;
+use logs::Logs;
+pub use logs::Mirror;
+pub use monotonic::Monotonic;
 use refused::Refused;
 use state_machine_safety::StateMachineSafety;
 
@@ -67,19 +69,26 @@ impl std::error::Error for Violation {}
 pub type Verdict = Result<(), Violation>;
 
 /// A property, as its file names it.
-#[derive(Clone, Copy, Debug)]
-struct Property {
-    name: &'static str,
-    stated_in: &'static str,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Property {
+    /// What it is called.
+    pub name: &'static str,
+    /// The paper and the section.
+    pub stated_in: &'static str,
 }
 
 impl Property {
     /// Demands that `holds`; `details` says what is wrong if it does not.
-    fn require(self, holds: bool, details: impl FnOnce() -> String) -> Verdict {
+    ///
+    /// # Errors
+    /// If it does not hold.
+    pub fn require(self, holds: bool, details: impl FnOnce() -> String) -> Verdict {
         if holds { Ok(()) } else { Err(self.violation(details())) }
     }
 
-    fn violation(self, details: String) -> Violation {
+    /// This property does not hold.
+    #[must_use]
+    pub fn violation(self, details: String) -> Violation {
         Violation { property: self.name, stated_in: self.stated_in, details }
     }
 }
@@ -143,11 +152,13 @@ impl<P: Simulated> Checks<P> {
     ) -> Result<bool, Violation> {
         let standing = protocol.standing();
         self.monotonic.stepped(node, log)?;
-        durability::claims(node, log, &self.logs)?;
+        let disk = &self.logs.disks[node].log;
+        durability::believes(node, log.durable(), &self.logs.held[node], disk)?;
         let committed = log.committed();
         if committed > self.commit.committed() {
-            let fresh = self.commit.extend(node, standing.ballot, committed, &self.logs)?;
-            self.commit.on_a_quorum(&self.logs)?;
+            let fresh =
+                self.commit.extend(node, standing.ballot, committed, &self.logs.held[node])?;
+            self.commit.on_a_quorum(self.logs.on_disk())?;
             for id in fresh {
                 self.refused.committed(self.log_matching.origin(id))?;
             }
@@ -171,7 +182,7 @@ impl<P: Simulated> Checks<P> {
     pub(crate) fn synced(&mut self, node: usize, seq: WriteSeq) -> Verdict {
         self.logs.synced(node, seq);
         self.pledge_on_disk(node)?;
-        self.commit.on_a_quorum(&self.logs)
+        self.commit.on_a_quorum(self.logs.on_disk())
     }
 
     /// The pledge of this write of a replica has really reached its disk.
@@ -212,7 +223,7 @@ impl<P: Simulated> Checks<P> {
     pub(crate) fn recovered(&mut self, node: usize, found: &Recovered) -> Verdict {
         recovery::recovered(node, found, &mut self.logs)?;
         self.pledge_on_disk(node)?;
-        self.commit.on_a_quorum(&self.logs)
+        self.commit.on_a_quorum(self.logs.on_disk())
     }
 
     /// A replica's machine has done this.

@@ -11,20 +11,28 @@ const PROPERTY: Property = Property {
 };
 
 /// How far each replica said it had come.
-pub(super) struct Monotonic {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Monotonic {
     before: Vec<(Index, Index)>,
 }
 
 impl Monotonic {
-    pub(super) fn new(nodes: usize) -> Monotonic {
+    /// Of so many replicas, none of which has said anything.
+    #[must_use]
+    pub fn new(nodes: usize) -> Monotonic {
         Monotonic { before: vec![(Index::ZERO, Index::ZERO); nodes] }
     }
 
-    pub(super) fn forget(&mut self, node: usize) {
+    /// The process of `node` has died.
+    pub fn forget(&mut self, node: usize) {
         self.before[node] = (Index::ZERO, Index::ZERO);
     }
 
-    pub(super) fn stepped(&mut self, node: usize, log: &Log) -> Verdict {
+    /// How `node` stands.
+    ///
+    /// # Errors
+    /// If it went back.
+    pub fn stepped(&mut self, node: usize, log: &Log) -> Verdict {
         self.moved(node, log.applied(), log.committed(), log.last().index)
     }
 

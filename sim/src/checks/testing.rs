@@ -68,6 +68,6 @@ pub(super) fn committed_on(ballots: &[&[u64]], ballot: Ballot) -> (Commit, Logs)
     let logs = logs(ballots);
     let mut commit = Commit::default();
     let last = logs.held[0].last();
-    commit.extend(0, ballot, last, &logs).expect("the first log holds it");
+    commit.extend(0, ballot, last, &logs.held[0]).expect("the first log holds it");
     (commit, logs)
 }

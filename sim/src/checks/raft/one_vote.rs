@@ -12,6 +12,7 @@ const PROPERTY: Property = Property {
 };
 
 /// The last pledge that each disk held.
+#[derive(Clone, Hash)]
 pub(super) struct OneVote {
     sworn: Vec<Pledge>,
 }

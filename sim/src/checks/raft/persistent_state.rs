@@ -13,6 +13,7 @@ const PROPERTY: Property = Property {
 };
 
 /// What each disk holds.
+#[derive(Clone, Hash)]
 pub(super) struct PersistentState {
     disks: Vec<Pledge>,
 }

@@ -23,11 +23,12 @@ const LEFT: Property = Property {
 };
 
 /// What each replica has said.
+#[derive(Clone, Hash)]
 pub(super) struct Reports {
     said: Vec<Said>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Hash)]
 struct Said {
     /// For each view, in this life of the process.
     reports: BTreeMap<Ballot, DoViewChange>,

@@ -16,7 +16,7 @@ const PROPERTY: Property = Property {
 };
 
 /// What stands at each op of a log that reaches into a view.
-#[derive(Default)]
+#[derive(Clone, Default, Hash)]
 pub(super) struct OneLog {
     ops: BTreeMap<(Ballot, Index), (Digest, usize)>,
     /// Where each replica's log ended when it was last looked at.

@@ -15,6 +15,7 @@ const PROPERTY: Property = Property {
 };
 
 /// The view that each disk knows.
+#[derive(Clone, Hash)]
 pub(super) struct PersistentView {
     disks: Vec<Ballot>,
 }

@@ -14,6 +14,7 @@ const LOG_VIEW: Property =
     Property { name: "log_view ≤ view", stated_in: "Liskov and Cowling 2012, section 4.2" };
 
 /// In which view each replica was, and which one its disk knows.
+#[derive(Clone, Hash)]
 pub(super) struct Views {
     views: Vec<Ballot>,
     disks: Vec<Ballot>,
