@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use quorate_core::{NodeId, Protocol, Settings, StateMachine};
+use quorate_storage::StoreOptions;
 
 use crate::error::{ConfigError, StartError};
 use crate::net::{TcpTransport, Transport};
@@ -133,7 +134,7 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
         self
     }
 
-    /// The length of each file of the log, in bytes. By default it grows with the log, from 1 MiB
+    /// The length of each file of the log, in bytes: a multiple of 4096, from 64 KiB to 1 GiB. By default it grows with the log, from 1 MiB
     /// to 64 MiB.
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = Some(bytes);
@@ -216,7 +217,7 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
             return Err(ConfigError::ClusterName);
         }
         if let Some(bytes) = self.segment_bytes
-            && (bytes < 64 << 10 || bytes % 4096 != 0)
+            && (!(64 << 10..=StoreOptions::MAX_BYTES).contains(&bytes) || bytes % 4096 != 0)
         {
             return Err(ConfigError::SegmentBytes(bytes));
         }
@@ -313,7 +314,14 @@ mod tests {
         let same = [(1, "a:1"), (2, "a:1")];
         assert_eq!(error(good().members(same)), ConfigError::DuplicateAddress("a:1".into()));
         assert_eq!(error(good().cluster("")), ConfigError::ClusterName);
-        assert_eq!(error(good().segment_bytes(5000)), ConfigError::SegmentBytes(5000));
+        for bytes in [5000, 4096, (1 << 30) + 4096, u64::MAX - 4095] {
+            assert_eq!(error(good().segment_bytes(bytes)), ConfigError::SegmentBytes(bytes));
+        }
+        let huge = Settings { uncommitted_bytes: 1 << 30, ..Settings::default() };
+        assert!(matches!(
+            error(good().settings(huge)),
+            ConfigError::Settings(SettingsError::TooLarge { name: "uncommitted_bytes", .. })
+        ));
         let hasty = Settings { heartbeat: Duration::from_secs(1), ..Settings::default() };
         let expected = ConfigError::Settings(SettingsError::Election);
         assert_eq!(error(good().settings(hasty)), expected);

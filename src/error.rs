@@ -34,7 +34,7 @@ pub enum ConfigError {
     #[error("a cluster's name has 1 to 255 bytes")]
     ClusterName,
     /// Segments must hold the largest command.
-    #[error("segment_bytes must be a multiple of 4096, at least 65536: it is {0}")]
+    #[error("segment_bytes must be a multiple of 4096 from 65536 to 1073741824: it is {0}")]
     SegmentBytes(u64),
     /// See [`SettingsError`].
     #[error(transparent)]

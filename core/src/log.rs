@@ -629,10 +629,16 @@ impl Log {
 impl Log {
     /// A part of the log was found to be damaged on this disk. What is in memory still is written
     /// anew from there.
-    pub fn note_damage(&mut self, gap: Gap) {
+    pub fn note_damage(&mut self, mut gap: Gap) {
         // What is not committed may have been cut off since it was read; it is in memory.
-        if gap.first <= self.base.index || gap.last > self.committed {
+        if gap.first <= self.base.index || gap.first > self.committed {
             return;
+        }
+        if gap.last > self.committed {
+            let Some(behind) = self.cache_position(self.committed.next()) else { return };
+            let Some(behind) = self.cache.get(behind) else { return };
+            gap.last = self.committed;
+            gap.digest = behind.parent;
         }
         let (first, last) = (gap.first, gap.last);
         self.gaps.add(gap);

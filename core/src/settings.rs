@@ -15,16 +15,16 @@ pub struct Settings {
     /// How long a request may wait for its outcome before it is answered "unknown", or "not
     /// proposed" if it surely was not. Default: 5 s.
     pub request_timeout: Duration,
-    /// The largest command, in bytes. Default: 4 MiB.
+    /// The largest command, in bytes. At most [`Settings::MAX_MESSAGE_BYTES`]. Default: 4 MiB.
     pub max_command_bytes: usize,
-    /// How many bytes of entries one message to a peer carries; at least one entry is sent.
-    /// Default: 1 MiB.
+    /// How many bytes of entries one message to a peer carries; at least one entry is sent. At
+    /// most [`Settings::MAX_MESSAGE_BYTES`]. Default: 1 MiB.
     pub append_bytes: usize,
-    /// How many bytes of entries may be on their way to one peer, unacknowledged.
-    /// Default: 8 MiB.
+    /// How many bytes of entries may be on their way to one peer, unacknowledged. At most
+    /// [`Settings::MAX_PENDING_BYTES`]. Default: 8 MiB.
     pub window_bytes: usize,
     /// How many bytes of entries a leader takes that are not committed and applied yet. Beyond that,
-    /// proposals are refused as busy. Default: 64 MiB.
+    /// proposals are refused as busy. At most [`Settings::MAX_PENDING_BYTES`]. Default: 64 MiB.
     pub uncommitted_bytes: usize,
     /// How many bytes of entries are handed to the applier before it answers. Default: 4 MiB.
     pub apply_bytes: usize,
@@ -91,9 +91,26 @@ pub enum SettingsError {
     /// A command that fits would not fit anywhere else.
     #[error("uncommitted_bytes must be at least max_command_bytes")]
     Uncommitted,
+    /// A write might become larger than what a log can read back.
+    #[error("{name} must be at most {max_bytes} bytes")]
+    TooLarge {
+        /// The setting.
+        name: &'static str,
+        /// The limit.
+        max_bytes: usize,
+    },
 }
 
 impl Settings {
+    /// The most that may be set for what goes into one message, in bytes: 64 MiB.
+    ///
+    /// A replica writes at once what it was sent at once and what it took from its clients. All of
+    /// that has to stay below 1 GiB, which is the most that the log on disk takes as one.
+    pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
+    /// The most that may be set for what is under way at once, in bytes: 512 MiB.
+    pub const MAX_PENDING_BYTES: usize = 512 << 20;
+
     /// Checks that the settings can work together.
     ///
     /// # Errors
@@ -119,6 +136,15 @@ impl Settings {
         if let Some((_, name)) = positive.iter().find(|(zero, _)| *zero) {
             return Err(SettingsError::Zero(name));
         }
+        let bounded = [
+            (self.max_command_bytes, Self::MAX_MESSAGE_BYTES, "max_command_bytes"),
+            (self.append_bytes, Self::MAX_MESSAGE_BYTES, "append_bytes"),
+            (self.window_bytes, Self::MAX_PENDING_BYTES, "window_bytes"),
+            (self.uncommitted_bytes, Self::MAX_PENDING_BYTES, "uncommitted_bytes"),
+        ];
+        if let Some((_, max_bytes, name)) = bounded.iter().find(|(bytes, max, _)| bytes > max) {
+            return Err(SettingsError::TooLarge { name, max_bytes: *max_bytes });
+        }
         if self.uncommitted_bytes < self.max_command_bytes {
             return Err(SettingsError::Uncommitted);
         }
@@ -141,5 +167,31 @@ mod tests {
         assert_eq!(zero.validate(), Err(SettingsError::Zero("window_bytes")));
         let small = Settings { uncommitted_bytes: 1, ..Settings::default() };
         assert_eq!(small.validate(), Err(SettingsError::Uncommitted));
+    }
+
+    #[test]
+    fn what_could_outgrow_the_log_on_disk_is_refused() {
+        let largest = Settings {
+            max_command_bytes: Settings::MAX_MESSAGE_BYTES,
+            append_bytes: Settings::MAX_MESSAGE_BYTES,
+            window_bytes: Settings::MAX_PENDING_BYTES,
+            uncommitted_bytes: Settings::MAX_PENDING_BYTES,
+            ..Settings::default()
+        };
+        assert_eq!(largest.validate(), Ok(()));
+        let one_more = [
+            (
+                "max_command_bytes",
+                Settings { max_command_bytes: (64 << 20) + 1, ..largest.clone() },
+            ),
+            ("append_bytes", Settings { append_bytes: (64 << 20) + 1, ..largest.clone() }),
+            ("window_bytes", Settings { window_bytes: (512 << 20) + 1, ..largest.clone() }),
+            ("uncommitted_bytes", Settings { uncommitted_bytes: usize::MAX, ..largest.clone() }),
+        ];
+        for (expected, settings) in one_more {
+            let refused = settings.validate().unwrap_err();
+            let SettingsError::TooLarge { name, .. } = refused else { panic!("{refused}") };
+            assert_eq!(name, expected);
+        }
     }
 }

@@ -93,6 +93,30 @@ fn the_end_of_the_log_comes_back_where_its_name_is_known() {
     is_repaired_from_the_others::<Vsr>((198, 201), false);
 }
 
+/// Whoever lost the same entries cannot help, and is no worse off for having been asked.
+fn is_repaired_although_the_first_peer_has_the_same_damage<P: Protocol>() {
+    let (mut cluster, follower) = with_a_follower_down::<P>(200);
+    let leader = cluster.leader().unwrap();
+    let other = (1..=3).map(n).find(|id| *id != leader && *id != follower).unwrap();
+    cluster.stop(other);
+    for id in [follower, other] {
+        let recovered = damaged(&mut cluster, id, (50, 60), true);
+        cluster.start_with(id, recovered);
+    }
+    cluster.pass(Duration::from_secs(3));
+    for id in [follower, other] {
+        let log = cluster.nodes[&id].replica().log().unwrap();
+        assert!(log.is_whole(), "{id}");
+        assert_eq!(log.applied(), log.committed());
+    }
+}
+
+#[test]
+fn the_same_damage_on_two_of_three_is_repaired_from_the_third() {
+    is_repaired_although_the_first_peer_has_the_same_damage::<Raft>();
+    is_repaired_although_the_first_peer_has_the_same_damage::<Vsr>();
+}
+
 /// The only other copy of a committed entry is damaged: nobody may lead without it.
 fn is_never_given_up_while_it_may_be_committed<P: Protocol>() {
     let mut cluster = Replicas::<P>::founded(3);

@@ -7,6 +7,7 @@
 //! [`sync_dir`](Disk::sync_dir). Until then a crash may keep any subset of it, sector by sector.
 
 mod file;
+mod handles;
 mod memory;
 
 use std::io;

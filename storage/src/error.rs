@@ -184,6 +184,12 @@ pub enum StorageError {
         /// What the operating system says.
         source: Arc<io::Error>,
     },
+    /// The log would not be able to read back what it has written.
+    #[error("segment_bytes and group_bytes must be at most {max_bytes}")]
+    OptionsTooLarge {
+        /// The limit.
+        max_bytes: u64,
+    },
     /// The founding record does not fit into the meta file: the cluster has too many members.
     #[error("a founding record of {bytes} bytes does not fit: use fewer members")]
     FoundingTooLarge {
@@ -223,6 +229,17 @@ impl StorageError {
     /// True if the medium does not give back what is there.
     pub(crate) fn is_damaged_medium(&self) -> bool {
         matches!(self, StorageError::Unreadable { source, .. } if disk::is_damage(source))
+    }
+
+    /// True if something that was written is not there any more. Other errors say nothing about
+    /// what is on the medium.
+    pub(crate) fn is_damage(&self) -> bool {
+        let is_gone = |source: &io::Error| source.kind() == io::ErrorKind::NotFound;
+        match self {
+            StorageError::Damaged { .. } => true,
+            StorageError::Unreadable { source, .. } => disk::is_damage(source) || is_gone(source),
+            _ => false,
+        }
     }
 
     pub(crate) fn unreadable(file: &str, offset: u64, source: io::Error) -> StorageError {

@@ -113,6 +113,9 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
+    /// How many bytes make a claim.
+    pub(crate) const LEN: usize = 56;
+
     /// What the first bytes of a group claim; `None` if they are no group's.
     pub(crate) fn read(block: &[u8]) -> Option<Claim> {
         let mut take = Take(block);

@@ -1,5 +1,7 @@
 //! Reading groups back, verified.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use quorate_core::{Digest, Index};
 
@@ -41,8 +43,16 @@ pub(crate) struct Group {
 /// If the disk cannot be read, or a newer program wrote there.
 pub(crate) fn header_at<D: Disk>(disk: &D, place: Place, end: u64) -> Result<At, StorageError> {
     let mut block = [0; BLOCK as usize];
-    read(disk, place.segment, place.offset, &mut block)?;
-    header_in(disk, &block, place, end)
+    match read(disk, place.segment, place.offset, &mut block) {
+        Ok(()) => header_in(disk, &block, place, end),
+        // What cannot be read may be payloads that stand behind the header.
+        Err(error) if error.is_damaged_medium() => {
+            let start = &mut block[..Claim::LEN];
+            read(disk, place.segment, place.offset, start)?;
+            header_in(disk, start, place, end)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The group that holds these entries.
@@ -63,7 +73,7 @@ pub(crate) fn of_extent<D: Disk>(
     Err(StorageError::Damaged { file: segment::name(segment), offset, indexes, damage })
 }
 
-/// As [`header_at`], with the first block at hand.
+/// As [`header_at`], with the first block at hand, or as much of it as a claim takes.
 pub(crate) fn header_in<D: Disk>(
     disk: &D,
     block: &[u8],
@@ -125,14 +135,55 @@ impl Group {
         &self,
         disk: &D,
     ) -> Result<Vec<Option<Bytes>>, StorageError> {
-        let entries = || self.header.runs.iter().flat_map(|run| &run.entries);
-        let lens = || entries().map(|entry| u64::from(entry.len));
-        let mut payloads: Vec<Option<Bytes>> = match self.read_part(disk, 0, lens().sum()) {
-            Ok(mut all) => entries().map(|entry| Some(all.split_to(entry.len as usize))).collect(),
-            Err(error) if error.is_damaged_medium() => self.read_each(disk, lens())?,
+        let entries: Vec<&EntryHeader> =
+            self.header.runs.iter().flat_map(|run| &run.entries).collect();
+        self.intact(disk, 0, &entries)
+    }
+
+    /// The payloads of some entries of one run, each if it is the one that was written.
+    pub(crate) fn intact_payloads_of<D: Disk>(
+        &self,
+        disk: &D,
+        run: usize,
+        entries: Range<usize>,
+    ) -> Result<Vec<Option<Bytes>>, StorageError> {
+        let from = self.payload_offset(run, entries.start);
+        let entries: Vec<&EntryHeader> = self.header.runs[run].entries[entries].iter().collect();
+        self.intact(disk, from, &entries)
+    }
+
+    /// The payloads of some entries of one run, not verified.
+    pub(crate) fn read_payloads_of<D: Disk>(
+        &self,
+        disk: &D,
+        run: usize,
+        entries: Range<usize>,
+    ) -> Result<Bytes, StorageError> {
+        let from = self.payload_offset(run, entries.start);
+        let len = total_len(&self.header.runs[run].entries[entries]);
+        self.read_part(disk, from, len)
+    }
+
+    /// Where among the payloads that of an entry of a run begins.
+    fn payload_offset(&self, run: usize, entry: usize) -> u64 {
+        let earlier = self.header.runs[..run].iter().map(|run| total_len(&run.entries));
+        earlier.sum::<u64>() + total_len(&self.header.runs[run].entries[..entry])
+    }
+
+    /// The payloads of contiguous entries, which begin at `from` among the payloads.
+    fn intact<D: Disk>(
+        &self,
+        disk: &D,
+        from: u64,
+        entries: &[&EntryHeader],
+    ) -> Result<Vec<Option<Bytes>>, StorageError> {
+        let lens = || entries.iter().map(|entry| u64::from(entry.len));
+        let mut payloads: Vec<Option<Bytes>> = match self.read_part(disk, from, lens().sum()) {
+            Ok(mut all) => lens().map(|len| Some(all.split_to(as_bounded(len)))).collect(),
+            Err(error) if error.is_damaged_medium() => self.read_each(disk, from, lens())?,
             Err(error) => return Err(error),
         };
-        for (payload, entry) in payloads.iter_mut().zip(entries()) {
+        for (payload, entry) in payloads.iter_mut().zip(entries) {
             payload.take_if(|payload| Digest::of(payload) != entry.checksum);
         }
         Ok(payloads)
@@ -142,9 +193,9 @@ impl Group {
     fn read_each<D: Disk>(
         &self,
         disk: &D,
+        mut from: u64,
         lens: impl Iterator<Item = u64>,
     ) -> Result<Vec<Option<Bytes>>, StorageError> {
-        let mut from = 0;
         let mut payloads = Vec::new();
         for len in lens {
             payloads.push(match self.read_part(disk, from, len) {
@@ -157,26 +208,21 @@ impl Group {
         Ok(payloads)
     }
 
-    /// The payloads of some entries of one run, not verified.
-    pub(crate) fn read_payloads_of<D: Disk>(
-        &self,
-        disk: &D,
-        run: usize,
-        entries: std::ops::Range<usize>,
-    ) -> Result<Bytes, StorageError> {
-        let len = |entries: &[EntryHeader]| entries.iter().map(|e| u64::from(e.len)).sum::<u64>();
-        let earlier: u64 = self.header.runs[..run].iter().map(|run| len(&run.entries)).sum();
-        let own = &self.header.runs[run].entries;
-        self.read_part(disk, earlier + len(&own[..entries.start]), len(&own[entries]))
-    }
-
     fn read_part<D: Disk>(&self, disk: &D, from: u64, len: u64) -> Result<Bytes, StorageError> {
-        // The header was verified, and the group fits into its segment: the length is bounded.
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+        let mut bytes = vec![0; as_bounded(len)];
         let Place { segment, offset, .. } = self.header.place;
         read(disk, segment, offset + self.header_len + from, &mut bytes)?;
         Ok(bytes.into())
     }
+}
+
+fn total_len(entries: &[EntryHeader]) -> u64 {
+    entries.iter().map(|entry| u64::from(entry.len)).sum()
+}
+
+/// A length within a group whose header was verified, and which fits into its segment.
+fn as_bounded(len: u64) -> usize {
+    usize::try_from(len).expect("a group fits into memory")
 }
 
 /// Fills the buffer; what lies behind the end of the file is zeros.

@@ -88,7 +88,8 @@ impl<D: Disk> Store<D> {
     ///
     /// # Panics
     /// If a job is on its way, or a write does not fit on the log: its `previous` is neither in
-    /// the log nor the last entry of its snapshot.
+    /// the log nor the last entry of its snapshot, or it is larger than
+    /// [`MAX_BYTES`](StoreOptions::MAX_BYTES).
     pub fn prepare(&mut self) -> Result<Option<Job>, StorageError> {
         self.wal.prepare()
     }

@@ -15,6 +15,7 @@ use quorate_core::{Digest, LogId, PledgeBytes, SnapshotId, SnapshotMeta, Write, 
 
 use crate::error::StorageError;
 use crate::frame::{BLOCK, Cuts, Encoded, Header, Place, RunHeader};
+use crate::group;
 use crate::index::{GroupAt, LogIndex};
 use crate::job::{Done, Job, Outcome, Step};
 use crate::meta::Meta;
@@ -324,6 +325,8 @@ impl Wal {
             runs,
         };
         let len = header.encoded_len();
+        // Whoever writes has bounded that: it could not be read back.
+        assert!(len <= group::MAX_LEN, "a group of {len} bytes");
         let (segment, offset) = self.rooms.place_for(self.head.position, len)?;
         header.place = Place { segment, offset, ..header.place };
         let Encoded { bytes, digest, .. } = header.encode(payloads.iter());

@@ -302,3 +302,53 @@ fn what_is_committed_counts_until_it_is_applied() {
     log.set_applied(Index(2));
     assert_eq!(log.unapplied_bytes(), 0);
 }
+
+/// The gap of these entries, as a search on disk names it.
+fn gap_of(log: &Log, first: u64, last: u64) -> Gap {
+    let entries = all(log);
+    let at = |index: u64| entries.iter().find(|entry| entry.index() == Index(index)).unwrap();
+    Gap {
+        first: Index(first),
+        last: Index(last),
+        digest: at(last).digest(),
+        before: at(first).parent,
+        ids_known: true,
+    }
+}
+
+#[test]
+fn damage_that_reaches_into_what_is_not_committed_is_noted_as_far_as_is_committed() {
+    let mut log = log_of(&[1, 1, 1, 1, 1]);
+    save(&mut log, 1);
+    log.commit(Index(3));
+    let expected = gap_of(&log, 2, 3);
+    let damage = gap_of(&log, 2, 5);
+    log.trim_cache(0);
+    assert_eq!(log.entries(Index(2), usize::MAX), None);
+    log.note_damage(damage);
+    assert_eq!(log.gaps(), [expected]);
+    assert_eq!(log.durable(), Index(1));
+    // Of what is not committed at all, nothing is noted.
+    let mut log = log_of(&[1, 1, 1]);
+    save(&mut log, 1);
+    log.commit(Index(1));
+    log.note_damage(gap_of(&log, 2, 3));
+    assert!(log.is_whole());
+}
+
+#[test]
+fn damage_to_what_is_in_memory_is_made_good_from_there() {
+    let mut log = log_of(&[1, 1, 1, 1]);
+    save(&mut log, 1);
+    log.commit(Index(3));
+    let entries = all(&log);
+    log.note_damage(gap_of(&log, 2, 4));
+    assert_eq!(log.gaps(), []);
+    assert!(!log.is_whole());
+    log.begin_write(WriteSeq(2));
+    assert_eq!(log.begin_repairs(WriteSeq(2)), [entries[1..3].to_vec()]);
+    assert_eq!(log.durable(), Index(1));
+    log.saved(WriteSeq(2));
+    assert!(log.is_whole());
+    assert_eq!((log.durable(), all(&log)), (Index(4), entries));
+}

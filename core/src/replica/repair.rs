@@ -210,6 +210,8 @@ impl<P: Protocol> Replica<P> {
         let Some(log) = self.log() else { return };
         if first > last || first == Index::ZERO {
             self.ignored.untimely += 1;
+        } else if log.is_missing(first) {
+            // It is the next one's turn then. This disk is known not to hold what is asked for.
         } else if last > log.last().index {
             self.say_that_it_lacks(from, last, digest);
         } else if first <= log.base().index {

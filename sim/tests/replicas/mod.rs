@@ -124,7 +124,9 @@ impl<P: Protocol> Replicas<P> {
                 }
                 Effect::ReadEntries { reader, from, .. } => {
                     let on_disk = node.entries.iter().filter(|entry| entry.index() >= from);
-                    let entries = on_disk.take(16).cloned().collect();
+                    let entries: Vec<Entry> = on_disk.take(16).cloned().collect();
+                    let first = entries.first().map(Entry::index);
+                    assert!(first.is_none_or(|first| first == from), "{from} is known to be lost");
                     node.events.push_back(Event::EntriesRead { reader, from, entries });
                 }
                 Effect::Scrub { .. } => {

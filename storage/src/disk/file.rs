@@ -1,7 +1,6 @@
 //! A directory of real files.
 #![expect(clippy::disallowed_types, reason = "the one place of this crate that touches files")]
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,9 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags};
 
+use super::handles::{Handles, Purpose};
 use super::{Disk, FileInfo};
 
-/// A directory of real files, each opened once and kept open.
+/// A directory of real files, which are kept open as long as they are in use.
 ///
 /// Names are resolved relative to the directory as it was opened, and symbolic links are never
 /// followed. The lock is an advisory one (`flock`) on the directory itself, so that taking it
@@ -22,19 +22,16 @@ use super::{Disk, FileInfo};
 pub struct FileDisk {
     path: PathBuf,
     directory: OwnedFd,
-    open: Mutex<BTreeMap<String, Handle>>,
+    open: Mutex<Handles>,
     /// How the first sync of the directory failed that did. The kernel tells of a failure once: it
     /// must not be told to one user of the directory, and another one believe that all is well.
     sync_dir_failure: Mutex<Option<rustix::io::Errno>>,
 }
 
-#[derive(Clone, Debug)]
-struct Handle {
-    file: Arc<File>,
-    is_writable: bool,
-}
-
 impl FileDisk {
+    /// How many files are kept open at most, unless more than that have unsynced writes.
+    pub const MAX_OPEN: usize = Handles::MAX;
+
     /// Opens a directory that exists.
     ///
     /// # Errors
@@ -47,13 +44,14 @@ impl FileDisk {
         Ok(FileDisk { path, directory, open, sync_dir_failure })
     }
 
-    /// Opens a directory, creating it and whatever is missing above it.
+    /// Opens a directory, creating it and whatever is missing above it. It survives a power cut
+    /// then, also if an earlier process created it and got no further.
     ///
     /// # Errors
     /// As the operating system says.
     pub fn create(path: impl Into<PathBuf>) -> io::Result<FileDisk> {
         let path = path.into();
-        create_durably(&path)?;
+        create_durably(&path, &mut sync_directory)?;
         FileDisk::open(path)
     }
 
@@ -63,27 +61,30 @@ impl FileDisk {
         &self.path
     }
 
-    fn handle(&self, name: &str, to_write: bool) -> io::Result<Arc<File>> {
-        if let Some(handle) = self.handles().get(name)
-            && (handle.is_writable || !to_write)
-        {
-            return Ok(handle.file.clone());
+    fn handle(&self, name: &str, purpose: Purpose) -> io::Result<Arc<File>> {
+        let mode = if purpose == Purpose::Read { OFlags::RDONLY } else { OFlags::RDWR };
+        let mut handles = self.handles();
+        if let Some(file) = handles.find(name, purpose) {
+            return Ok(file);
         }
-        let mode = if to_write { OFlags::RDWR } else { OFlags::RDONLY };
-        self.open_file(name, mode, to_write)
-    }
-
-    fn open_file(&self, name: &str, flags: OFlags, is_writable: bool) -> io::Result<Arc<File>> {
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
-        let file = rustix::fs::openat(&self.directory, plain(name)?, flags, mode)?;
-        let file = Arc::new(File::from(file));
-        self.handles().insert(name.to_owned(), Handle { file: file.clone(), is_writable });
+        // Opened under the lock: of two threads which both found none, the later one must not take
+        // the place of a handle through which the other has written already.
+        let file = self.open_file(name, mode)?;
+        let closed = handles.insert(name, file.clone(), purpose);
+        drop(handles);
+        drop(closed);
         Ok(file)
     }
 
-    fn handles(&self) -> MutexGuard<'_, BTreeMap<String, Handle>> {
-        // Every change of the map is a single call: it is whole whoever panicked.
+    fn open_file(&self, name: &str, flags: OFlags) -> io::Result<Arc<File>> {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
+        let file = rustix::fs::openat(&self.directory, plain(name)?, flags, mode)?;
+        Ok(Arc::new(File::from(file)))
+    }
+
+    fn handles(&self) -> MutexGuard<'_, Handles> {
+        // Every change is a single call: it is whole whoever panicked.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -125,11 +126,16 @@ impl Disk for FileDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<()> {
-        self.open_file(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, true).map(|_| ())
+        let mut handles = self.handles();
+        let file = self.open_file(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
+        let closed = handles.insert(name, file, Purpose::Sync);
+        drop(handles);
+        drop(closed);
+        Ok(())
     }
 
     fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let file = self.handle(name, false)?;
+        let file = self.handle(name, Purpose::Read)?;
         let mut filled = 0;
         while filled < buffer.len() {
             match file.read_at(&mut buffer[filled..], offset + filled as u64) {
@@ -143,12 +149,15 @@ impl Disk for FileDisk {
     }
 
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.handle(name, true)?.write_all_at(bytes, offset)
+        self.handle(name, Purpose::Write)?.write_all_at(bytes, offset)
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
-        // The handle that wrote is the one whose sync reports what became of it.
-        self.handle(name, true)?.sync_data()
+        let file = self.handle(name, Purpose::Sync)?;
+        file.sync_data()?;
+        // A file has one writer, which waits for this: nothing was written meanwhile.
+        self.handles().set_synced(name);
+        Ok(())
     }
 
     fn sync_dir(&self) -> io::Result<()> {
@@ -161,24 +170,22 @@ impl Disk for FileDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         rustix::fs::renameat(&self.directory, plain(from)?, &self.directory, plain(to)?)?;
-        let mut handles = self.handles();
-        handles.remove(to);
-        if let Some(handle) = handles.remove(from) {
-            handles.insert(to.to_owned(), handle);
-        }
+        self.handles().rename(from, to);
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         rustix::fs::unlinkat(&self.directory, plain(name)?, AtFlags::empty())?;
-        self.handles().remove(name);
+        let closed = self.handles().remove(name);
+        // Its content is freed here, and nobody has to wait for that.
+        drop(closed);
         Ok(())
     }
 
     fn drop_cache(&self, name: &str) -> io::Result<()> {
         #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
         {
-            let file = self.handle(name, false)?;
+            let file = self.handle(name, Purpose::Read)?;
             rustix::fs::fadvise(file.as_fd(), 0, None, rustix::fs::Advice::DontNeed)?;
         }
         let _ = name;
@@ -197,21 +204,33 @@ fn plain(name: &str) -> io::Result<&str> {
     is_plain.then_some(name).ok_or_else(|| io::ErrorKind::InvalidFilename.into())
 }
 
-/// Creates a directory so that it survives a crash: its name is synced where it stands.
-fn create_durably(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
+/// Sees to it that a directory is there after a power cut, by having its name synced where it
+/// stands. That may still be due for one that exists: whoever created it may not have lived to do
+/// it.
+fn create_durably(path: &Path, sync: &mut impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
     let above = match path.parent() {
         Some(above) if !above.as_os_str().is_empty() => above,
-        _ => Path::new("."),
+        // The root has no name, and what is named from here on back stands somewhere else.
+        None => return Ok(()),
+        Some(_) => Path::new("."),
     };
-    create_durably(above)?;
-    match std::fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => File::open(above)?.sync_all(),
+    if path.is_dir() {
+        return match sync(above) {
+            // Then it was somebody else who created it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            other => other,
+        };
     }
+    create_durably(above, sync)?;
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        other => other?,
+    }
+    sync(above)
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 #[cfg(test)]
@@ -253,6 +272,69 @@ mod tests {
         assert_eq!(disk.create("x").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         disk.remove("x").unwrap();
         disk.create("x").unwrap();
+    }
+
+    #[test]
+    fn a_created_directory_and_all_above_it_are_synced_where_they_stand() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |below: &str| directory.path().join(below);
+        let create = |path: &Path| {
+            let mut synced = Vec::new();
+            create_durably(path, &mut |above| {
+                synced.push(above.to_owned());
+                Ok(())
+            })
+            .unwrap();
+            assert!(path.is_dir());
+            synced
+        };
+        let above = directory.path().parent().unwrap().to_owned();
+        assert_eq!(create(&path("a/b")), [above, path(""), path("a")].map(|p| p.join("")));
+        // Whoever created it may have been killed before it came to that.
+        assert_eq!(create(&path("a/b")), [path("a")]);
+        std::fs::create_dir(path("a/b/c")).unwrap();
+        assert_eq!(create(&path("a/b/c/d")), [path("a/b"), path("a/b/c")]);
+        assert_eq!(create(Path::new("/")), Vec::<PathBuf>::new());
+        let refused = |_: &Path| Err(io::ErrorKind::PermissionDenied.into());
+        create_durably(&path("a/b"), &mut { refused }).unwrap();
+        create_durably(&path("a/e"), &mut { refused }).unwrap_err();
+    }
+
+    #[test]
+    fn no_more_files_are_kept_open_than_is_said() {
+        let (_keep, disk) = disk();
+        let name = |n: usize| format!("file-{n}");
+        let open = || std::fs::read_dir("/proc/self/fd").map(Iterator::count).unwrap_or(0);
+        let before = open();
+        for n in 0..5 * FileDisk::MAX_OPEN {
+            disk.create(&name(n)).unwrap();
+            disk.write_at(&name(n), 0, &n.to_le_bytes()).unwrap();
+            disk.sync(&name(n)).unwrap();
+        }
+        for n in 0..5 * FileDisk::MAX_OPEN {
+            assert_eq!(read(&disk, &name(n)), n.to_le_bytes());
+        }
+        // Other tests of this process have files open, too.
+        assert!(open() < before + 2 * FileDisk::MAX_OPEN);
+    }
+
+    #[test]
+    fn a_handle_that_wrote_keeps_its_place_whoever_opens_the_file_to_read() {
+        let (_keep, disk) = disk();
+        std::fs::write(disk.path().join("x"), b"before").unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..200).for_each(|_| drop(read(&disk, "x"))));
+            }
+            for _ in 0..200 {
+                disk.write_at("x", 0, b"after").unwrap();
+                let wrote = disk.handles().find("x", Purpose::Sync).unwrap();
+                disk.sync("x").unwrap();
+                assert!(Arc::ptr_eq(&wrote, &disk.handles().find("x", Purpose::Sync).unwrap()));
+                // As at a start, nothing is open.
+                disk.handles().remove("x");
+            }
+        });
     }
 
     #[test]

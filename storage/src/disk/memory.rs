@@ -181,10 +181,11 @@ impl MemDisk {
         self.inner().unreadable.push((name.to_owned(), bytes));
     }
 
-    /// From here on nothing fails that was told to fail.
+    /// From here on nothing fails that was told to fail, and everything can be read.
     pub fn heal(&self) {
         let mut inner = self.inner();
         inner.failures.clear();
+        inner.unreadable.clear();
         inner.changes_left = None;
     }
 

@@ -37,8 +37,9 @@ impl<D: Disk> LogReader<D> {
     /// on, and verifies them.
     ///
     /// # Errors
-    /// Only if there is damage that cannot be named: the log was changed at the same time, or a
-    /// newer program has written to it.
+    /// If there is damage that cannot be named: the log was changed at the same time, or a newer
+    /// program has written to it; or if reading fails in a way that says nothing about what is on
+    /// the medium.
     pub fn scrub(&self, from: Index, max_bytes: usize) -> Result<Scrubbed, StorageError> {
         let (base, base_digest, last, last_digest) = {
             let log = self.index();
@@ -60,8 +61,8 @@ impl<D: Disk> LogReader<D> {
                 }
                 (None, None) => break,
             };
-            match self.read_run(extent) {
-                Some((group, number)) => self.verify(&mut walk, extent, &group, number),
+            match self.read_run(extent)? {
+                Some((group, number)) => self.verify(&mut walk, extent, &group, number)?,
                 None => walk.lose(extent.end),
             }
         }
@@ -90,7 +91,7 @@ impl<D: Disk> LogReader<D> {
                 (None, Some(gap)) => return Ok(Some((gap.last.next(), gap.digest))),
                 (None, None) => return Ok(None),
             };
-            if let Some((group, number)) = self.read_run(extent) {
+            if let Some((group, number)) = self.read_run(extent)? {
                 return Ok(Some((at, digest_before(&group.header.runs[number], at))));
             }
             let start = self.index().start_of(at.previous());
@@ -104,34 +105,42 @@ impl<D: Disk> LogReader<D> {
     }
 
     /// The group of an extent, from the medium, and the number of the extent's run; `None` if its
-    /// header cannot be read.
-    fn read_run(&self, extent: Extent) -> Option<(Box<Group>, usize)> {
+    /// header is damaged.
+    fn read_run(&self, extent: Extent) -> Result<Option<(Box<Group>, usize)>, StorageError> {
         // What is cached may be whole where the medium is not.
         let _ = self.disk.drop_cache(&segment::name(extent.segment));
-        let group = self.read_group(extent).ok()?;
+        let group = match self.read_group(extent) {
+            Ok(group) => group,
+            Err(error) if error.is_damage() => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let number = extent.run as usize;
-        let run = group.header.runs.get(number)?;
-        (extent.end <= run.end()).then_some((group, number))
+        let run = group.header.runs.get(number);
+        Ok(run.is_some_and(|run| extent.end <= run.end()).then_some((group, number)))
     }
 
-    fn verify(&self, walk: &mut Walk, extent: Extent, group: &Group, number: usize) {
+    fn verify(
+        &self,
+        walk: &mut Walk,
+        extent: Extent,
+        group: &Group,
+        number: usize,
+    ) -> Result<(), StorageError> {
         let run = &group.header.runs[number];
         walk.before = digest_before(run, walk.at);
         walk.close(walk.before);
-        let first = super::position(run, walk.at);
-        let entries = first..super::position(run, extent.end);
-        let mut payloads = group.read_payloads_of(&*self.disk, number, entries.clone()).ok();
-        for header in &run.entries[entries] {
-            let payload = payloads.as_mut().map(|bytes| bytes.split_to(header.len as usize));
-            let is_whole = payload.is_some_and(|bytes| Digest::of(&bytes) == header.checksum);
+        let entries = super::position(run, walk.at)..super::position(run, extent.end);
+        let payloads = group.intact_payloads_of(&*self.disk, number, entries.clone())?;
+        for (header, payload) in run.entries[entries].iter().zip(payloads) {
             let digest = header.digest(walk.at, walk.before);
-            if !is_whole {
+            if payload.is_none() {
                 let (first, last, before) = (walk.at, walk.at, walk.before);
                 walk.gaps.push(Gap { first, last, digest, before, ids_known: true });
             }
             walk.bytes += quorate_core::Entry::OVERHEAD + header.len as usize;
             (walk.at, walk.before) = (walk.at.next(), digest);
         }
+        Ok(())
     }
 }
 

@@ -57,7 +57,7 @@ impl Survey {
                 let place = Place { store, segment: *segment, offset };
                 let at = match window.block(disk, place, *len)? {
                     Some(block) => group::probe_in(disk, block, place, *len)?,
-                    None => At::Damaged,
+                    None => group::probe(disk, place, *len)?,
                 };
                 offset += match at {
                     At::Group(group) => {

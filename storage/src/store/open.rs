@@ -25,6 +25,7 @@ pub(super) fn open<D: Disk>(
     options: StoreOptions,
     fresh: Incarnation,
 ) -> Result<(Store<D>, Recovered), StorageError> {
+    options.validate()?;
     lock(&*disk)?;
     let snapshots = SnapshotStore::new(disk.clone());
     let files = list(&*disk)?;

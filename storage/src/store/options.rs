@@ -1,15 +1,19 @@
 //! What can be set.
 
+use crate::error::StorageError;
 use crate::frame::BLOCK;
+use crate::group;
 
 /// Sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// The size of every segment in bytes, at least 16 KiB and a multiple of 4 KiB. `None`: 1 MiB
-    /// while the log is small, growing with it to 64 MiB.
+    /// The size of every segment in bytes, at least 16 KiB, at most
+    /// [`MAX_BYTES`](StoreOptions::MAX_BYTES) and a multiple of 4 KiB. `None`: 1 MiB while the log
+    /// is small, growing with it to 64 MiB.
     pub segment_bytes: Option<u64>,
     /// The most that is written and synced at once, in bytes, but for a single write that is
-    /// larger; also the most that is taken for a torn tail.
+    /// larger; also the most that is taken for a torn tail. At most
+    /// [`MAX_BYTES`](StoreOptions::MAX_BYTES).
     pub group_bytes: usize,
     /// How much of the log's end is read into memory when a directory is opened, in bytes by
     /// [`Entry::size_bytes`](quorate_core::Entry::size_bytes).
@@ -23,8 +27,19 @@ impl Default for StoreOptions {
 }
 
 impl StoreOptions {
+    /// No segment and no write may be larger, in bytes: what is read back is bounded by this.
+    pub const MAX_BYTES: u64 = group::MAX_LEN;
+
     const SMALLEST: u64 = 1 << 20;
     const LARGEST: u64 = 64 << 20;
+
+    pub(crate) fn validate(&self) -> Result<(), StorageError> {
+        let is_too_large = |bytes: u64| bytes > Self::MAX_BYTES;
+        if self.segment_bytes.is_some_and(is_too_large) || is_too_large(self.group_bytes as u64) {
+            return Err(StorageError::OptionsTooLarge { max_bytes: Self::MAX_BYTES });
+        }
+        Ok(())
+    }
 
     pub(crate) fn first_segment_bytes(&self) -> u64 {
         self.segment_bytes_for(0)

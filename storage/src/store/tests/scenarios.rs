@@ -22,6 +22,42 @@ fn an_empty_directory_becomes_the_owners() {
 }
 
 #[test]
+fn sizes_which_could_not_be_read_back_are_refused_before_anything_is_touched() {
+    let disk = MemDisk::new();
+    let most = StoreOptions::MAX_BYTES;
+    let group_bytes = usize::try_from(most + 1).unwrap();
+    for refused in [
+        StoreOptions { segment_bytes: Some(most + 4096), ..options() },
+        StoreOptions { segment_bytes: Some(u64::MAX), ..options() },
+        StoreOptions { group_bytes, ..options() },
+    ] {
+        let opened = Store::open(Arc::new(disk.clone()), &owner(), refused, Incarnation(77));
+        let error = opened.unwrap_err();
+        assert!(matches!(error, StorageError::OptionsTooLarge { .. }), "{error}");
+        assert_eq!(disk.changes(), 0);
+    }
+}
+
+#[test]
+#[should_panic(expected = "a group of")]
+fn a_write_that_could_not_be_read_back_is_never_written() {
+    let mut author = Author::new();
+    // All of them share one buffer.
+    let payload = bytes::Bytes::from(vec![0; 64 << 20]);
+    let (mut previous, mut parent) = author.last();
+    let mut run = Run { previous, previous_digest: parent, entries: Vec::new() };
+    for _ in 0..16 {
+        let proposal = Proposal::new(EntryKind::Command, LogTime(1), payload.clone());
+        let entry = Entry::new(LogId::new(previous.index.next(), Ballot(1)), parent, proposal);
+        (previous, parent) = (entry.id, entry.digest());
+        run.entries.push(entry);
+    }
+    let write = author.write(vec![run]);
+    author.enqueue(write);
+    let _ = author.flush();
+}
+
+#[test]
 fn what_was_saved_is_there_after_a_power_cut() {
     let mut author = Author::new();
     author.append(1, &[b"one", b"two"]);

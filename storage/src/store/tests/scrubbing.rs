@@ -1,9 +1,12 @@
 //! Damage that is found while the log is in use: it is named, so that peers can make it good.
 
+use std::io;
+
 use quorate_core::{Entry, Gap, Index};
 
 use super::fixture::*;
-use crate::disk::MemDisk;
+use crate::disk::{MemDisk, Operation};
+use crate::error::StorageError;
 use crate::frame::{BLOCK, Claim};
 use crate::reader::{LogReader, Scrubbed};
 use crate::segment;
@@ -73,6 +76,44 @@ fn a_flip_in_any_byte_that_means_something_is_found_and_named() {
         }
     }
     assert!(found > 5000);
+}
+
+#[test]
+fn of_a_sector_that_cannot_be_read_exactly_the_entries_in_it_are_named() {
+    let mut author = Author::new();
+    author.append(1, &[&[1; 300], &[2; 900], &[3; 10], &[4; 2000], &[5; 512], &[6; 700]]);
+    let file = segment::name(1);
+    let content = author.disk.content(&file).unwrap();
+    let claim = Claim::read(&content[BLOCK as usize..]).unwrap();
+    let mut starts = vec![BLOCK + claim.header_len];
+    for entry in &author.entries {
+        starts.push(starts[starts.len() - 1] + entry.payload.len() as u64);
+    }
+    let reader = author.store.reader();
+    let payloads = starts[0]..starts[starts.len() - 1];
+    for sector in payloads.start / 512 + 1..payloads.end.div_ceil(512) {
+        let bytes = sector * 512..sector * 512 + 512;
+        let is_hit = |at: usize| starts[at] < bytes.end && bytes.start < starts[at + 1];
+        let hit: Vec<u64> = (0..6).filter(|at| is_hit(*at)).map(|at| at as u64 + 1).collect();
+        author.disk.set_unreadable(&file, bytes.clone());
+        let gaps = search(&reader, Index(6));
+        gaps.iter().for_each(|gap| names_what_is_missing(gap, &author.entries));
+        let found: Vec<(u64, u64)> = gaps.iter().map(|gap| (gap.first.0, gap.last.0)).collect();
+        assert_eq!(found, hit.iter().map(|at| (*at, *at)).collect::<Vec<_>>(), "{bytes:?}");
+        assert!(!hit.is_empty() && hit.len() < 6);
+        author.disk.heal();
+    }
+}
+
+#[test]
+fn a_read_that_fails_for_another_reason_than_the_medium_is_no_damage() {
+    let author = log_of_a_few_groups();
+    let reader = author.store.reader();
+    for kind in [io::ErrorKind::OutOfMemory, io::ErrorKind::PermissionDenied] {
+        author.disk.fail(Operation::Read, "wal-", kind, 1);
+        assert!(matches!(reader.scrub(Index(1), 1), Err(StorageError::Unreadable { .. })));
+    }
+    assert_eq!(search(&reader, author.last().0.index), []);
 }
 
 #[test]
