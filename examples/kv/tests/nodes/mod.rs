@@ -15,4 +15,6 @@ mod minority;
 mod mount;
 mod peer_port;
 mod processes;
+mod redis_clients;
+mod require;
 mod stopping;

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::require::skip;
+
 /// A file system in memory; unmounted when this is dropped.
 pub struct Mount {
     path: PathBuf,
@@ -15,7 +17,7 @@ impl Mount {
         let options = format!("size={mib}m");
         let mounted = mount(&["-t", "tmpfs", "-o", &options, "tmpfs"], path);
         if !mounted {
-            println!("SKIPPED: a tmpfs cannot be mounted here (that takes root on Linux)");
+            skip("a tmpfs cannot be mounted here (that takes root on Linux)");
         }
         mounted.then(|| Mount { path: path.to_owned() })
     }
