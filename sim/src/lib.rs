@@ -40,6 +40,7 @@ mod process;
 mod report;
 mod rng;
 mod simulation;
+mod state_machine;
 mod trace;
 mod workload;
 
@@ -48,4 +49,6 @@ pub use checks::{Property, Verdict, Violation};
 pub use clock::Time;
 pub use oracle::{Oracle, Remembers, Simulated};
 pub use report::{Failed, Marks, Report};
+pub use rng::Rng;
 pub use simulation::{Canary, Simulation};
+pub use state_machine::{Flaw, Unfit, check_state_machine};

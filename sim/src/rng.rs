@@ -7,7 +7,7 @@ use std::time::Duration;
 /// simulator draws from a generator of its own, so that a change in one of them does not
 /// reshuffle what the others do under the same seed.
 #[derive(Clone, Debug)]
-pub(crate) struct Rng {
+pub struct Rng {
     state: [u64; 4],
 }
 
@@ -33,7 +33,7 @@ impl Rng {
     }
 
     /// 64 random bits.
-    pub(crate) fn bits(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         let s = &mut self.state;
         let result = s[1].wrapping_mul(5).rotate_left(7).wrapping_mul(9);
         let shifted = s[1] << 17;
@@ -46,35 +46,37 @@ impl Rng {
         result
     }
 
-    /// A number below `limit`, which must not be zero. The bias for limits far below 2^64 is of
-    /// no consequence here.
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+    /// A number below `limit`. The bias for limits far below 2^64 is of no consequence here.
+    ///
+    /// # Panics
+    /// If `limit` is zero.
+    pub fn below(&mut self, limit: u64) -> u64 {
         assert!(limit > 0, "there is no number below zero");
         ((u128::from(self.bits()) * u128::from(limit)) >> 64) as u64
     }
 
     /// A number from `from` to `to`, both included.
-    pub(crate) fn between(&mut self, from: u64, to: u64) -> u64 {
+    pub fn between(&mut self, from: u64, to: u64) -> u64 {
         from + self.below(to - from + 1)
     }
 
     /// A position in a slice of this length.
-    pub(crate) fn position(&mut self, length: usize) -> usize {
+    pub fn position(&mut self, length: usize) -> usize {
         self.below(length as u64) as usize
     }
 
     /// True in `ppm` of a million cases.
-    pub(crate) fn chance(&mut self, ppm: u32) -> bool {
+    pub fn chance(&mut self, ppm: u32) -> bool {
         ppm > 0 && self.below(u64::from(MILLION)) < u64::from(ppm)
     }
 
     /// True in one of `n` cases.
-    pub(crate) fn one_in(&mut self, n: u64) -> bool {
+    pub fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
     /// A duration between the two, in whole microseconds.
-    pub(crate) fn duration(&mut self, from: Duration, to: Duration) -> Duration {
+    pub fn duration(&mut self, from: Duration, to: Duration) -> Duration {
         let (from, to) = (from.as_micros() as u64, to.as_micros() as u64);
         Duration::from_micros(self.between(from, to.max(from)))
     }
