@@ -1,12 +1,9 @@
 //! A data directory belongs to one node of one cluster, and to one process at a time.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::{Cluster, Member, add, total};
+use crate::common::{Cluster, Member, add, total};
 use quorate::{Fatal, StartError, StorageError};
 
 fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -23,7 +20,7 @@ fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 async fn a_second_node_on_a_directory_is_refused() {
     let cluster = Cluster::start(1).await;
     add(&cluster.nodes[&1], 1).await;
-    let elsewhere = common::free_ports(1)[0];
+    let elsewhere = crate::common::free_ports(1)[0];
     let second = cluster.builder(1).listen(format!("127.0.0.1:{elsewhere}")).start().await;
     assert!(matches!(second, Err(StartError::Storage(StorageError::Locked))));
     assert_eq!(total(&cluster.nodes[&1]).await, 1);
@@ -66,7 +63,7 @@ async fn a_wiped_disk_comes_back_as_a_full_member() {
     cluster.up(wiped).await;
     add(&cluster.nodes[&wiped], 1).await;
     let counts = || async { (!cluster.nodes[&wiped].status().mute).then_some(()) };
-    common::eventually("the wiped one counts again", counts).await;
+    crate::common::eventually("the wiped one counts again", counts).await;
     // Without another one nothing is acknowledged unless the vote and the disk of the wiped one count.
     let other = (1..=3).find(|id| *id != wiped).unwrap();
     cluster.down(other).await;

@@ -1,14 +1,10 @@
 //! Between the nodes, proxies: a node is known by its handshake, and what is cut off comes back.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Command, Member, add, eventually, total};
+use crate::common::{Command, Member, add, eventually, total};
 use quorate::{Node, RequestError, Settings};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,7 +23,7 @@ impl Cluster {
     async fn start() -> Cluster {
         let settings = Settings { request_timeout: Duration::from_secs(1), ..Settings::default() };
         let dir = tempfile::tempdir().unwrap();
-        let ports: BTreeMap<u64, u16> = (1..).zip(common::free_ports(3)).collect();
+        let ports: BTreeMap<u64, u16> = (1..).zip(crate::common::free_ports(3)).collect();
         let (mut nodes, mut open) = (BTreeMap::new(), BTreeMap::new());
         for id in 1..=3 {
             let mut members = BTreeMap::from([(id, format!("127.0.0.1:{}", ports[&id]))]);

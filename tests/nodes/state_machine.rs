@@ -1,10 +1,8 @@
 //! What the user's code can do to a node.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{Answer, Cluster, Command, PATIENCE, Query, add, total};
+use crate::common::{Answer, Cluster, Command, PATIENCE, Query, add, total};
 use quorate::{Read, ReadError, RequestError, StopReason};
 
 #[tokio::test]

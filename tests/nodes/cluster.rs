@@ -1,10 +1,8 @@
 //! Three nodes: every one serves, and what was acknowledged outlives each of them.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Answer, Cluster, Command, Query, add, eventually, local, total};
+use crate::common::{Answer, Cluster, Command, Query, add, eventually, local, total};
 use quorate::{NotProposed, Read, ReadError, RequestError, Role, Settings};
 
 #[tokio::test]

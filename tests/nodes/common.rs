@@ -1,6 +1,4 @@
 //! Clusters in one process, on free ports of the loopback and in a temporary directory.
-#![allow(dead_code, reason = "each test file uses some of it")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;

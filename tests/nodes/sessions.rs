@@ -1,17 +1,14 @@
 //! Under a session, a command takes effect once, whatever happens to nodes and connections.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
 
 use std::time::Duration;
 
-use common::{Answer, Cluster, Command, Query, Tally, add, eventually, local};
+use crate::common::{Answer, Cluster, Command, Query, Tally, add, eventually, local};
 use quorate::{Client, NotProposed, Read, ReadError, RequestError, SessionError, Settings};
 
 fn client(cluster: &Cluster) -> Client<Tally> {
     let addresses = cluster.addresses.values().cloned();
     let client = Client::connect(addresses, "quorate").unwrap();
-    client.with_patience(common::PATIENCE)
+    client.with_patience(crate::common::PATIENCE)
 }
 
 #[tokio::test]
@@ -19,7 +16,7 @@ async fn a_client_writes_and_reads_through_any_node() {
     let cluster = Cluster::start(3).await;
     for address in cluster.addresses.values() {
         let client: Client<Tally> = Client::connect([address.clone()], "quorate").unwrap();
-        let client = client.with_patience(common::PATIENCE);
+        let client = client.with_patience(crate::common::PATIENCE);
         let total = client.propose(&Command::Add(1)).await.unwrap();
         let read = client.read(Read::Linearizable, &Query::Total).await;
         assert_eq!(read, Ok(Answer::Total(total)));
@@ -114,7 +111,7 @@ async fn an_evicted_session_is_told_so() {
 
 #[tokio::test]
 async fn a_client_whose_patience_ends_says_what_is_known() {
-    let port = common::free_ports(1)[0];
+    let port = crate::common::free_ports(1)[0];
     let nobody = Client::<Tally>::connect([format!("127.0.0.1:{port}")], "quorate").unwrap();
     let nobody = nobody.with_patience(Duration::from_millis(200));
     let unsent = Err(RequestError::NotProposed(NotProposed::NoLeader));

@@ -1,10 +1,8 @@
 //! A node that is given more than it can take says so, and keeps to what it took.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Cluster, Command, PATIENCE, Tally, add, total};
+use crate::common::{Cluster, Command, PATIENCE, Tally, add, total};
 use quorate::{Client, NotProposed, RequestError, Settings};
 
 #[tokio::test]
@@ -80,7 +78,8 @@ async fn large_commands_pass_through_small_segments_and_windows() {
     }
     for (id, other) in &cluster.nodes {
         total(other).await;
-        let lengths: Vec<_> = common::local(other).await.ballast.iter().map(Vec::len).collect();
+        let lengths: Vec<_> =
+            crate::common::local(other).await.ballast.iter().map(Vec::len).collect();
         assert_eq!(lengths, vec![3 << 20; 20], "node {id}");
     }
 }

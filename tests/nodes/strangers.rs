@@ -1,11 +1,8 @@
 //! What comes to the port from elsewhere does no harm.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
 
 use std::time::Duration;
 
-use common::{Cluster, PATIENCE, Tally, add, eventually, total};
+use crate::common::{Cluster, PATIENCE, Tally, add, eventually, total};
 use quorate::{Client, Node, Raft, Read, ReadError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -78,7 +75,7 @@ async fn a_port_scanner_does_not_shut_the_others_out() {
     // Places are free again once the silent ones are hung up on.
     let address = cluster.addresses[&1].clone();
     let client = Client::<Tally>::connect([address], "quorate").unwrap();
-    let read = client.with_patience(PATIENCE).read(Read::Local, &common::Query::Total).await;
+    let read = client.with_patience(PATIENCE).read(Read::Local, &crate::common::Query::Total).await;
     assert!(read.is_ok(), "{read:?}");
 }
 
@@ -117,7 +114,7 @@ async fn a_node_that_restarts_gets_in_however_many_say_nothing() {
 async fn a_node_of_another_cluster_is_refused() {
     let cluster = Cluster::start(1).await;
     add(&cluster.nodes[&1], 1).await;
-    let port = common::free_ports(1)[0];
+    let port = crate::common::free_ports(1)[0];
     let stranger = Node::<Raft, Tally>::builder()
         .id(2)
         .members([(1, cluster.addresses[&1].clone()), (2, format!("127.0.0.1:{port}"))])
@@ -139,6 +136,6 @@ async fn a_client_of_another_cluster_is_refused() {
     let address = cluster.addresses[&1].clone();
     let client = Client::<Tally>::connect([address], "another").unwrap();
     let client = client.with_patience(Duration::from_millis(500));
-    let refused = client.read(Read::Local, &common::Query::Total).await;
+    let refused = client.read(Read::Local, &crate::common::Query::Total).await;
     assert_eq!(refused, Err(ReadError::NoLeader));
 }
