@@ -417,11 +417,21 @@ impl Log {
     /// Everything up to and including `index` is committed. Going back is not possible: a lower
     /// index than before changes nothing.
     ///
+    /// As long as something is missing of which it is not known that it is committed, nothing
+    /// changes either. A leader that does not hold it may have it cut off; and what cannot be shown
+    /// cannot be applied.
+    ///
     /// # Panics
     /// If the log does not reach `index`: the protocol must cap what it was told at what it has
     /// verified.
     pub fn commit(&mut self, index: Index) {
         assert!(index <= self.last.index, "commit {index} is beyond the log's end {:?}", self.last);
+        if self.gaps.missing().last().is_none_or(|gap| gap.last <= self.committed) {
+            self.advance_committed(index);
+        }
+    }
+
+    fn advance_committed(&mut self, index: Index) {
         let mut bytes = 0;
         while self.committed < index {
             self.committed = self.committed.next();
@@ -704,7 +714,7 @@ impl Log {
         if !agrees {
             return false;
         }
-        self.commit(last.index);
+        self.advance_committed(last.index);
         self.snapshot = Some(snapshot.clone());
         self.compact(snapshot);
         true

@@ -270,6 +270,7 @@ impl<P: Protocol> Replica<P> {
         self.feed_applier(out);
         self.answer_reads(out);
         self.see_to_repairs(out);
+        self.see_to_readmission(out);
         self.point_to_snapshot();
         self.end_muteness();
         if self.is_superseded(out) {
@@ -393,7 +394,6 @@ impl<P: Protocol> Replica<P> {
         let mut effects = Effects::default();
         let protocol = P::recover(self.me, &self.settings, pledge, &mut log, &mut effects);
         self.formed = Some(Formed { protocol, log, effects });
-        self.ask_for_readmission(out);
         self.on_scrubbed(Index::ZERO, out);
         Ok(())
     }

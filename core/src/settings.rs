@@ -9,7 +9,7 @@ pub struct Settings {
     /// How often a leader shows that it is alive. Default: 40 ms.
     pub heartbeat: Duration,
     /// How long a follower waits for a word from a leader before it tries to replace it: drawn
-    /// anew each time from this range, whose start is also how long a follower that has heard
+    /// anew each time from this range (or a part of it), whose start is also how long a follower that has heard
     /// from a leader refuses to vote against it. At least five heartbeats. Default: 200–400 ms.
     pub election: Range<Duration>,
     /// How long a request may wait for its outcome before it is answered "unknown", or "not

@@ -50,6 +50,59 @@ fn an_old_image_of_a_disk_is_noticed_by_the_starts_since() {
     an_old_image_is_noticed::<Vsr>(3);
 }
 
+/// A message of an earlier start arrives late, as one does after any restart, and by the time of the
+/// answer the disk is another one, on which no process was started so often.
+fn what_was_said_of_another_disk_stops_nobody<P: Protocol>() {
+    let mut cluster = Replicas::<P>::founded(3);
+    cluster.pass(Duration::from_secs(2));
+    let leader = cluster.leader().unwrap();
+    let wiped = (1..=3).map(n).find(|id| *id != leader).unwrap();
+    let late = Rc::new(RefCell::new(None));
+    let recorded = late.clone();
+    cluster.filter = Box::new(move |envelope| {
+        let is_its_own = envelope.from == wiped && envelope.to == leader;
+        if is_its_own && matches!(envelope.message, PeerMessage::Protocol(_)) {
+            recorded.borrow_mut().get_or_insert_with(|| envelope.clone());
+        }
+        true
+    });
+    cluster.pass(Duration::from_secs(1));
+    for _ in 0..3 {
+        cluster.stop(wiped);
+        cluster.start(wiped);
+        cluster.pass(Duration::from_secs(1));
+    }
+    let answers = Rc::new(RefCell::new(Vec::new()));
+    let recorded = answers.clone();
+    cluster.filter = Box::new(move |envelope| {
+        let told =
+            matches!(&envelope.message, PeerMessage::Readmission(Readmission::Outdated { .. }));
+        if told {
+            recorded.borrow_mut().push(envelope.clone());
+        }
+        !told
+    });
+    let late = late.take().unwrap();
+    cluster.deliver(late);
+    cluster.stop(wiped);
+    cluster.wipe(wiped, 900);
+    cluster.start(wiped);
+    cluster.pass(Duration::from_secs(1));
+    assert_eq!(answers.borrow().len(), 1);
+    for answer in answers.take() {
+        cluster.deliver(answer);
+    }
+    assert_eq!(cluster.nodes[&wiped].stopped, None);
+    cluster.pass(Duration::from_secs(3));
+    assert!(!cluster.nodes[&wiped].replica().status().mute);
+}
+
+#[test]
+fn an_old_image_is_told_from_a_disk_that_came_later() {
+    what_was_said_of_another_disk_stops_nobody::<Raft>();
+    what_was_said_of_another_disk_stops_nobody::<Vsr>();
+}
+
 fn a_request_that_was_overtaken_has_no_effect<P: Protocol>() {
     let mut cluster = Replicas::<P>::founded(3);
     cluster.pass(Duration::from_secs(2));

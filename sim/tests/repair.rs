@@ -3,11 +3,13 @@
 
 mod replicas;
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
-use quorate_core::{Entry, Gap, Index, NodeId, Protocol, Recovered};
+use quorate_core::{Entry, Envelope, Gap, Index, NodeId, PeerMessage, Protocol, Recovered, Repair};
 use quorate_raft::Raft;
-use quorate_vsr::Vsr;
+use quorate_vsr::{Message, Vsr};
 use replicas::{Replicas, n};
 
 /// A cluster that has committed `count` commands, and a follower of it which is down.
@@ -149,4 +151,137 @@ fn is_never_given_up_while_it_may_be_committed<P: Protocol>() {
 #[test]
 fn damage_to_the_only_other_copy_of_what_is_committed_loses_nothing() {
     is_never_given_up_while_it_may_be_committed::<Raft>();
+}
+
+/// Messages that were held up.
+type HeldUp = Rc<RefCell<Vec<Envelope<Message>>>>;
+
+fn hold_up(
+    cluster: &mut Replicas<Vsr>,
+    which: impl Fn(&Envelope<Message>) -> bool + 'static,
+) -> HeldUp {
+    let held_up = HeldUp::default();
+    let holding = held_up.clone();
+    cluster.filter = Box::new(move |envelope| {
+        let passes = !which(envelope);
+        if !passes {
+            holding.borrow_mut().push(envelope.clone());
+        }
+        passes
+    });
+    held_up
+}
+
+/// The primary of a view that begins is asked for an entry before it takes over the best log, which
+/// has it. That it lacked the entry then says nothing of the view.
+#[test]
+fn what_a_primary_lacked_before_its_view_began_is_not_given_up_in_that_view() {
+    let mut cluster = Replicas::<Vsr>::founded(3);
+    cluster.pass(Duration::from_secs(2));
+    let old = cluster.leader().unwrap();
+    let next = n(old.0 % 3 + 1);
+    let owner = n(next.0 % 3 + 1);
+    // What the old primary and one backup have is committed, and the next primary lacks it.
+    cluster.stop(next);
+    assert!(cluster.commits(old));
+    let end = cluster.nodes[&old].entries.last().unwrap().id;
+    [owner, old].into_iter().for_each(|id| cluster.stop(id));
+    let recovered = damaged(&mut cluster, owner, (end.index.0, end.index.0), true);
+
+    let is_want =
+        |e: &Envelope<Message>| matches!(&e.message, PeerMessage::Repair(Repair::Want { .. }));
+    let is_report = |e: &Envelope<Message>| {
+        matches!(&e.message, PeerMessage::Protocol(Message::DoViewChange(_)))
+    };
+    let held_up = hold_up(&mut cluster, move |e| is_want(e) || (is_report(e) && e.to == next));
+    cluster.start(next);
+    cluster.start_with(owner, recovered);
+    cluster.start(old);
+    cluster.pass(Duration::from_millis(100));
+    let at_work: Vec<Envelope<Message>> = held_up.take();
+    let (wants, reports): (Vec<_>, Vec<_>) = at_work.into_iter().partition(is_want);
+    assert_eq!(cluster.leader(), None);
+
+    // Nor does the owner hear soon what is committed.
+    let is_news = |e: &Envelope<Message>| {
+        let is_commit = matches!(&e.message, PeerMessage::Protocol(Message::Commit { .. }));
+        is_commit || matches!(&e.message, PeerMessage::Repair(_))
+    };
+    let answers = hold_up(&mut cluster, move |e| is_news(e) && e.to != next);
+    let mut want = wants.into_iter().next().unwrap();
+    want.to = next;
+    cluster.deliver(want);
+    for report in reports {
+        cluster.deliver(report);
+    }
+    cluster.pass(Duration::from_millis(100));
+    assert_eq!(cluster.leader(), Some(next));
+    assert!(cluster.nodes[&next].replica().log().unwrap().holds(end));
+    let is_answer = |e: &Envelope<Message>| {
+        matches!(&e.message, PeerMessage::Repair(Repair::Lacks { .. })) && e.to == owner
+    };
+    for answer in answers.take().into_iter().filter(is_answer) {
+        cluster.deliver(answer);
+        let log = cluster.nodes[&owner].replica().log().unwrap();
+        assert!(log.holds(end), "what it acknowledged is committed: {:?}", log.last());
+    }
+}
+
+/// A gap begins among what is committed and ends with an entry that never will be. The backup which
+/// has it hears, before it is repaired, how far the primary has committed.
+#[test]
+fn damage_that_reaches_from_what_is_committed_to_what_never_will_be_strands_nobody() {
+    let mut cluster = Replicas::<Vsr>::founded(3);
+    cluster.pass(Duration::from_secs(2));
+    let old = cluster.leader().unwrap();
+    let next = n(old.0 % 3 + 1);
+    let owner = n(next.0 % 3 + 1);
+    for _ in 0..5 {
+        assert!(cluster.commits(old));
+    }
+    // The old primary sends an entry to one backup, which saves it, and dies before it has saved
+    // that itself.
+    let is_to_next = move |e: &Envelope<Message>| match &e.message {
+        PeerMessage::Protocol(Message::Prepare(stretch) | Message::NewState(stretch)) => {
+            e.to == next && !stretch.entries.is_empty()
+        }
+        _ => false,
+    };
+    let is_ok = move |e: &Envelope<Message>| {
+        let is_ok = matches!(&e.message, PeerMessage::Protocol(Message::PrepareOk { .. }));
+        is_ok && e.from == owner
+    };
+    let is_repair = |e: &Envelope<Message>| matches!(&e.message, PeerMessage::Repair(_));
+    drop(hold_up(&mut cluster, move |e| is_to_next(e) || is_ok(e) || is_repair(e)));
+    cluster.propose(old);
+    cluster.pass(Duration::from_millis(30));
+    let end = cluster.nodes[&owner].entries.last().unwrap().id;
+    assert_eq!(cluster.nodes[&old].entries.last().unwrap().id, end);
+    let committed = cluster.nodes[&old].replica().log().unwrap().committed();
+    assert_eq!(committed, end.index.previous());
+    cluster.stop(owner);
+    let recovered = damaged(&mut cluster, owner, (end.index.0 - 2, end.index.0), false);
+    cluster.start_with(owner, recovered);
+    cluster.pass(Duration::from_millis(100));
+    assert_eq!(cluster.leader(), Some(old));
+    cluster.stop(old);
+    cluster.nodes.get_mut(&old).unwrap().entries.pop();
+    cluster.start(old);
+    let is_report = move |e: &Envelope<Message>| {
+        let is_report = matches!(&e.message, PeerMessage::Protocol(Message::DoViewChange(_)));
+        is_report && e.from == owner
+    };
+    drop(hold_up(&mut cluster, move |e| is_report(e) || is_repair(e)));
+    cluster.pass(Duration::from_secs(1));
+    assert!(!cluster.nodes[&cluster.leader().unwrap()].replica().log().unwrap().holds(end));
+
+    cluster.filter = Box::new(|_| true);
+    cluster.pass(Duration::from_secs(3));
+    let log = cluster.nodes[&owner].replica().log().unwrap();
+    assert!(log.is_whole(), "{:?}", log.gaps());
+    assert!(!cluster.nodes[&owner].replica().status().mute);
+    let leader = cluster.leader().unwrap();
+    let other = (1..=3).map(n).find(|id| *id != leader && *id != owner).unwrap();
+    cluster.stop(other);
+    assert!(cluster.commits(leader));
 }

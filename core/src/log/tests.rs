@@ -352,3 +352,57 @@ fn damage_to_what_is_in_memory_is_made_good_from_there() {
     assert!(log.is_whole());
     assert_eq!((log.durable(), all(&log)), (Index(4), entries));
 }
+
+/// A log of these ballots as found on a disk which cannot show `first..=last`, nor their names.
+fn damaged_log(ballots: &[u64], (first, last): (u64, u64)) -> Log {
+    let whole = log_of(ballots);
+    let gap = Gap { ids_known: false, ..gap_of(&whole, first, last) };
+    let entries = all(&whole);
+    let found = RecoveredLog {
+        base: LogId::ZERO,
+        base_digest: members().digest(),
+        ballots: whole.ballots.clone(),
+        memberships: Vec::new(),
+        tail: entries.iter().filter(|entry| entry.index().0 > last).cloned().collect(),
+        last: whole.last(),
+        last_digest: whole.last_digest(),
+        gaps: vec![gap],
+    };
+    Log::recover(members(), None, found)
+}
+
+#[test]
+fn of_a_log_that_lacks_something_nothing_is_committed_until_that_is_made_good() {
+    let whole = all(&log_of(&[1, 1, 1, 2, 2]));
+    for index in 1..=5 {
+        let mut log = damaged_log(&[1, 1, 1, 2, 2], (2, 4));
+        log.commit(Index(index));
+        assert_eq!(log.committed(), Index(0), "a leader may have it cut off from 2 on");
+        log.repair(whole[2..4].to_vec()).unwrap();
+        log.commit(Index(index));
+        assert_eq!(log.committed(), Index(0));
+        log.repair(whole[1..2].to_vec()).unwrap();
+        log.commit(Index(index));
+        assert_eq!(log.committed(), Index(index));
+    }
+    let mut log = damaged_log(&[1, 1, 1, 2, 2], (2, 4));
+    let gap = log.gaps()[0].clone();
+    log.commit(Index(3));
+    assert!(log.give_up(&gap), "it may have acknowledged some of that");
+    assert_eq!(log.last(), LogId::new(Index(1), Ballot(1)));
+    log.commit(Index(1));
+    assert_eq!(log.committed(), Index(1));
+}
+
+#[test]
+fn damage_to_what_is_known_to_be_committed_holds_up_no_commit() {
+    let mut log = log_of(&[1, 1, 1, 1]);
+    save(&mut log, 1);
+    log.commit(Index(3));
+    log.set_applied(Index(3));
+    log.trim_cache(0);
+    log.note_damage(gap_of(&log_of(&[1, 1, 1, 1]), 2, 3));
+    assert!(!log.is_whole());
+    log.commit(Index(4));
+    assert_eq!(log.committed(), Index(4));
+}

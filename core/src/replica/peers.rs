@@ -43,7 +43,7 @@ impl<P: Protocol> Replica<P> {
             && let Some(known) = self.acquaintances.meet(from, Disk { incarnation, start })
         {
             self.ignored.outdated += 1;
-            let outdated = Readmission::Outdated { start: known };
+            let outdated = Readmission::Outdated { incarnation, start: known };
             return self.post(from, PeerMessage::Readmission(outdated));
         }
         match message {

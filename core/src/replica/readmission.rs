@@ -55,7 +55,9 @@ pub enum Readmission {
     },
     /// Anybody's: I know of a later start of your process than the one that you spoke from.
     Outdated {
-        /// That start.
+        /// The incarnation of the disk on which both were.
+        incarnation: Incarnation,
+        /// The later start.
         start: Start,
     },
 }
@@ -91,6 +93,13 @@ impl Readmitting {
 }
 
 impl<P: Protocol> Replica<P> {
+    /// Sees to it that the leader is asked, once this replica is mute.
+    pub(super) fn see_to_readmission(&mut self, out: &mut Vec<Effect<P::Message>>) {
+        if self.readmitting.since.is_none() {
+            self.ask_for_readmission(out);
+        }
+    }
+
     /// Asks the leader how far this replica's log has to get. Repeated for as long as it is mute.
     pub(super) fn ask_for_readmission(&mut self, out: &mut Vec<Effect<P::Message>>) {
         if !self.readmitting.mute || self.formed.is_none() {
@@ -125,10 +134,11 @@ impl<P: Protocol> Replica<P> {
                     self.post(from, PeerMessage::Readmission(rejoin));
                 }
             }
-            Readmission::Outdated { start } => {
-                // Told to an earlier process of this node, it says nothing new.
+            Readmission::Outdated { incarnation: outdated, start } => {
+                // Told to an earlier process of this node, or on another disk, it says nothing new.
                 let own = self.names.start;
-                if start != own && start.count >= own.count {
+                let is_own_disk = outdated == self.incarnation;
+                if is_own_disk && start != own && start.count >= own.count {
                     self.stop(Fatal::OldImage { node: self.me }, out);
                 }
             }

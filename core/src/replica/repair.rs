@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use super::{Formed, Replica};
 use crate::entry::Entry;
 use crate::event::{Effect, Reader};
-use crate::log::{Log, Rejected};
+use crate::log::Rejected;
 use crate::message::PeerMessage;
-use crate::protocol::{Protocol, Timer};
+use crate::protocol::{Protocol, Role, Standing, Timer};
 use crate::snapshot::SnapshotMeta;
 use crate::types::{Ballot, Digest, Index, NodeId, Now};
 use crate::write::Gap;
@@ -45,9 +45,9 @@ pub enum Repair {
         /// The snapshot.
         snapshot: SnapshotMeta,
     },
-    /// The sender's log, in this ballot, does not hold the last of them.
+    /// The sender leads in this ballot, and its log does not hold the last of them.
     Lacks {
-        /// The ballot which the sender is in.
+        /// The ballot in which the sender leads.
         ballot: Ballot,
         /// The last index that was asked for.
         last: Index,
@@ -166,7 +166,8 @@ impl<P: Protocol> Replica<P> {
                 self.repairing.span = SPAN;
                 self.ask_for_repair();
             }
-            Err(Rejected::Diverged(_)) => self.give_up(&gap),
+            // What the log holds below is lost as well, whatever is known of the gap itself.
+            Err(Rejected::Diverged(_)) => self.give_up(&Gap { ids_known: false, ..gap }),
             Err(_) => self.ignored.untimely += 1,
         }
     }
@@ -244,10 +245,11 @@ impl<P: Protocol> Replica<P> {
         }
     }
 
+    /// Only of a leader's log does anything follow. Whoever is about to lead may say it no sooner
+    /// than it does: until then its log may yet become another one, in the same ballot.
     fn say_that_it_lacks(&mut self, to: NodeId, last: Index, digest: Digest) {
-        // Of a log whose end may be lost, nobody can say what it never held.
-        if self.log().is_some_and(Log::may_vouch) {
-            let ballot = self.standing().ballot;
+        let Standing { role, ballot, .. } = self.standing();
+        if role == Role::Leader {
             self.post(to, PeerMessage::Repair(Repair::Lacks { ballot, last, digest }));
         }
     }

@@ -1,3 +1,5 @@
+mod promises;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -94,7 +96,7 @@ fn started(settings: Settings) -> Replica<Stub> {
 }
 
 /// The same disk, with another draw.
-fn started_anew(settings: Settings, nonce: u64) -> Replica<Stub> {
+fn started_anew<P: Protocol>(settings: Settings, nonce: u64) -> Replica<P> {
     let identity = Identity {
         node: ME,
         cluster: String::new(),
@@ -120,7 +122,7 @@ fn started_anew(settings: Settings, nonce: u64) -> Replica<Stub> {
 #[test]
 fn a_disk_that_counts_its_starts_anew_does_not_repeat_names() {
     let settings = Settings::default();
-    let mut lives = [7, 8].map(|nonce| started_anew(settings.clone(), nonce));
+    let mut lives = [7, 8].map(|nonce| started_anew::<Stub>(settings.clone(), nonce));
     let [before, restored] = &mut lives;
     let names: BTreeSet<_> = (0..1000).map(|_| before.name_request()).collect();
     assert_eq!(names.len(), 1000);
@@ -154,7 +156,10 @@ fn a_snapshot_that_cannot_be_stored_is_not_fetched_at_each_offer() {
 }
 
 /// Carries out what it takes to have events processed by a shell whose disk is quick.
-fn process(replica: &mut Replica<Stub>, event: Event<Vec<Entry>>) -> Vec<Effect<Vec<Entry>>> {
+fn process<P: Protocol>(
+    replica: &mut Replica<P>,
+    event: Event<P::Message>,
+) -> Vec<Effect<P::Message>> {
     let now = Now::default();
     let mut events = vec![event];
     let mut all = Vec::new();
@@ -171,7 +176,7 @@ fn process(replica: &mut Replica<Stub>, event: Event<Vec<Entry>>) -> Vec<Effect<
     all
 }
 
-fn from_peer(message: PeerMessage<Vec<Entry>>) -> Event<Vec<Entry>> {
+fn from_peer<M>(message: PeerMessage<M>) -> Event<M> {
     Event::Message(Envelope {
         from: PEER,
         to: ME,
@@ -181,7 +186,7 @@ fn from_peer(message: PeerMessage<Vec<Entry>>) -> Event<Vec<Entry>> {
     })
 }
 
-fn be_told_that_the_cluster_is_formed(replica: &mut Replica<Stub>) {
+fn be_told_that_the_cluster_is_formed<P: Protocol>(replica: &mut Replica<P>) {
     let record = FoundingRecord { round: 1, list: Some(founders()), formed: true };
     let message = crate::founding::FoundingMessage { record, asks: false };
     process(replica, from_peer(PeerMessage::Founding(message)));

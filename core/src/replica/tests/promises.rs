@@ -1,0 +1,212 @@
+//! What leaves, and when, of what a replica says while its promises and its writes are on their way
+//! to the disk.
+
+use super::*;
+
+/// A protocol that does as it is told, and says under which promise it spoke.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Speaker {
+    promise: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+enum Say {
+    /// Swear this.
+    Swear(u64),
+    /// Say something that counts.
+    Vote,
+    /// Take an entry, and acknowledge it once it is on disk.
+    Acknowledge,
+    /// Say something that counts for nothing.
+    Mention,
+    /// Tell yourself that you have a vote.
+    VoteForYourself,
+    Voted(u64),
+    Acknowledged(u64),
+    Mentioned(u64),
+    VotedForMyself(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Promise(u64);
+
+impl Pledge for Promise {
+    fn to_bytes(&self) -> PledgeBytes {
+        let mut bytes = [1; 64];
+        bytes[..8].copy_from_slice(&self.0.to_le_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &PledgeBytes) -> Option<Promise> {
+        Some(Promise(u64::from_le_bytes(bytes[..8].try_into().ok()?)))
+    }
+
+    fn promise(&self) -> Promise {
+        *self
+    }
+
+    fn joined(in_log: Option<Promise>, sworn: Promise) -> Promise {
+        Promise(in_log.map_or(sworn.0, |in_log| in_log.0.max(sworn.0)))
+    }
+}
+
+impl Protocol for Speaker {
+    const NAME: &'static str = "speaker";
+    type Message = Say;
+    type Pledge = Promise;
+
+    fn recover(
+        _: NodeId,
+        _: &Settings,
+        pledge: Option<Promise>,
+        _: &mut Log,
+        _: &mut Effects<Say>,
+    ) -> Speaker {
+        Speaker { promise: pledge.map_or(1, |pledge| pledge.0) }
+    }
+
+    fn step(&mut self, _: Now, input: Input<Say>, log: &mut Log, out: &mut Effects<Say>) {
+        let Input::Message { message, from, .. } = input else { return };
+        match message {
+            Say::Swear(promise) => self.promise = promise,
+            Say::Vote => out.send(from, Say::Voted(self.promise)),
+            Say::Acknowledge => {
+                let opening = log.opening();
+                log.append(Ballot(1), opening);
+                out.after_save(from, Say::Acknowledged(self.promise));
+            }
+            Say::Mention => out.send(from, Say::Mentioned(self.promise)),
+            Say::VoteForYourself => out.send(ME, Say::VotedForMyself(self.promise)),
+            // It shows what it heard from itself.
+            Say::VotedForMyself(promise) => out.send(PEER, Say::Mentioned(promise)),
+            Say::Voted(_) | Say::Acknowledged(_) | Say::Mentioned(_) => {}
+        }
+    }
+
+    fn flush(&mut self, _: Now, _: &mut Log, _: &mut Effects<Say>) {}
+
+    fn pledge(&self) -> Promise {
+        Promise(self.promise)
+    }
+
+    fn standing(&self) -> Standing {
+        let ballot = Ballot(self.promise);
+        Standing { role: Role::Follower, ballot, leader: None, serving: false }
+    }
+
+    fn faults(&self) -> PeerFaults {
+        PeerFaults::default()
+    }
+
+    fn vouches(message: &Say) -> bool {
+        matches!(message, Say::Voted(_) | Say::Acknowledged(_) | Say::VotedForMyself(_))
+    }
+}
+
+/// A replica that has sworn 1, on a disk in the test's hand.
+struct Held(Replica<Speaker>);
+
+impl Held {
+    fn new() -> Held {
+        let mut replica = started_anew::<Speaker>(Settings::default(), 7);
+        be_told_that_the_cluster_is_formed(&mut replica);
+        Held(replica)
+    }
+
+    /// A batch of one event: what it sends, and the write that it begins.
+    fn on(&mut self, event: Event<Say>) -> (Vec<Say>, Option<WriteSeq>) {
+        let mut out = Vec::new();
+        self.0.step(Now::default(), event, &mut out);
+        self.0.flush(Now::default(), &mut out);
+        let (mut said, mut begun) = (Vec::new(), None);
+        for effect in out {
+            match effect {
+                Effect::Send(Envelope { message: PeerMessage::Protocol(message), .. }) => {
+                    said.push(message);
+                }
+                Effect::Persist { seq, .. } => begun = Some(seq),
+                _ => {}
+            }
+        }
+        (said, begun)
+    }
+
+    /// Told to do this, it says nothing, and begins a write.
+    fn begins(&mut self, say: Say) -> WriteSeq {
+        let (said, begun) = self.on(from_peer(PeerMessage::Protocol(say)));
+        assert_eq!(said, []);
+        begun.unwrap()
+    }
+
+    /// Told to do this, it says nothing, and has nothing to write.
+    fn keeps(&mut self, say: Say) {
+        assert_eq!(self.on(from_peer(PeerMessage::Protocol(say))), (vec![], None));
+    }
+
+    fn on_saved(&mut self, seq: WriteSeq) -> Vec<Say> {
+        self.on(Event::Saved(seq)).0
+    }
+
+    fn on_sworn(&mut self, seq: WriteSeq) -> Vec<Say> {
+        self.on(Event::Sworn(seq)).0
+    }
+}
+
+#[test]
+fn what_rests_on_a_promise_waits_for_it_and_what_rests_on_the_log_for_that() {
+    let mut replica = Held::new();
+    let entry = replica.begins(Say::Acknowledge);
+    let promise = replica.begins(Say::Swear(2));
+    replica.keeps(Say::Vote);
+    assert_eq!(replica.on_saved(entry), [Say::Acknowledged(1)]);
+    assert_eq!(replica.on_saved(promise), [Say::Voted(2)]);
+}
+
+#[test]
+fn with_no_room_for_entries_a_later_promise_is_spoken_under_as_soon_as_it_is_sworn() {
+    let mut replica = Held::new();
+    let entry = replica.begins(Say::Acknowledge);
+    let promise = replica.begins(Say::Swear(2));
+    replica.keeps(Say::Vote);
+    replica.keeps(Say::VoteForYourself);
+    assert_eq!(replica.on_sworn(promise), [Say::Voted(2), Say::Mentioned(2)]);
+    assert_eq!(replica.on_saved(entry), []);
+    assert_eq!(replica.on_saved(promise), []);
+}
+
+#[test]
+fn an_acknowledgement_of_an_earlier_promise_does_not_follow_what_was_said_under_a_later_one() {
+    let mut replica = Held::new();
+    let entry = replica.begins(Say::Acknowledge);
+    let promise = replica.begins(Say::Swear(2));
+    assert_eq!(replica.on_sworn(promise), []);
+    let (said, _) = replica.on(from_peer(PeerMessage::Protocol(Say::Vote)));
+    assert_eq!(said, [Say::Voted(2)]);
+    assert_eq!(replica.on_saved(entry), [], "its promise was overtaken");
+    // What both writes promised may come at once.
+    let entry = replica.begins(Say::Acknowledge);
+    let promise = replica.begins(Say::Swear(3));
+    assert_eq!(replica.on_saved(promise), []);
+    assert!(entry < promise);
+}
+
+#[test]
+fn a_vote_that_waited_for_its_promise_does_not_leave_once_a_later_one_is_on_disk() {
+    for is_saved in [false, true] {
+        let mut replica = Held::new();
+        let earlier = replica.begins(Say::Swear(2));
+        replica.keeps(Say::Vote);
+        replica.keeps(Say::VoteForYourself);
+        replica.keeps(Say::Mention);
+        let later = replica.begins(Say::Swear(3));
+        replica.keeps(Say::Vote);
+        if is_saved {
+            // What counts for nothing may be said at any time.
+            assert_eq!(replica.on_saved(later), [Say::Mentioned(2), Say::Voted(3)]);
+        } else {
+            assert_eq!(replica.on_sworn(later), [Say::Voted(3)]);
+            assert_eq!(replica.on_saved(earlier), [Say::Mentioned(2)]);
+            assert_eq!(replica.on_saved(later), []);
+        }
+    }
+}
