@@ -34,7 +34,7 @@
 //! # What keeps it going
 //!
 //! Safety never depends on time; progress does. A follower that hears nothing from a leader for
-//! a random while asks the others whether they would vote for it (**PreVote**, section 9.6), and
+//! a while, each for another one so that they do not split the votes, asks the others whether they would vote for it (**PreVote**, section 9.6), and
 //! campaigns only if a majority would: so a server that cannot win does not disturb by raising
 //! terms. Nobody is voted for while a leader is known to be alive (section 4.2.3), except if
 //! that leader itself hands over (section 3.10). In return, a leader steps down when it has not

@@ -7,27 +7,8 @@ use std::time::Duration;
 use quorate_core::{Incarnation, Input, NodeId, Protocol, Settings, Timer};
 
 use super::cluster::{Cluster, Sent};
+use super::random::Random;
 use crate::Message;
-
-/// Xorshift: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn seeded(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from((self.0 >> 11) % bound as u64).unwrap()
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Action {
@@ -144,7 +125,10 @@ impl Chaos {
             Action::HandOver => self.cluster.input(id.0, Input::HandOver),
             Action::AnyTimer => self.any_timer(id),
             Action::Usurp => self.usurp(id),
-            Action::Room => self.set_room(id, self.random.0.is_multiple_of(2)),
+            Action::Room => {
+                let room = self.random.chance(50);
+                self.set_room(id, room);
+            }
         }
     }
 
