@@ -65,7 +65,8 @@
 //! best log knows an entry by name only, the next primary asks who surely never had it. Once so
 //! many say so that no majority is left, the entry was never committed and never will be
 //! (`Missing`, `Sought`, `Nack`; Alagappan et al., "Protocol-Aware Recovery for Consensus-Based
-//! Storage", 2018). Otherwise the view does not begin, and peers repair the disk.
+//! Storage", 2018). Who has lost even the name says nothing; such a log is left out once the others
+//! that have reported are a majority. Otherwise the view does not begin, and peers repair the disk.
 //!
 //! # What keeps it going
 //!

@@ -36,6 +36,8 @@ struct Report {
     end: LogId,
     /// Its disk could not show all of it.
     is_damaged: bool,
+    /// It was asked for its log, and said nothing for so long.
+    is_silent: bool,
 }
 
 /// An entry of the best log which its disk cannot show.
@@ -63,7 +65,8 @@ impl Succession {
         if said.head.ballot >= said.view || said.commit > said.head.index {
             return Err(PeerFault::ImpossibleReport);
         }
-        let report = Report { incarnation, said, end: said.head, is_damaged: false };
+        let report =
+            Report { incarnation, said, end: said.head, is_damaged: false, is_silent: false };
         let known = self.reports.get(&from);
         if known.is_none_or(|known| (known.incarnation, known.said) != (incarnation, said)) {
             self.reports.insert(from, report);
@@ -82,6 +85,7 @@ impl Succession {
         if !self.awaits_answer_of(from) {
             return Ok(());
         }
+        self.hear(from);
         let Stretch { previous, commit, entries, .. } = stretch;
         if entries.last().is_some_and(|entry| entry.ballot() >= server.view) {
             return Err(PeerFault::FromTheFuture);
@@ -127,6 +131,7 @@ impl Succession {
         if !self.awaits_answer_of(from) {
             return Ok(());
         }
+        self.hear(from);
         if !cx.log.holds(previous) {
             let last = state_transfer::fall_back(cx.log, previous);
             self.ask(server, cx, from, last);
@@ -186,12 +191,25 @@ impl Succession {
         self.asked = None;
     }
 
-    /// Asks again for what seems lost.
+    /// Asks again for what seems lost; somebody else, if it can be done without who says nothing.
     pub(crate) fn on_tick(&mut self, server: &Server, cx: &mut Context<'_>) {
         if let Some((source, then)) = self.asked
             && then + server.settings.heartbeat * PATIENCE <= cx.now
+            && self.opening.is_none()
         {
-            self.ask(server, cx, source, cx.log.last());
+            if let Some(report) = self.reports.get_mut(&source) {
+                report.is_silent = true;
+            }
+            self.asked = None;
+            // Whoever contradicts itself or others does so again, and that is counted.
+            self.proceed(server, cx).ok();
+        }
+    }
+
+    /// `from` shows its log.
+    fn hear(&mut self, from: NodeId) {
+        if let Some(report) = self.reports.get_mut(&from) {
+            report.is_silent = false;
         }
     }
 
@@ -213,7 +231,11 @@ impl Succession {
             // What was taken over replaces what was reported: that was not committed.
             own.end = cx.log.last();
         }
-        let best = self.reports.iter().max_by_key(|(_, log)| (log.end, !log.is_damaged));
+        // Any quorum will do: with luck one of those who can show their logs.
+        let speaking = || self.reports.iter().filter(|(_, report)| !report.is_silent);
+        let needs_the_silent = !members.is_quorum(speaking().map(|(id, _)| *id));
+        let counted = || self.reports.iter().filter(|(_, log)| needs_the_silent || !log.is_silent);
+        let best = counted().max_by_key(|(_, log)| (log.end, !log.is_silent, !log.is_damaged));
         let (source, end) = best.map(|(id, report)| (*id, report.end)).expect("of a quorum");
         if cx.log.last() != end {
             if self.asked.is_none_or(|(asked, _)| asked != source) {
@@ -224,9 +246,10 @@ impl Succession {
         // The best log tells which disks its members have. What a disk said that was replaced
         // does not count.
         let members = cx.log.membership();
-        let counts = |id: NodeId, by: Incarnation| members.incarnation(id) == Some(by);
-        let counted = self.reports.iter().filter(|(id, report)| counts(**id, report.incarnation));
-        if !members.is_quorum(counted.map(|(id, _)| *id)) {
+        let is_listed = |(id, report): &(&NodeId, &Report)| {
+            members.incarnation(**id) == Some(report.incarnation)
+        };
+        if !members.is_quorum(counted().filter(is_listed).map(|(id, _)| *id)) {
             return Ok(());
         }
         let contradicts = |said: &DoViewChange| {

@@ -80,7 +80,8 @@ impl ViewChange {
                 let view = server.view;
                 cx.out.send(primary, Message::Missing { view, previous, missing });
             }
-            // Without its name, nobody can say that it never had it.
+            // Without its name, nobody can say that it never had it. The primary does not wait for
+            // ever.
             Found::Damaged { missing: None, .. } => {}
         }
     }
@@ -120,7 +121,10 @@ impl ViewChange {
 }
 
 /// True if this replica can vouch for never having acknowledged an entry that was not found to be
-/// uncommitted since.
+/// uncommitted since: it knows what its log holds in that place, and that is something else, or
+/// nothing. A name that is lost with its entry tells neither.
 pub(crate) fn is_surely_lacking(server: &Server, log: &Log, id: LogId) -> bool {
-    server.may_vouch(log) && !log.is_missing(id.index) && !log.holds(id)
+    let held = log.id_at(id.index);
+    let is_beyond = id.index > log.last().index;
+    server.may_vouch(log) && (is_beyond || held.is_some_and(|held| held != id))
 }

@@ -19,6 +19,12 @@ fn damage(cluster: &mut Cluster, id: u64, first: u64, last: u64) {
     assert!(!cluster.node(id).log.is_whole());
 }
 
+/// The same, and their names are lost with them.
+fn damage_with_names(cluster: &mut Cluster, id: u64, first: u64, last: u64) {
+    cluster.nodes.get_mut(&n(id)).unwrap().disk.names_are_lost = true;
+    damage(cluster, id, first, last);
+}
+
 /// Everybody but node 1 leaves for `view`.
 fn leave_without_1(cluster: &mut Cluster, view: u64) {
     cluster.crash(1);
@@ -221,6 +227,10 @@ fn nothing_is_acknowledged_behind_what_is_damaged() {
 /// Five replicas; node 2 has entries 4 and 5 of view 5, whose primary is dead, and cannot show
 /// entry 4. Node 3 is about to begin view 7.
 fn best_log_is_damaged() -> Cluster {
+    best_log_is_damaged_by(damage)
+}
+
+fn best_log_is_damaged_by(damage: fn(&mut Cluster, u64, u64, u64)) -> Cluster {
     let mut cluster = Cluster::led_by_1(5);
     cluster.propose(1, "a");
     cluster.propose(1, "b");
@@ -322,6 +332,66 @@ fn only_who_surely_never_had_it_nacks() {
     assert_eq!(nacks(&mut cluster, 5, 4, sought(4)), 0, "it is not the turn of node 5");
     let another_view = Message::Sought { view: Ballot(8), missing: LogId::ZERO };
     assert_eq!(nacks(&mut cluster, 4, 5, another_view), 0);
+    let other_name = Message::Sought { view: Ballot(7), missing: LogId::new(Index(4), Ballot(4)) };
+    assert_eq!(nacks(&mut cluster, 3, 2, other_name.clone()), 1, "it has another one there");
+    // Whoever has lost the name knows only where its log ends.
+    damage_with_names(&mut cluster, 2, 4, 4);
+    assert_eq!(nacks(&mut cluster, 3, 2, sought(4)), 0);
+    assert_eq!(nacks(&mut cluster, 3, 2, other_name), 0);
+    assert_eq!(nacks(&mut cluster, 3, 2, sought(6)), 1);
+}
+
+/// Its names are lost, so that nobody can say to lack them; or it does not hear that it is asked.
+#[test]
+fn a_log_that_is_not_shown_is_left_out_once_the_others_are_a_quorum() {
+    for names_are_lost in [false, true] {
+        let mut cluster = if names_are_lost {
+            best_log_is_damaged_by(damage_with_names)
+        } else {
+            let mut cluster = best_log_is_damaged();
+            cluster.cut.insert((n(3), n(2)));
+            cluster
+        };
+        cluster.crash(5);
+        cluster.settle();
+        let be_patient = |cluster: &mut Cluster| {
+            cluster.now += cluster.settings.heartbeat * 3;
+            cluster.timeout(3, Timer::Heartbeat);
+            cluster.settle();
+        };
+        be_patient(&mut cluster);
+        be_patient(&mut cluster);
+        assert!(!cluster.node(3).leads(), "node 1 and node 5 may have it");
+        cluster.restart(5);
+        be_patient(&mut cluster);
+        assert!(cluster.node(3).leads());
+        for id in 3..=5 {
+            cluster.assert_log(id, &[5, 5, 5, 7], 4);
+        }
+    }
+}
+
+#[test]
+fn a_log_that_is_shown_late_is_taken_if_the_others_are_no_quorum() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.isolate(3);
+    cluster.propose(1, "a");
+    cluster.settle();
+    cluster.heal();
+    // Node 3 is to begin view 5. Nothing that it asks reaches node 2 for a while.
+    leave_without_1(&mut cluster, 5);
+    cluster.cut.insert((n(3), n(2)));
+    for _ in 0..3 {
+        cluster.settle();
+        cluster.now += cluster.settings.heartbeat * 3;
+        cluster.timeout(3, Timer::Heartbeat);
+    }
+    assert!(!cluster.node(3).leads());
+    cluster.heal();
+    cluster.now += cluster.settings.heartbeat * 3;
+    cluster.timeout(3, Timer::Heartbeat);
+    cluster.settle();
+    cluster.assert_log(3, &[3, 3, 5], 3);
 }
 
 #[test]

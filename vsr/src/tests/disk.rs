@@ -13,8 +13,10 @@ pub(super) struct Disk {
     base: LogId,
     base_digest: Digest,
     entries: Vec<Entry>,
-    /// Entries that cannot be read any more, from the first index to the last; their names can.
+    /// Entries that cannot be read any more, from the first index to the last.
     pub(super) damaged: Option<(Index, Index)>,
+    /// Nor can their names.
+    pub(super) names_are_lost: bool,
 }
 
 impl Disk {
@@ -127,6 +129,7 @@ impl Disk {
 
     fn gap(&self, (first, last): (Index, Index)) -> Gap {
         let digest = |index| self.entry(index).map_or(self.base_digest, Entry::digest);
-        Gap { first, last, digest: digest(last), before: digest(first.previous()), ids_known: true }
+        let ids_known = !self.names_are_lost;
+        Gap { first, last, digest: digest(last), before: digest(first.previous()), ids_known }
     }
 }
