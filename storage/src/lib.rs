@@ -26,6 +26,7 @@
 //! ([`FileDisk`]), the other with crashes in between.
 
 mod codec;
+mod conformance;
 mod disk;
 mod error;
 mod frame;
@@ -41,6 +42,7 @@ mod snapshot;
 mod store;
 mod wal;
 
+pub use conformance::{Nonconforming, check_disk, check_disk_after_crash};
 pub use disk::{Disk, FileDisk, FileInfo, Keep, MemDisk, Operation};
 pub use error::{Damage, StorageError};
 pub use inspect::{
