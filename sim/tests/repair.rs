@@ -7,7 +7,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use quorate_core::{Entry, Envelope, Gap, Index, NodeId, PeerMessage, Protocol, Recovered, Repair};
+use quorate_core::{
+    Digest, Entry, Envelope, Gap, Index, NodeId, PeerMessage, Protocol, Recovered, Repair, Settings,
+};
 use quorate_raft::Raft;
 use quorate_vsr::{Message, Vsr};
 use replicas::{Replicas, n};
@@ -47,7 +49,14 @@ fn damaged<P: Protocol>(
     recovered.log.memberships.retain(|(since, _)| !(first..=last).contains(&since.0));
     recovered.log.tail.retain(|entry| entry.index().0 > last);
     if !ids_known {
-        recovered.log.ballots.retain(|(start, _)| !(first..=last).contains(&start.0));
+        // All of it is taken for what the last one was; behind it, the names are known again.
+        let (end, behind) = (at(last).unwrap().ballot(), at(last + 1).map(Entry::ballot));
+        let ballots = &mut recovered.log.ballots;
+        let ends = behind.map(|ballot| (Index(last + 1), ballot));
+        ballots.retain(|(start, _)| !(first..=last + 1).contains(&start.0));
+        ballots.extend([(Index(first), end)].into_iter().chain(ends));
+        ballots.sort();
+        ballots.dedup_by_key(|(_, ballot)| *ballot);
     }
     node.entries.retain(|entry| !is_gone(entry));
     recovered
@@ -151,6 +160,48 @@ fn is_never_given_up_while_it_may_be_committed<P: Protocol>() {
 #[test]
 fn damage_to_the_only_other_copy_of_what_is_committed_loses_nothing() {
     is_never_given_up_while_it_may_be_committed::<Raft>();
+    is_never_given_up_while_it_may_be_committed::<Vsr>();
+}
+
+/// All snapshots of a disk are gone, and of the log what they had covered. The others have compacted
+/// that as well.
+fn a_gap_before_the_log_is_closed_by_a_snapshot<P: Protocol>() {
+    let settings = Settings { snapshot_bytes: 2000, ..Settings::default() };
+    let mut cluster = Replicas::<P>::with(3, settings);
+    cluster.pass(Duration::from_secs(2));
+    let leader = cluster.leader().unwrap();
+    for _ in 0..100 {
+        assert!(cluster.commits(leader));
+    }
+    let base = cluster.nodes[&leader].replica().log().unwrap().base().index;
+    assert!(base > Index(10), "{base}");
+    let mut followers = (1..=3).map(n).filter(|id| *id != leader);
+    let (owner, other) = (followers.next().unwrap(), followers.next().unwrap());
+    cluster.stop(owner);
+    let mut recovered = damaged(&mut cluster, owner, (1, base.0), false);
+    recovered.log.base_digest = Digest::ZERO;
+    recovered.log.gaps[0].before = Digest::ZERO;
+    // Until it has fetched a snapshot it acknowledges nothing.
+    cluster.filter = Box::new(|envelope| !matches!(envelope.message, PeerMessage::Repair(_)));
+    cluster.start_with(owner, recovered);
+    cluster.pass(Duration::from_secs(1));
+    cluster.stop(other);
+    let request = cluster.propose(leader);
+    cluster.pass(Duration::from_secs(2));
+    assert!(!cluster.nodes[&leader].done.contains(&request));
+    assert_eq!(cluster.nodes[&owner].replica().log().unwrap().applied(), Index::ZERO);
+    cluster.filter = Box::new(|_| true);
+    cluster.pass(Duration::from_secs(2));
+    assert!(cluster.nodes[&leader].done.contains(&request));
+    let log = cluster.nodes[&owner].replica().log().unwrap();
+    assert!(log.is_whole() && log.base().index >= base);
+    assert_eq!(log.applied(), log.committed());
+}
+
+#[test]
+fn a_gap_between_the_snapshot_and_the_log_is_closed_by_a_snapshot_of_another_node() {
+    a_gap_before_the_log_is_closed_by_a_snapshot::<Raft>();
+    a_gap_before_the_log_is_closed_by_a_snapshot::<Vsr>();
 }
 
 /// Messages that were held up.

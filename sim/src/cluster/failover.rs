@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use quorate_core::Settings;
+use quorate_raft::Raft;
 use quorate_vsr::Vsr;
 
 use super::life::Death;
@@ -99,12 +100,21 @@ fn longest<P: Simulated>(nodes: usize, also: usize) -> (Duration, u64) {
 
 const HALF_A_SECOND: Duration = Duration::from_millis(500);
 
-#[test]
-fn a_dead_primary_is_replaced_and_a_write_succeeds_within_half_a_second() {
+fn is_replaced_within_half_a_second<P: Simulated>() {
     for nodes in [3, 5] {
-        let (longest, seed) = longest::<Vsr>(nodes, 0);
+        let (longest, seed) = longest::<P>(nodes, 0);
         assert!(longest <= HALF_A_SECOND, "{nodes} replicas, seed {seed}: {longest:?}");
     }
+}
+
+#[test]
+fn a_dead_primary_is_replaced_and_a_write_succeeds_within_half_a_second() {
+    is_replaced_within_half_a_second::<Vsr>();
+}
+
+#[test]
+fn a_dead_leader_is_replaced_and_a_write_succeeds_within_half_a_second() {
+    is_replaced_within_half_a_second::<Raft>();
 }
 
 #[test]

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_core::{
-    Applied, Command, Disk, Effect, Entry, EntryKind, Envelope, Event, FoundingRecord, Identity,
-    Incarnation, Index, Membership, NodeId, Now, Origin, Protocol, Reader, Recovered, RecoveredLog,
-    Replica, ReplicaConfig, RequestId, Settings, Timer, Write, WriteSeq,
+    Applied, Command, Digest, Disk, Effect, Entry, EntryKind, Envelope, Event, FetchNext,
+    FoundingRecord, Identity, Incarnation, Index, LogTime, Membership, NodeId, Now, Origin,
+    Protocol, Reader, Recovered, RecoveredLog, Replica, ReplicaConfig, RequestId, Settings,
+    SnapshotMeta, Timer, Write, WriteSeq,
 };
 
 pub struct Node<P: Protocol> {
@@ -34,6 +35,7 @@ pub type Filter<P> = Box<dyn FnMut(&Envelope<<P as Protocol>::Message>) -> bool>
 pub struct Replicas<P: Protocol> {
     pub nodes: BTreeMap<NodeId, Node<P>>,
     pub now: Duration,
+    pub settings: Settings,
     pub filter: Filter<P>,
     wire: VecDeque<Envelope<P::Message>>,
 }
@@ -44,9 +46,14 @@ pub fn n(id: u64) -> NodeId {
 
 impl<P: Protocol> Replicas<P> {
     pub fn founded(count: u64) -> Replicas<P> {
+        Replicas::with(count, Settings::default())
+    }
+
+    pub fn with(count: u64, settings: Settings) -> Replicas<P> {
         let mut cluster = Replicas {
             nodes: BTreeMap::new(),
             now: Duration::from_secs(1),
+            settings,
             filter: Box::new(|_| true),
             wire: VecDeque::new(),
         };
@@ -63,7 +70,7 @@ impl<P: Protocol> Replicas<P> {
         let members = self.nodes.keys().copied().collect();
         // No two starts are at the same moment.
         let nonce = u64::try_from(self.now.as_nanos()).unwrap();
-        ReplicaConfig { me, members, bootstrap: true, nonce, settings: Settings::default() }
+        ReplicaConfig { me, members, bootstrap: true, nonce, settings: self.settings.clone() }
     }
 
     fn at(&self) -> Now {
@@ -139,10 +146,19 @@ impl<P: Protocol> Replicas<P> {
                     node.replica = None;
                     return;
                 }
-                Effect::Failed { .. } | Effect::Restore { .. } | Effect::TakeSnapshot => {}
-                Effect::ReadChunk { .. }
-                | Effect::BeginFetch { .. }
-                | Effect::WriteChunk { .. } => {}
+                Effect::TakeSnapshot => {
+                    let snapshot = node.snapshot();
+                    node.events.push_back(Event::SnapshotBuilt(Some(snapshot)));
+                }
+                Effect::BeginFetch { snapshot } => {
+                    // The state of these replicas is empty: there is nothing to carry over.
+                    let (snapshot, next) = (snapshot.id(), FetchNext::Complete);
+                    node.events.push_back(Event::FetchProgress { snapshot, next });
+                }
+                Effect::Restore { generation, .. } => {
+                    node.events.push_back(Event::Restored { generation, deadline: None });
+                }
+                Effect::Failed { .. } | Effect::ReadChunk { .. } | Effect::WriteChunk { .. } => {}
             }
         }
     }
@@ -252,6 +268,20 @@ impl<P: Protocol> Node<P> {
 
     pub fn replica(&self) -> &Replica<P> {
         self.replica.as_ref().unwrap()
+    }
+
+    /// A snapshot of what is applied.
+    fn snapshot(&self) -> SnapshotMeta {
+        let status = self.replica().status();
+        let last = self.entries.iter().find(|entry| entry.index() == status.applied).unwrap();
+        SnapshotMeta {
+            last: last.id,
+            digest: last.digest(),
+            membership: status.membership,
+            time: LogTime(0),
+            size_bytes: 1,
+            content: Digest::of(&last.index().0.to_le_bytes()),
+        }
     }
 
     fn save(&mut self, seq: WriteSeq, write: Write) {
