@@ -3,6 +3,7 @@
 
 mod carry_out;
 mod clients;
+mod drawing;
 #[cfg(test)]
 mod failover;
 mod life;
@@ -172,7 +173,9 @@ impl<P: Simulated> Cluster<P> {
     pub(crate) fn run(&mut self) -> Verdict {
         while self.phase != Phase::Rest {
             let next = self.agenda.next().expect("something is always planned");
-            self.happen(next)?;
+            let verdict = self.happen(next);
+            self.draw_world();
+            verdict?;
         }
         Ok(())
     }
@@ -202,8 +205,10 @@ impl<P: Simulated> Cluster<P> {
             Happening::Arrive { sent, envelope } => {
                 if self.nodes[position(envelope.from)].silent_until >= Some(sent) {
                     self.marks.note("messages lost with their sender");
+                    self.draw_arrival(&envelope, true);
                     return Ok(());
                 }
+                self.draw_arrival(&envelope, false);
                 let node = position(envelope.to);
                 let life = self.nodes[node].life;
                 self.on_local(node, life, Local::Event(Event::Message(*envelope)))?;

@@ -14,7 +14,7 @@
 //!
 //! ```text
 //! cargo run --release -p quorate-sim -- run --protocol raft --seeds 600
-//! cargo run --release -p quorate-sim -- replay --protocol raft --seed 17 --trace
+//! cargo run --release -p quorate-sim -- replay --protocol raft --seed 17 --trace --html run.html
 //! ```
 
 pub mod oracles {
@@ -36,6 +36,7 @@ mod faults;
 mod machine;
 mod network;
 mod oracle;
+mod picture;
 mod process;
 mod report;
 mod rng;
@@ -48,6 +49,7 @@ pub use campaign::{Campaign, Summary};
 pub use checks::{Property, Verdict, Violation};
 pub use clock::Time;
 pub use oracle::{Oracle, Remembers, Simulated};
+pub use picture::Picture;
 pub use report::{Failed, Marks, Report};
 pub use rng::Rng;
 pub use simulation::{Canary, Simulation};

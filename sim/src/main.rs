@@ -2,6 +2,7 @@
 
 mod histogram;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,7 +10,9 @@ use std::time::{Duration, Instant};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_raft::Raft;
-use quorate_sim::{Campaign, Canary, Failed, Marks, Report, Simulated, Simulation, Summary};
+use quorate_sim::{
+    Campaign, Canary, Failed, Marks, Picture, Report, Simulated, Simulation, Summary,
+};
 use quorate_vsr::Vsr;
 
 use histogram::print_histogram;
@@ -73,6 +76,9 @@ struct Replay {
     /// Print every event.
     #[arg(long)]
     trace: bool,
+    /// Draw the run into this file: one HTML page, to be opened in a browser.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -170,16 +176,34 @@ impl Replay {
             println!("{}", simulation.plan());
         }
         let result = if self.trace { simulation.run_aloud() } else { simulation.run() };
+        let is_drawn = match &self.html {
+            Some(file) => self.save::<P>(&simulation.draw().1, file),
+            None => true,
+        };
         match result {
             Ok(report) => {
                 print_report(&report);
-                true
+                is_drawn
             }
             Err(failed) => {
                 print_failure::<P>(&failed, self.replicas, self.canary);
                 false
             }
         }
+    }
+}
+
+impl Replay {
+    /// True if the picture is in its file.
+    fn save<P: Simulated>(&self, picture: &Picture, file: &Path) -> bool {
+        let again = command::<P>(self.seed, self.replicas, self.canary);
+        let html = picture.html(&format!("{again} --html {}", file.display()));
+        let written = std::fs::write(file, html);
+        match &written {
+            Ok(()) => println!("drawn: {}", file.display()),
+            Err(why) => println!("{} cannot be written: {why}", file.display()),
+        }
+        written.is_ok()
     }
 }
 
@@ -253,14 +277,19 @@ fn print_failure<P: Simulated>(
     replicas: Option<usize>,
     canary: Option<CanaryName>,
 ) {
+    let again = command::<P>(failed.seed, replicas, canary);
+    println!(
+        "\n{failed}\n\nreplay it with\n  {again} --trace\nor draw it with\n  {again} --html run.html"
+    );
+}
+
+/// What replays a run.
+fn command<P: Simulated>(seed: u64, replicas: Option<usize>, canary: Option<CanaryName>) -> String {
     let replicas = replicas.map_or(String::new(), |replicas| format!(" --replicas {replicas}"));
     let canary = canary.and_then(|canary| canary.to_possible_value());
     let canary = canary.map_or(String::new(), |name| format!(" --canary {}", name.get_name()));
-    println!("\n{failed}\n\nreplay it with");
-    println!(
-        "  cargo run --release -p quorate-sim -- replay --protocol {} --seed {}{replicas}{canary} \
-         --trace",
-        P::NAME,
-        failed.seed
-    );
+    format!(
+        "cargo run --release -p quorate-sim -- replay --protocol {} --seed {seed}{replicas}{canary}",
+        P::NAME
+    )
 }

@@ -143,6 +143,11 @@ impl Network {
         self.cut[from * self.nodes + to] = true;
     }
 
+    /// Which links are cut: `from * nodes + to`.
+    pub(crate) fn cuts(&self) -> &[bool] {
+        &self.cut
+    }
+
     /// Takes the partition away.
     pub(crate) fn heal(&mut self) {
         self.cut.fill(false);

@@ -7,6 +7,7 @@ use crate::checks::Violation;
 use crate::cluster::Cluster;
 use crate::faults::Plan;
 use crate::oracle::Simulated;
+use crate::picture::Picture;
 use crate::report::{Failed, Report};
 use crate::trace::{Keep, Trace};
 
@@ -79,7 +80,9 @@ impl<P: Simulated> Simulation<P> {
     /// The first property that does not hold. An assertion that fails inside a replica is one.
     pub fn run(&self) -> Result<Report, Box<Failed>> {
         // Text is dear and a failed run can be had again, event by event: so only then.
-        self.run_once(Keep::Nothing).or_else(|_| self.run_once(Keep::Last(LAST_EVENTS)))
+        self.run_once(Trace::new(Keep::Nothing))
+            .0
+            .or_else(|_| self.run_once(Trace::new(Keep::Last(LAST_EVENTS))).0)
     }
 
     /// Runs it and prints each event as it happens.
@@ -87,7 +90,13 @@ impl<P: Simulated> Simulation<P> {
     /// # Errors
     /// As with [`run`](Simulation::run).
     pub fn run_aloud(&self) -> Result<Report, Box<Failed>> {
-        self.run_once(Keep::Print)
+        self.run_once(Trace::new(Keep::Print)).0
+    }
+
+    /// Runs it and draws it. The run is the same as ever.
+    pub fn draw(&self) -> (Result<Report, Box<Failed>>, Picture) {
+        let (result, picture) = self.run_once(Trace::new(Keep::Last(LAST_EVENTS)).drawn());
+        (result, picture.expect("it was drawn"))
     }
 
     /// What the seed has in store, for people to read.
@@ -96,15 +105,14 @@ impl<P: Simulated> Simulation<P> {
         format!("{:#?}", Plan::draw(self.seed, self.replicas))
     }
 
-    fn run_once(&self, keep: Keep) -> Result<Report, Box<Failed>> {
+    fn run_once(&self, trace: Trace) -> (Result<Report, Box<Failed>>, Option<Picture>) {
         let plan = Plan::draw(self.seed, self.replicas);
-        let trace = Trace::new(keep);
         let mut cluster = Cluster::<P>::new(self.seed, plan, self.canary, trace);
         let ran = catch_unwind(AssertUnwindSafe(|| cluster.run()));
-        let violation = match ran {
-            Ok(Ok(())) => return Ok(cluster.report(self.seed)),
-            Ok(Err(violation)) => violation,
-            Err(panic) => Violation {
+        let result = match ran {
+            Ok(Ok(())) => Ok(cluster.report(self.seed)),
+            Ok(Err(violation)) => Err(violation),
+            Err(panic) => Err(Violation {
                 property: "assertions hold",
                 stated_in: "the code itself",
                 details: panic
@@ -112,10 +120,17 @@ impl<P: Simulated> Simulation<P> {
                     .cloned()
                     .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
                     .unwrap_or_default(),
-            },
+            }),
         };
         let (seed, time) = (self.seed, cluster.now());
-        let last_events = cluster.trace.into_lines();
-        Err(Box::new(Failed { seed, time, violation, last_events }))
+        let replicas = cluster.plan.nodes;
+        let plan = format!("{:#?}", cluster.plan);
+        let (last_events, recorder) = cluster.trace.into_parts();
+        let picture = recorder.map(|recorder| {
+            let run = (P::NAME, seed, replicas);
+            recorder.finish(run, time, plan, result.as_ref().err())
+        });
+        let failed = |violation| Box::new(Failed { seed, time, violation, last_events });
+        (result.map_err(failed), picture)
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use crate::clock::Time;
+use crate::picture::Recorder;
 
 /// What a trace keeps beside its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +25,30 @@ pub(crate) struct Trace {
     events: u64,
     keep: Keep,
     lines: VecDeque<String>,
+    /// What a picture of the run is drawn from, if one is wanted.
+    recorder: Option<Box<Recorder>>,
 }
 
 impl Trace {
     pub(crate) fn new(keep: Keep) -> Trace {
-        Trace { hasher: Mixer(0), events: 0, keep, lines: VecDeque::new() }
+        Trace { hasher: Mixer(0), events: 0, keep, lines: VecDeque::new(), recorder: None }
+    }
+
+    /// The same, with a picture drawn of the run.
+    pub(crate) fn drawn(self) -> Trace {
+        Trace { recorder: Some(Box::default()), ..self }
+    }
+
+    /// Adds to the picture, if one is drawn: otherwise nothing is computed for it.
+    pub(crate) fn draw(&mut self, stroke: impl FnOnce(&mut Recorder)) {
+        if let Some(recorder) = &mut self.recorder {
+            stroke(recorder);
+        }
+    }
+
+    /// True if a picture is drawn.
+    pub(crate) fn is_drawn(&self) -> bool {
+        self.recorder.is_some()
     }
 
     /// Something happened at `time` on a node, counted from 0, or to the world at large.
@@ -74,9 +94,9 @@ impl Trace {
         self.events
     }
 
-    /// The last lines, if they were to be kept.
-    pub(crate) fn into_lines(self) -> Vec<String> {
-        self.lines.into()
+    /// The last lines, if they were to be kept, and what the picture is drawn from, if it is.
+    pub(crate) fn into_parts(self) -> (Vec<String>, Option<Box<Recorder>>) {
+        (self.lines.into(), self.recorder)
     }
 }
 
@@ -150,7 +170,7 @@ mod tests {
     fn only_the_last_lines_are_kept() {
         let mut trace = Trace::new(Keep::Last(2));
         (0..5_u64).for_each(|n| trace.note(Time(n), Some(0), &n));
-        let lines = trace.into_lines();
+        let (lines, _) = trace.into_parts();
         assert_eq!(lines.len(), 2);
         assert!(lines[1].contains("0.000004 s") && lines[1].contains("n1"), "{lines:?}");
     }

@@ -26,7 +26,9 @@ mod vsr;
 
 use std::fmt;
 
-use quorate_core::{Index, Log, Origin, Pledge, PledgeBytes, Recovered, Role, Write, WriteSeq};
+use quorate_core::{
+    Digest, Index, Log, LogId, Origin, Pledge, PledgeBytes, Recovered, Role, Write, WriteSeq,
+};
 
 use crate::machine::{Change, Done, Key, OpId, Seen};
 use crate::oracle::{Oracle, Simulated};
@@ -267,6 +269,15 @@ impl<P: Simulated> Checks<P> {
     /// A client was told what is in a register; `since` as with writes.
     pub(crate) fn answered(&mut self, op: OpId, key: Key, seen: &Seen, since: u64) -> Verdict {
         self.linearizability.read(op, key, seen, since)
+    }
+
+    /// The log that a replica holds, saved or not: its base, and the entries behind that.
+    pub(crate) fn log_of(&self, node: usize) -> impl Iterator<Item = (LogId, Digest)> + '_ {
+        let log = &self.logs.held[node];
+        (log.base().0..=log.last().0).filter_map(|index| {
+            let (ballot, digest) = log.at(Index(index))?;
+            Some((LogId::new(Index(index), ballot), digest))
+        })
     }
 
     /// How many entries are known to be committed.

@@ -33,6 +33,7 @@ impl<P: Simulated> Cluster<P> {
         let mut inbox = std::mem::take(&mut process.inbox);
         for event in inbox.drain(..) {
             self.trace.note(time, Some(node), &event);
+            self.trace.draw(|picture| picture.takes(time, node, &event));
             process.replica.step(now, event, &mut process.effects);
         }
         process.inbox = inbox;
@@ -72,6 +73,7 @@ impl<P: Simulated> Cluster<P> {
     fn carry_out(&mut self, node: usize, effect: Effect<P::Message>) -> Verdict {
         match effect {
             Effect::Persist { seq, write } => {
+                self.draw_write(node, seq, &write);
                 self.checks.writes(node, seq, &write)?;
                 if let Some(process) = &mut self.nodes[node].process {
                     process.store.enqueue(seq, write);
@@ -118,12 +120,16 @@ impl<P: Simulated> Cluster<P> {
     fn send(&mut self, node: usize, envelope: Envelope<P::Message>) -> Verdict {
         let to = position(envelope.to);
         if let PeerMessage::Protocol(message) = &envelope.message {
-            self.checks.sends(node, to, message)?;
+            if let Err(violation) = self.checks.sends(node, to, message) {
+                self.draw_forbidden(&envelope);
+                return Err(violation);
+            }
             self.on_speech(node, P::vouches(message));
         }
         let sent = self.now();
         let arrive = |envelope| Happening::Arrive { sent, envelope: Box::new(envelope) };
         let arrivals = self.network.send(self.agenda.now(), node, to);
+        self.draw_message(&envelope, arrivals);
         match arrivals {
             [None, _] => self.marks.note("messages lost"),
             [Some(time), None] => self.agenda.at(time, arrive(envelope)),

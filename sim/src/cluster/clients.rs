@@ -14,14 +14,19 @@ impl<P: Simulated> Cluster<P> {
         if !matches!(event, ClientEvent::Think | ClientEvent::Patience { .. }) {
             self.trace.note(self.agenda.now(), None, &event);
         }
+        let heard = self.trace.is_drawn().then(|| event.clone());
         let mut acts = Vec::new();
         self.workload.step(client, event, self.checks.witnessed(), &mut acts);
+        if let Some(event) = heard {
+            self.draw_client(client, &event);
+        }
         for act in acts {
             match act {
                 Act::Later(delay, event) => {
                     self.agenda.after(delay, Happening::Client(client, event));
                 }
                 Act::Ask(node, ask) => {
+                    self.trace.draw(|picture| picture.asks(self.agenda.now(), node, &ask));
                     let delay = self.workload.latency();
                     self.plan_local(node, delay, Local::Ask(ask));
                 }
@@ -33,6 +38,7 @@ impl<P: Simulated> Cluster<P> {
     /// A client's request arrives at a node that runs.
     pub(super) fn on_ask(&mut self, node: usize, ask: Ask) -> Verdict {
         self.trace.note(self.agenda.now(), Some(node), &ask);
+        self.trace.draw(|picture| picture.is_asked(self.agenda.now(), &ask));
         let it = &mut self.nodes[node];
         let Some(process) = &mut it.process else { return Ok(()) };
         let request = process.replica.name_request();
@@ -67,6 +73,8 @@ impl<P: Simulated> Cluster<P> {
         // What was answered before, if only as unknown, is not answered again.
         let Some(asked) = process.asked.remove(&request) else { return Ok(()) };
         let Asked { client, op, attempt, key, since } = asked;
+        let now = self.agenda.now();
+        self.trace.draw(|picture| picture.replies(now, (op, attempt), &reply, since));
         match &reply {
             Reply::Done(done) => self.checks.acknowledged(op, key, done, since)?,
             Reply::Seen(seen) => self.checks.answered(op, key, seen, since)?,

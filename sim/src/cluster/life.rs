@@ -37,10 +37,13 @@ impl<P: Simulated> Cluster<P> {
             self.die_while_opening(node);
         }
         let (store, mut found) = self.open(node).map_err(|why| gave_up(node, &why))?;
-        self.checks.recovered(node, &found)?;
+        let is_right = self.checks.recovered(node, &found);
+        self.draw_disk(node, &found);
+        is_right?;
         if self.canary == Some(Canary::ForgetPledge) {
             (found.pledge, found.sworn) = (None, None);
         }
+        self.draw_start(node, &found);
         let it = &mut self.nodes[node];
         let config = ReplicaConfig {
             me: it.id,
@@ -107,6 +110,8 @@ impl<P: Simulated> Cluster<P> {
         let it = &mut self.nodes[node];
         let Some(process) = it.process.take() else { return };
         self.trace.note(self.agenda.now(), Some(node), "crash");
+        self.draw_mishap(Some(node), "crash", death);
+        let it = &mut self.nodes[node];
         if death == Death::Sudden && self.mishap_rng.one_in(2) {
             it.silent_until = Some(self.agenda.now());
         }

@@ -32,6 +32,7 @@ impl<P: Simulated> Cluster<P> {
     fn strike(&mut self, mishap: Mishap, mean: Duration) {
         self.mishaps += 1;
         let some_node = self.mishap_rng.position(self.nodes.len());
+        self.draw_mishap(None, "mishap", mishap);
         let ms = Duration::from_millis;
         match mishap {
             Mishap::Crash => self.crash_for(some_node, self.plan.downtime),

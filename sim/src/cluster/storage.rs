@@ -90,10 +90,12 @@ impl<P: Simulated> Cluster<P> {
         }
         if let Some(seq) = done.sworn {
             self.marks.note("pledges sworn ahead of the log");
+            self.trace.draw(|picture| picture.on_disk(self.agenda.now(), node, seq.0, true));
             self.checks.sworn(node, seq)?;
             self.report_write(node, Event::Sworn(seq));
         }
         if let Some(seq) = done.saved {
+            self.trace.draw(|picture| picture.on_disk(self.agenda.now(), node, seq.0, false));
             self.checks.synced(node, seq)?;
             if self.canary != Some(Canary::AcknowledgeBeforeSync) {
                 self.report_write(node, Event::Saved(seq));

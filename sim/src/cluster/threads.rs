@@ -53,6 +53,7 @@ impl<P: Simulated> Cluster<P> {
                 let batch = process.applier.apply(generation, entries);
                 let batch = batch.map_err(|why| gave_up(node, &why))?;
                 for change in process.applier.machine().take_changes() {
+                    self.trace.draw(|picture| picture.applies(self.agenda.now(), node, &change));
                     self.checks.changed(node, &change)?;
                 }
                 for (request, outcome) in batch.responses {

@@ -1,0 +1,109 @@
+//! What the picture of a run is shown. Nothing here is computed unless a picture is drawn, and
+//! nothing here changes the run.
+
+use std::fmt::Debug;
+
+use quorate_core::{Envelope, Pledge, PledgeBytes, Protocol, Recovered, Write, WriteSeq};
+
+use super::{Cluster, position};
+use crate::network::Arrivals;
+use crate::oracle::Simulated;
+use crate::picture::{Fate, World};
+use crate::workload::ClientEvent;
+
+impl<P: Simulated> Cluster<P> {
+    /// How everything stands after something has happened.
+    pub(super) fn draw_world(&mut self) {
+        if !self.trace.is_drawn() {
+            return;
+        }
+        let now = self.agenda.now();
+        for (number, node) in self.nodes.iter().enumerate() {
+            let world = World {
+                is_up: node.process.is_some(),
+                is_paused: node.paused.is_some(),
+                is_slow: node.slowness > 1,
+                is_stalled: node.stalled_until > now,
+                is_full: node.disk.is_full(),
+                replica: node.process.as_ref().map(|process| {
+                    let replica = &process.replica;
+                    (replica.status(), replica.protocol().map(P::pledge))
+                }),
+            };
+            self.trace.draw(|picture| picture.stands(now, number, world));
+        }
+        let (nodes, cuts) = (self.nodes.len(), self.network.cuts());
+        self.trace.draw(|picture| picture.links_stand(now, nodes, cuts));
+    }
+
+    pub(super) fn draw_message(&mut self, envelope: &Envelope<P::Message>, arrivals: Arrivals) {
+        let (now, nodes) = (self.agenda.now(), self.nodes.len());
+        let (from, to) = (position(envelope.from), position(envelope.to));
+        let is_cut = self.network.cuts()[from * nodes + to];
+        let fate = if is_cut { Fate::Cut } else { Fate::Lost };
+        self.trace.draw(|picture| {
+            picture.sent(now, (from, to), &envelope.message, arrivals, fate);
+        });
+    }
+
+    /// A message that violates a property.
+    pub(super) fn draw_forbidden(&mut self, envelope: &Envelope<P::Message>) {
+        let now = self.agenda.now();
+        let (from, to) = (position(envelope.from), position(envelope.to));
+        self.trace.draw(|picture| {
+            picture.sent(now, (from, to), &envelope.message, [None; 2], Fate::Forbidden);
+        });
+    }
+
+    pub(super) fn draw_arrival(&mut self, envelope: &Envelope<P::Message>, is_unsaid: bool) {
+        let (from, to) = (position(envelope.from), position(envelope.to));
+        let fate = match (is_unsaid, &self.nodes[to].process) {
+            (true, _) => Fate::Unsaid,
+            (false, None) => Fate::Unheard,
+            (false, Some(_)) => Fate::Arrived,
+        };
+        self.trace.draw(|picture| picture.arrives(self.agenda.now(), from, to, fate));
+    }
+
+    pub(super) fn draw_write(&mut self, node: usize, seq: WriteSeq, write: &Write) {
+        let now = self.agenda.now();
+        self.trace.draw(|picture| {
+            picture.writes(now, node, seq.0, write, P::Pledge::from_bytes(&write.pledge));
+        });
+    }
+
+    /// What is on the disk of a node whose process starts.
+    pub(super) fn draw_disk(&mut self, node: usize, found: &Recovered) {
+        let now = self.agenda.now();
+        let log = self.checks.log_of(node);
+        self.trace.draw(|picture| picture.finds(now, node, found, sworn::<P>(found), log));
+    }
+
+    /// What the process that starts is given of it.
+    pub(super) fn draw_start(&mut self, node: usize, found: &Recovered) {
+        self.trace.draw(|picture| picture.starts_with(node, sworn::<P>(found)));
+    }
+
+    /// A client was told something, and has made up its mind what to do.
+    pub(super) fn draw_client(&mut self, client: usize, event: &ClientEvent) {
+        let is_waiting = match event {
+            ClientEvent::Think => return,
+            ClientEvent::Try(op)
+            | ClientEvent::Patience { op, .. }
+            | ClientEvent::Answer { op, .. } => self.workload.awaits(client, *op),
+        };
+        self.trace.draw(|picture| picture.hears(self.agenda.now(), event, is_waiting));
+    }
+
+    pub(super) fn draw_mishap(&mut self, node: Option<usize>, kind: &str, what: impl Debug) {
+        let now = self.agenda.now();
+        self.trace.draw(|picture| picture.note(now, node, kind, format!("{what:?}")));
+    }
+}
+
+/// All that a disk has sworn, in its log or ahead of it.
+fn sworn<P: Protocol>(found: &Recovered) -> Option<P::Pledge> {
+    let read = |bytes: Option<PledgeBytes>| bytes.and_then(|bytes| P::Pledge::from_bytes(&bytes));
+    let in_log = read(found.pledge);
+    read(found.sworn).map(|sworn| P::Pledge::joined(in_log, sworn)).or(in_log)
+}

@@ -1,0 +1,183 @@
+// What looks wrong in the record, whatever the protocol: the oracles say what is violated in the
+// end; these say what was odd on the way there. A run without a bug has none of it.
+
+const findings = (() => {
+  const found = [];
+  const seen = new Map();
+  const report = (time, node, sort, text) => {
+    const key = `${sort} ${node}`;
+    const earlier = seen.get(key);
+    if (earlier) { earlier.more += 1; return; }
+    const finding = { time, node, sort, text, more: 0 };
+    seen.set(key, finding);
+    found.push(finding);
+  };
+  const majority = Math.floor(nodes.length / 2) + 1;
+  const held = nodes.map(() => emptyLog());
+  const disks = nodes.map(() => emptyLog());
+  const promised = nodes.map(() => "none");
+  const latest = nodes.map(() => null);
+  const committed = new Map();
+  let committedTo = 0;
+
+  const idOf = (row) => row ? entries[row.entry].id : "nothing";
+  const differs = (row, entry) => !row || entries[row.entry].digest !== entries[entry].digest;
+
+  const onStart = (start) => {
+    const { node, time } = start;
+    held[node] = foundLog(start);
+    disks[node] = foundLog(start);
+    promised[node] = start.pledge;
+    if (start.given !== start.pledge) {
+      report(time, node, "forgot", `starts with the promise “${plain(start.given)}”; its disk has “${plain(start.pledge)}”`);
+    }
+    const first = statesOf[node][lastAt(statesOf[node], time)];
+    if (first && first.time === time && ballotIn(first.pledge) < ballotIn(start.given)) {
+      report(time, node, "dropped", `goes on with the promise “${plain(first.pledge)}”; its disk has “${plain(start.pledge)}”`);
+    }
+    latest[node] = null;
+  };
+
+  const onWrite = (write) => {
+    for (const row of applyWrite(held[write.node], write)) {
+      const { index, id } = entries[row.entry];
+      if (committed.has(index) && !differs(row, committed.get(index)) && differs(rowAt(held[write.node], index), row.entry)) {
+        report(write.asked, write.node, "cut", `cuts off ${id}, which is committed`);
+      }
+    }
+  };
+
+  const onDisk = ({ write, time }) => {
+    applyWrite(disks[write.node], write);
+    promised[write.node] = write.pledge;
+    if (write.reported !== null && write.reported < time) {
+      report(write.reported, write.node, "early", `is told that write ${write.seq} is saved; the disk has it ${duration(time - write.reported)} later`);
+    }
+  };
+
+  const onCommit = (state) => {
+    const { node, time } = state;
+    const log = held[node];
+    for (let index = committedTo + 1; index <= Math.min(state.committed, lastOf(log)); index += 1) {
+      const row = rowAt(log, index);
+      if (!row) continue;
+      committed.set(index, row.entry);
+      const holders = nodes.filter((other) => disks[other].base >= index || !differs(rowAt(disks[other], index), row.entry));
+      if (holders.length < majority) {
+        const where = holders.length ? `on the disk of ${holders.map(nameOf).join(", ")} only` : "on no disk";
+        report(time, node, "quorum", `commits ${idOf(row)} (${entries[row.entry].label}), which is ${where}`);
+      }
+    }
+    const last = rowAt(log, state.committed);
+    const counted = state.role === "leader" && latest[node] && latest[node].role === "leader" && latest[node].ballot === state.ballot;
+    if (record.protocol === "raft" && counted && last && entries[last.entry].ballot < state.ballot) {
+      report(time, node, "older", `leads in term ${state.ballot} and commits up to ${idOf(last)}, an entry of an earlier term, with none of its own`);
+    }
+    committedTo = Math.max(committedTo, state.committed);
+    const before = latest[node] ? latest[node].committed : 0;
+    for (let index = before + 1; index <= state.committed; index += 1) {
+      const row = rowAt(log, index);
+      if (row && committed.has(index) && differs(row, committed.get(index))) {
+        report(time, node, "fork", `commits ${idOf(row)} where ${entries[committed.get(index)].id} is committed`);
+      }
+    }
+  };
+
+  const onState = (state) => {
+    const { node, time, ballot } = state;
+    const before = latest[node];
+    if (state.committed > (before ? before.committed : 0)) onCommit(state);
+    const row = rowAt(held[node], state.durable);
+    if (row && !isOnDisk(row.write, time)) {
+      report(time, node, "durable", `believes its log to be on disk up to ${state.durable}; write ${row.write.seq} with ${idOf(row)} is not`);
+    }
+    if (state.role === "leader" && (!before || before.role !== "leader" || before.ballot !== ballot)) {
+      for (const other of nodes) {
+        const rival = statesOf[other].find((it) => it.role === "leader" && it.ballot === ballot && it.time <= time);
+        if (other !== node && rival) report(time, node, "rival", `leads in ${ballotWord} ${ballot}, in which ${nameOf(other)} led since ${clock(rival.time)}`);
+      }
+      for (const [index, entry] of committed) {
+        if (index > held[node].base && differs(rowAt(held[node], index), entry)) {
+          report(time, node, "incomplete", `leads in ${ballotWord} ${ballot} without ${entries[entry].id} (${entries[entry].label}), which is committed; it has ${idOf(rowAt(held[node], index))} there`);
+          break;
+        }
+      }
+    }
+    if (before) {
+      if (ballotIn(state.pledge) < ballotIn(before.pledge)) report(time, node, "back", `takes its promise back: “${plain(before.pledge)}” becomes “${plain(state.pledge)}”`);
+      const isSame = ballotIn(state.pledge) === ballotIn(before.pledge);
+      if (isSame && state.pledge !== before.pledge && !before.pledge.includes("None")) {
+        report(time, node, "changed", `changes its promise: “${plain(before.pledge)}” becomes “${plain(state.pledge)}”`);
+      }
+      if (state.committed < before.committed) report(time, node, "uncommits", `had committed up to ${before.committed}, and goes back to ${state.committed}`);
+    }
+    latest[node] = state;
+  };
+
+  // In a protocol that is not known here, the sender's ballot may be no promise.
+  const isKnown = record.protocol === "raft" || record.protocol === "vsr";
+  const grants = new Map();
+  const candidates = new Map();
+  const isBehind = ([index, ballot], [otherIndex, otherBallot]) => ballot < otherBallot || (ballot === otherBallot && index < otherIndex);
+  const onMessage = (arrow) => {
+    const { from: node, to, kind, text, sent, copy } = arrow;
+    if (copy) return;
+    const said = /\b(?:term|view): b(\d+)/.exec(text);
+    if (said && isKnown && !kind.startsWith("PreVote") && Number(said[1]) > ballotIn(promised[node])) {
+      report(sent, node, "unsaved", `says ${kind} in ${ballotWord} ${said[1]}; its disk has the promise “${plain(promised[node])}”`);
+    }
+    const acknowledged = kind === "AppendEntriesReply" ? /Durable\(i(\d+)\)/.exec(text) : kind === "PrepareOk" ? /op: i(\d+)/.exec(text) : null;
+    if (acknowledged && Number(acknowledged[1]) > lastOf(disks[node])) {
+      report(sent, node, "acknowledged", `acknowledges everything up to ${acknowledged[1]}; its disk ends at ${lastIdOf(disks[node])}`);
+    }
+    const candidate = kind === "RequestVote" ? /last: (\d+)@(\d+)/.exec(text) : null;
+    if (candidate && said) candidates.set(`${node} in ${said[1]}`, [Number(candidate[1]), Number(candidate[2])]);
+    const asking = said && kind === "RequestVoteReply" && text.includes("granted: true") ? candidates.get(`${to} in ${said[1]}`) : null;
+    if (asking) {
+      const own = lastIdOf(held[node]).split("@").map(Number);
+      if (isBehind(asking, own) && own[1] < Number(said[1])) {
+        report(sent, node, "behind", `votes for ${nameOf(to)} in term ${said[1]}, whose log ends at ${asking.join("@")}; its own ends at ${own.join("@")}`);
+      }
+    }
+    if (kind === "RequestVoteReply" && text.includes("granted: true") && said) {
+      const vote = `${node} in ${said[1]}`;
+      const earlier = grants.get(vote);
+      if (earlier && earlier.to !== to) report(sent, node, "votes", `votes for ${nameOf(to)} in term ${said[1]}, after it voted for ${nameOf(earlier.to)} at ${clock(earlier.sent)}`);
+      else grants.set(vote, arrow);
+    }
+  };
+
+  const onReply = ({ request, attempt }) => {
+    const told = /count: (\d+)/.exec(attempt.reply);
+    const had = /effect (\d+) had been seen/.exec(attempt.reply);
+    if (!told || !had) return;
+    const isRead = attempt.reply.startsWith("Seen");
+    if (Number(told[1]) + (isRead ? 1 : 0) > Number(had[1])) return;
+    const state = stateAt(attempt.node, attempt.replied);
+    const as = state ? `${roleWord(state.role)} in ${ballotWord} ${state.ballot}, applied up to ${state.applied}` : "down";
+    const asked = attempt.replied === attempt.reached ? ", at once, without asking anybody" : "";
+    report(attempt.replied, attempt.node, "stale", `(${as}) answers op ${request.op} (${request.what}) from the state of effect ${told[1]}${asked}; effect ${had[1]} had been seen before it was asked`);
+  };
+
+  const steps = [];
+  const add = (rows, key, rank, take) => rows.forEach((row) => { if (row[key] !== null) steps.push({ time: row[key], rank, row, take }); });
+  const synced = writes.filter((write) => write.synced !== null).map((write) => ({ write, time: write.synced }));
+  add(synced, "time", 0, onDisk);
+  add(writes.filter((write) => write.sworn !== null), "sworn", 1, (write) => { promised[write.node] = write.pledge; });
+  add(foundLogs, "time", 2, onStart);
+  add(writes, "asked", 3, onWrite);
+  add(arrows, "sent", 4, onMessage);
+  add(states, "time", 5, onState);
+  const replies = requests.flatMap((request) => request.attempts.map((attempt) => ({ request, attempt, time: attempt.replied })));
+  add(replies, "time", 6, onReply);
+  steps.forEach((step, at) => { step.at = at; });
+  steps.sort((a, b) => a.time - b.time || a.rank - b.rank || a.at - b.at);
+  for (const { row, take } of steps) take(row);
+  // Reported before the disk had it, and never synced at all.
+  for (const write of writes) {
+    if (write.reported !== null && write.synced === null) report(write.reported, write.node, "early", `is told that write ${write.seq} is saved; the disk never has it`);
+  }
+  return found.sort(byTime("time"));
+})();
+
+const moreWords = ({ more }) => more === 0 ? "" : more === 1 ? " (and once more)" : ` (and ${more} times more)`;
