@@ -529,6 +529,14 @@ impl<P: Protocol> Replica<P> {
         out.push(Effect::Persist { seq, write });
     }
 
+    /// True of what others count on.
+    fn vouches(envelope: &Envelope<P::Message>) -> bool {
+        match &envelope.message {
+            PeerMessage::Protocol(message) => P::vouches(message),
+            _ => false,
+        }
+    }
+
     fn on_saved(&mut self, now: Now, seq: WriteSeq, out: &mut Vec<Effect<P::Message>>) {
         if let Some(formed) = &mut self.formed {
             formed.log.saved(seq);
@@ -548,10 +556,7 @@ impl<P: Protocol> Replica<P> {
             // A later promise may be on disk by now, and may have been spoken under. What was to be
             // vouched for under the earlier one is not said any more.
             if write.pledge.is_some_and(|pledge| !self.writes.may_speak_under(pledge)) {
-                sworn.retain(|envelope| match &envelope.message {
-                    PeerMessage::Protocol(message) => !P::vouches(message),
-                    _ => true,
-                });
+                sworn.retain(|envelope| !Replica::<P>::vouches(envelope));
             }
             self.deliver(now, sworn, out);
         }

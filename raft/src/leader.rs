@@ -84,7 +84,8 @@ impl Leader {
         let end = cx.log.last().index;
         let listed = cx.log.membership().incarnation(from);
         let progress = self.asked(from, reply.probe)?;
-        if reply.is_mute() || !progress.counts_under(listed) {
+        let is_mute = reply.is_mute();
+        if is_mute || !progress.counts_under(listed) {
             progress.forget_what_was_said(listed);
         }
         match reply.outcome {
@@ -94,6 +95,7 @@ impl Leader {
             // Said of an earlier term, in which this server may have led as well.
             Appended::Refused => return Ok(()),
             Appended::Durable(index) => progress.on_durable(index, cx.log.base().index),
+            Appended::Held(index) if is_mute => progress.on_held_by_mute(index),
             Appended::Held(index) => progress.on_held(index),
             Appended::Conflict { hint, .. } if hint.ballot > server.term() => {
                 return Err(PeerFault::ImpossibleReply);

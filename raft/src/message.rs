@@ -168,7 +168,10 @@ impl Message {
             Message::PreVoteReply { .. }
             | Message::RequestVoteReply { .. }
             | Message::InstallSnapshotReply { .. } => true,
-            Message::AppendEntriesReply(reply) => !reply.is_mute(),
+            // Who refuses only says which term it is in.
+            Message::AppendEntriesReply(reply) => {
+                !reply.is_mute() && reply.outcome != Appended::Refused
+            }
             Message::PreVote { .. }
             | Message::RequestVote { .. }
             | Message::AppendEntries(_)
@@ -247,11 +250,11 @@ mod tests {
     }
 
     #[test]
-    fn replies_vouch_unless_they_are_mute_and_requests_do_not() {
+    fn replies_vouch_unless_they_are_mute_or_refuse_and_requests_do_not() {
         let vouching: Vec<bool> = one_of_each().iter().map(|(m, _)| m.vouches()).collect();
-        let replies = [1, 3, 5, 6, 7, 8, 9, 11];
+        let counted = [1, 3, 5, 6, 7, 9, 11];
         for (position, vouches) in vouching.into_iter().enumerate() {
-            assert_eq!(vouches, replies.contains(&position), "message {position}");
+            assert_eq!(vouches, counted.contains(&position), "message {position}");
         }
         let mute =
             AppendEntriesReply { term: Ballot(7), probe: MUTE, outcome: Appended::Held(Index(4)) };

@@ -175,6 +175,15 @@ impl Progress {
         }
     }
 
+    /// The follower, which vouches for nothing, holds everything up to `index`. It will never say
+    /// that this is durable, and gets more all the same.
+    pub(crate) fn on_held_by_mute(&mut self, index: Index) {
+        if let State::Replicate(in_flight) = &mut self.state {
+            in_flight.remove_through(index);
+        }
+        self.on_held(index);
+    }
+
     /// The follower holds the entry at `previous`, and its disk has no room for more.
     pub(crate) fn on_no_room(&mut self, previous: Index) {
         let current = match &self.state {
@@ -271,5 +280,29 @@ impl InFlight {
             self.messages.pop_front();
             self.bytes -= bytes;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use quorate_core::{Ballot, EntryKind, LogTime, Membership, Proposal};
+
+    use super::*;
+
+    #[test]
+    fn a_mute_follower_that_took_all_of_a_window_gets_the_next_one() {
+        let settings = Settings { window_bytes: 1000, append_bytes: 1000, ..Settings::default() };
+        let mut log = Log::founded_by(Membership::default());
+        let payload = Bytes::from(vec![0; 1000]);
+        let proposal = Proposal::new(EntryKind::Command, LogTime(0), payload);
+        let last = log.append(Ballot(1), proposal).index;
+        let mut progress = Progress::starting_at(last, None);
+        progress.on_held(last.previous());
+        progress.on_sent(&log.entries(last, usize::MAX).expect("it is in memory"));
+        progress.on_held(last);
+        assert_eq!(progress.room(&settings), None, "what it has not saved it may lose");
+        progress.on_held_by_mute(last);
+        assert_eq!(progress.room(&settings), Some(1000));
     }
 }

@@ -20,6 +20,46 @@ impl Time {
     }
 }
 
+/// The clocks of one machine, which may be wrong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NodeClock {
+    /// By how much the wall clock is wrong, in microseconds, apart from its rate.
+    pub(crate) wall_skew: i64,
+    /// How much passes here in a second, in microseconds.
+    rate: u64,
+    /// From when on it goes at this rate, and what the monotonic clock said then.
+    since: (Time, Duration),
+}
+
+impl NodeClock {
+    const RIGHT: u64 = 1_000_000;
+
+    pub(crate) fn new(wall_skew: i64) -> NodeClock {
+        NodeClock { wall_skew, rate: NodeClock::RIGHT, since: (Time::ZERO, Duration::ZERO) }
+    }
+
+    /// What the monotonic clock says.
+    pub(crate) fn monotonic(&self, now: Time) -> Duration {
+        let (since, said) = self.since;
+        said + Duration::from_micros((now.0 - since.0) * self.rate / NodeClock::RIGHT)
+    }
+
+    /// From now on, so many microseconds pass in a second.
+    pub(crate) fn set_rate(&mut self, now: Time, rate: u64) {
+        self.since = (now, self.monotonic(now));
+        self.rate = rate;
+    }
+
+    pub(crate) fn set_right(&mut self, now: Time) {
+        self.set_rate(now, NodeClock::RIGHT);
+    }
+
+    /// How long it takes until so much has passed by this clock.
+    pub(crate) fn until(&self, passed: Duration) -> Duration {
+        Duration::from_micros((passed.as_micros() as u64 * NodeClock::RIGHT).div_ceil(self.rate))
+    }
+}
+
 impl std::ops::Add<Duration> for Time {
     type Output = Time;
 
@@ -107,5 +147,17 @@ mod tests {
         let rest: Vec<_> = std::iter::from_fn(|| agenda.next()).collect();
         assert_eq!(rest, ["b", "late", "c", "d"]);
         assert_eq!(agenda.now(), Time(5));
+    }
+
+    #[test]
+    fn a_clock_that_changes_its_rate_goes_on_from_where_it_was() {
+        let mut clock = NodeClock::new(0);
+        clock.set_rate(Time(1_000_000), 2_000_000);
+        let second = Duration::from_secs(1);
+        assert_eq!(clock.monotonic(Time(1_000_000)), second);
+        assert_eq!(clock.monotonic(Time(2_000_000)), second * 3);
+        assert_eq!(clock.until(second), second / 2);
+        clock.set_right(Time(2_000_000));
+        assert_eq!(clock.monotonic(Time(3_000_000)), second * 4);
     }
 }

@@ -6,6 +6,7 @@ mod clients;
 mod drawing;
 #[cfg(test)]
 mod failover;
+mod harm;
 mod life;
 mod mishaps;
 mod storage;
@@ -17,14 +18,16 @@ use std::time::Duration;
 
 use quorate_core::{Envelope, Event, Incarnation, NodeId, Now, Protocol, Role, Standing};
 
+use crate::atlas::Harm;
 use crate::checks::{Checks, Converging, Unconverged, Verdict, Violation, converged};
-use crate::clock::{Agenda, Time};
+use crate::clock::{Agenda, NodeClock, Time};
 use crate::faults::Plan;
 use crate::machine::Look;
+use crate::marks::{Mark, Marks};
 use crate::network::Network;
 use crate::oracle::Simulated;
 use crate::process::{Local, Node};
-use crate::report::{Marks, Report};
+use crate::report::Report;
 use crate::rng::Rng;
 use crate::simulation::Canary;
 use crate::trace::Trace;
@@ -66,6 +69,10 @@ pub(crate) struct Cluster<P: Simulated> {
     disk_rng: Rng,
     thread_rng: Rng,
     mishap_rng: Rng,
+    /// Of each kind of mishap in the plan.
+    mishap_rngs: Vec<Rng>,
+    birth_rng: Rng,
+    image_rng: Rng,
 }
 
 /// Safety under faults, then liveness without.
@@ -107,6 +114,14 @@ enum Happening<P: Protocol> {
     FastDisk(usize),
     /// There is room on a node's disk again.
     RoomyDisk(usize),
+    /// A node is as fast as before.
+    FastNode(usize),
+    /// Clients want as much as before.
+    EndRush,
+    /// The process of a node dies, in one of its lives.
+    Die { node: usize, life: u64 },
+    /// The directory of a node is emptied, in one of its lives.
+    Empty { node: usize, life: u64 },
     /// The faults are to stop.
     EndStorm,
     /// The clients are to stop.
@@ -141,6 +156,9 @@ impl<P: Simulated> Cluster<P> {
             disk_rng: Rng::new(seed, "disk"),
             thread_rng: Rng::new(seed, "threads"),
             mishap_rng: Rng::new(seed, "mishaps"),
+            mishap_rngs: plan.mishaps.iter().map(|(kind, _)| kind.rng(seed)).collect(),
+            birth_rng,
+            image_rng: Rng::new(seed, "images"),
             plan,
         };
         cluster.plan_start();
@@ -204,7 +222,7 @@ impl<P: Simulated> Cluster<P> {
             Happening::Local { node, life, what } => self.on_local(node, life, what)?,
             Happening::Arrive { sent, envelope } => {
                 if self.nodes[position(envelope.from)].silent_until >= Some(sent) {
-                    self.marks.note("messages lost with their sender");
+                    self.marks.note(Mark::MessageLostWithSender);
                     self.draw_arrival(&envelope, true);
                     return Ok(());
                 }
@@ -223,6 +241,15 @@ impl<P: Simulated> Cluster<P> {
             Happening::Resume(node) => self.resume(node)?,
             Happening::FastDisk(node) => self.nodes[node].slowness = 1,
             Happening::RoomyDisk(node) => self.nodes[node].disk.set_full(false),
+            Happening::FastNode(node) => self.nodes[node].sluggishness = 1,
+            Happening::EndRush => self.workload.rush(false),
+            Happening::Die { node, life } => {
+                if self.phase == Phase::Storm && self.nodes[node].life == life {
+                    self.marks.note(Mark::DiedRestoring);
+                    self.crash_for(node, self.plan.downtime);
+                }
+            }
+            Happening::Empty { node, life } => self.empty(node, life),
             Happening::EndStorm => self.end_storm()?,
             Happening::Close => self.close(),
             Happening::Look => self.look()?,
@@ -269,8 +296,9 @@ impl<P: Simulated> Cluster<P> {
 
     /// What the clocks of a node say.
     fn clock(&self, node: usize) -> Now {
-        let monotonic = self.now().elapsed();
-        let wall = (EPOCH + monotonic).as_micros() as i64 + self.nodes[node].wall_skew;
+        let clock = &self.nodes[node].clock;
+        let monotonic = clock.monotonic(self.now());
+        let wall = (EPOCH + monotonic).as_micros() as i64 + clock.wall_skew;
         Now { monotonic, wall: Duration::from_micros(wall as u64) }
     }
 
@@ -288,7 +316,10 @@ impl<P: Simulated> Cluster<P> {
 
     /// Whether enough has happened to call it a full run.
     fn is_eventful(&self) -> bool {
-        self.checks.committed().0 >= 330 && self.crashes > 0 && self.checks.leaders() > 1
+        self.checks.committed().0 >= 330
+            && self.crashes > 0
+            && self.checks.leaders() > 1
+            && self.mishaps >= Report::MIN_FAULTS
     }
 
     fn end_storm(&mut self) -> Verdict {
@@ -300,11 +331,15 @@ impl<P: Simulated> Cluster<P> {
         self.phase = Phase::Calm;
         self.calm_since = self.now();
         self.network.repair();
+        self.workload.rush(false);
         for node in 0..self.nodes.len() {
             let it = &mut self.nodes[node];
             it.slowness = 1;
+            it.sluggishness = 1;
+            it.clock.set_right(self.agenda.now());
             it.stalled_until = Time::ZERO;
             it.disk.set_full(false);
+            it.disk.set_failing_sync(None);
             self.resume(node)?;
             self.start(node)?;
         }
@@ -382,7 +417,12 @@ impl<P: Protocol> Node<P> {
             doomed_in: None,
             last_words_in: None,
             silent_until: None,
-            wall_skew: rng.between(0, 100_000) as i64,
+            dies_restoring: false,
+            clock: NodeClock::new(rng.between(0, 100_000) as i64),
+            sluggishness: 1,
+            start: 0,
+            image: None,
+            harm: Harm::default(),
             slowness: 1,
             stalled_until: Time::ZERO,
         }

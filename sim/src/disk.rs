@@ -1,6 +1,10 @@
 //! A disk that promises no more than a disk does: until a file is synced, a crash may keep any
 //! subset of the sectors written to it, in any version that they had meanwhile, or a mixture of
-//! two; until the directory is synced, any number of the last changes of names may be undone.
+//! two; until the directory is synced, any number of the last changes of names may be undone. A
+//! sync may fail, and what was written well may be damaged later on.
+
+mod damage;
+mod file;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,9 +14,11 @@ use quorate_storage::{Disk, FileInfo};
 
 use crate::faults::DiskFaults;
 use crate::rng::Rng;
+pub(crate) use damage::{Damage, Part};
+use file::File;
 
-/// The unit in which a disk writes, in bytes.
-const SECTOR: usize = 512;
+/// The number of the error which says that the medium failed.
+const EIO: i32 = 5;
 
 /// One directory.
 #[derive(Default)]
@@ -31,17 +37,9 @@ struct Inner {
     /// How many more changes happen before the power goes out.
     power: Option<u64>,
     is_full: bool,
-}
-
-#[derive(Default)]
-struct File {
-    bytes: Vec<u8>,
-    synced_len: usize,
-    /// What was in sectors before they were written to, since the last sync: the sector's number,
-    /// and its content at the same position in `before`. A sector written to several times is
-    /// there several times.
-    overwritten: Vec<usize>,
-    before: Vec<u8>,
+    /// After so many more syncs of files one fails, by this generator.
+    failing_sync: Option<(u64, Rng)>,
+    has_failed: bool,
 }
 
 #[derive(Clone)]
@@ -66,6 +64,26 @@ impl SimDisk {
         self.inner().is_full
     }
 
+    /// After so many more syncs of files one fails; `None`: none does.
+    pub(crate) fn set_failing_sync(&self, failing: Option<(u64, Rng)>) {
+        self.inner().failing_sync = failing;
+    }
+
+    /// True if a sync has failed since the machine was started.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.inner().has_failed
+    }
+
+    /// A copy of what is on the medium of a machine that is off.
+    pub(crate) fn image(&self) -> SimDisk {
+        let inner = self.inner();
+        let (files, names) = (inner.files.clone(), inner.names.clone());
+        let synced_names = names.clone();
+        let next_file = inner.next_file;
+        let copy = Inner { files, next_file, names, synced_names, ..Inner::default() };
+        SimDisk { inner: Mutex::new(copy) }
+    }
+
     /// The machine dies, and with it whatever was not synced, as far as the faults have it.
     /// Returns whether anything was lost.
     pub(crate) fn crash(&self, rng: &mut Rng, faults: &DiskFaults) -> bool {
@@ -83,12 +101,17 @@ impl SimDisk {
         changes[..kept].iter().for_each(|change| change.carry_out(&mut names));
         for file in inner.files.values_mut() {
             is_loss |= file.crash(rng, faults);
+            if faults.kept_ppm != crate::rng::MILLION {
+                file.drop_cache();
+            }
         }
         inner.synced_names = names.clone();
         inner.names = names;
         inner.drop_unnamed();
         inner.is_locked = false;
         inner.power = None;
+        inner.failing_sync = None;
+        inner.has_failed = false;
         is_loss
     }
 
@@ -148,67 +171,6 @@ impl Renaming {
     }
 }
 
-impl File {
-    fn write(&mut self, offset: usize, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        let end = offset + bytes.len();
-        let sectors = offset / SECTOR..end.div_ceil(SECTOR);
-        if self.bytes.len() < sectors.end * SECTOR {
-            // What lies behind the end of the file is zero, as far as anybody can tell.
-            let len = self.bytes.len().max(end);
-            self.bytes.resize(sectors.end * SECTOR, 0);
-            self.remember(sectors);
-            self.bytes.truncate(len);
-        } else {
-            self.remember(sectors);
-        }
-        self.bytes[offset..end].copy_from_slice(bytes);
-    }
-
-    fn remember(&mut self, sectors: std::ops::Range<usize>) {
-        self.before.extend_from_slice(&self.bytes[sectors.start * SECTOR..sectors.end * SECTOR]);
-        self.overwritten.extend(sectors);
-    }
-
-    fn sync(&mut self) {
-        self.synced_len = self.bytes.len();
-        self.overwritten.clear();
-        self.before.clear();
-    }
-
-    fn crash(&mut self, rng: &mut Rng, faults: &DiskFaults) -> bool {
-        let mut versions: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (position, sector) in self.overwritten.iter().enumerate() {
-            versions.entry(*sector).or_default().push(position);
-        }
-        let mut len = self.synced_len;
-        let mut is_loss = false;
-        for (sector, older) in versions {
-            let start = sector * SECTOR;
-            let end = self.bytes.len().min(start + SECTOR);
-            if rng.chance(faults.kept_ppm) {
-                len = len.max(end);
-                continue;
-            }
-            is_loss = true;
-            let version = older[rng.position(older.len())] * SECTOR;
-            let torn = if rng.chance(faults.torn_ppm) { rng.position(end - start) } else { 0 };
-            if torn > 0 || version != older[0] * SECTOR {
-                // Some of it was written, so the file reaches that far.
-                len = len.max(end);
-            }
-            let old = &self.before[version..version + (end - start)];
-            self.bytes[start + torn..end].copy_from_slice(&old[torn..]);
-        }
-        self.bytes.truncate(len);
-        self.bytes.resize(len, 0);
-        self.sync();
-        is_loss
-    }
-}
-
 fn position(offset: u64) -> io::Result<usize> {
     usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge.into())
 }
@@ -239,8 +201,12 @@ impl Disk for SimDisk {
 
     fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut inner = self.inner();
-        let rest = inner.file(name)?.bytes.get(position(offset)?..).unwrap_or_default();
+        let (file, offset) = (inner.file(name)?, position(offset)?);
+        let rest = file.bytes.get(offset..).unwrap_or_default();
         let count = rest.len().min(buffer.len());
+        if !file.can_be_read(offset..offset + count) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
         buffer[..count].copy_from_slice(&rest[..count]);
         Ok(count)
     }
@@ -255,7 +221,19 @@ impl Disk for SimDisk {
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
-        self.change()?.file(name)?.sync();
+        let mut inner = self.change()?;
+        match &mut inner.failing_sync {
+            Some((0, rng)) => {
+                let mut rng = rng.clone();
+                inner.failing_sync = None;
+                inner.has_failed = true;
+                inner.file(name)?.fail_to_sync(&mut rng);
+                return Err(io::Error::from_raw_os_error(EIO));
+            }
+            Some((more, _)) => *more -= 1,
+            None => {}
+        }
+        inner.file(name)?.sync();
         Ok(())
     }
 
@@ -282,7 +260,7 @@ impl Disk for SimDisk {
     }
 
     fn drop_cache(&self, name: &str) -> io::Result<()> {
-        self.inner().file(name).map(|_| ())
+        self.inner().file(name).map(File::drop_cache)
     }
 
     fn lock(&self) -> io::Result<()> {
@@ -296,105 +274,4 @@ impl Disk for SimDisk {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rng::MILLION;
-
-    fn faults(kept_ppm: u32, torn_ppm: u32) -> DiskFaults {
-        use std::time::Duration;
-        let no_time = (Duration::ZERO, Duration::ZERO);
-        DiskFaults { access: no_time, sync: no_time, kept_ppm, torn_ppm }
-    }
-
-    fn content(disk: &SimDisk) -> Vec<u8> {
-        let mut buffer = vec![0; 10_000];
-        let count = disk.read_at("x", 0, &mut buffer).unwrap();
-        buffer.truncate(count);
-        buffer
-    }
-
-    /// A file of two sectors of ones, synced.
-    fn disk() -> SimDisk {
-        let disk = SimDisk::default();
-        disk.create("x").unwrap();
-        disk.write_at("x", 0, &[1; 2 * SECTOR]).unwrap();
-        disk.sync("x").unwrap();
-        disk.sync_dir().unwrap();
-        disk
-    }
-
-    #[test]
-    fn what_was_synced_survives_and_the_rest_may() {
-        let mut rng = Rng::new(1, "test");
-        let disk = disk();
-        disk.write_at("x", SECTOR as u64, &[2; 2 * SECTOR]).unwrap();
-        assert!(disk.crash(&mut rng, &faults(0, 0)));
-        assert_eq!(content(&disk), [1; 2 * SECTOR]);
-        disk.write_at("x", SECTOR as u64, &[2; 2 * SECTOR]).unwrap();
-        assert!(!disk.crash(&mut rng, &faults(MILLION, 0)));
-        assert_eq!(content(&disk), [vec![1; SECTOR], vec![2; 2 * SECTOR]].concat());
-    }
-
-    #[test]
-    fn every_subset_version_and_mixture_of_unsynced_sectors_occurs() {
-        let mut rng = Rng::new(1, "test");
-        let mut seen = std::collections::BTreeSet::new();
-        for _ in 0..1000 {
-            let disk = disk();
-            disk.write_at("x", 0, &[2; 2 * SECTOR]).unwrap();
-            disk.write_at("x", 0, &[3; SECTOR]).unwrap();
-            disk.crash(&mut rng, &faults(MILLION / 2, MILLION / 4));
-            let content = content(&disk);
-            assert_eq!(content.len(), 2 * SECTOR);
-            let ends = |sector: usize| {
-                let sector = &content[sector * SECTOR..][..SECTOR];
-                (sector[0], sector[SECTOR - 1])
-            };
-            seen.insert((ends(0), ends(1)));
-        }
-        for first in [(1, 1), (2, 2), (3, 3), (3, 1), (3, 2)] {
-            for second in [(1, 1), (2, 2), (2, 1)] {
-                assert!(seen.contains(&(first, second)), "{first:?} {second:?}");
-            }
-        }
-        assert_eq!(seen.len(), 15);
-    }
-
-    #[test]
-    fn names_that_were_not_synced_are_undone_from_the_last_one_on() {
-        let mut rng = Rng::new(1, "test");
-        let mut seen = std::collections::BTreeSet::new();
-        for _ in 0..100 {
-            let disk = disk();
-            disk.create("y").unwrap();
-            disk.remove("x").unwrap();
-            disk.crash(&mut rng, &faults(0, 0));
-            let names = disk.list().unwrap().into_iter().map(|file| file.name);
-            seen.insert(names.collect::<Vec<_>>().concat());
-        }
-        assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["x", "xy", "y"]);
-    }
-
-    #[test]
-    fn on_a_full_disk_only_what_is_there_can_be_written_to() {
-        let disk = disk();
-        disk.set_full(true);
-        disk.write_at("x", SECTOR as u64, &[2; SECTOR]).unwrap();
-        let full = io::ErrorKind::StorageFull;
-        assert_eq!(disk.write_at("x", SECTOR as u64, &[2; SECTOR + 1]).unwrap_err().kind(), full);
-        assert_eq!(disk.create("y").unwrap_err().kind(), full);
-        disk.set_full(false);
-        disk.create("y").unwrap();
-    }
-
-    #[test]
-    fn without_power_nothing_changes_until_the_machine_starts_again() {
-        let disk = disk();
-        disk.set_power(Some(1));
-        disk.write_at("x", 0, &[2]).unwrap();
-        assert!(disk.write_at("x", 0, &[3]).is_err());
-        disk.crash(&mut Rng::new(1, "test"), &faults(MILLION, 0));
-        assert_eq!(content(&disk)[0], 2);
-        disk.write_at("x", 0, &[3]).unwrap();
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ use quorate_core::Settings;
 use crate::rng::Rng;
 pub(crate) use load::Load;
 pub(crate) use mishaps::Mishap;
-use mishaps::{draw_medley, draw_overlap, draw_turmoil};
+use mishaps::{draw_ills, draw_medley, draw_overlap, draw_turmoil};
 pub(crate) use rates::{Completions, DiskFaults, LinkFaults};
 
 /// Everything about a run that is decided before it begins.
@@ -57,11 +57,15 @@ impl Plan {
         let mut settings = draw_settings(rng, &link, &disk);
         let load = Load::draw(rng, &settings);
         let (turmoil, overlap) = (rng.one_in(5), rng.one_in(4));
-        let mishaps = match (turmoil, overlap) {
+        let mut mishaps = match (turmoil, overlap) {
             (true, _) => draw_turmoil(rng),
             (false, true) => draw_overlap(rng, settings.election.start),
             (false, false) => draw_medley(rng),
         };
+        let ills = &mut Rng::new(seed, "plan: ills");
+        if !ills.one_in(3) {
+            mishaps.extend(draw_ills(ills));
+        }
         if turmoil && rng.one_in(2) {
             // One entry at a time, so that a leader can die between any two.
             settings.append_bytes = 1;

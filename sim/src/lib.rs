@@ -27,6 +27,7 @@ pub mod oracles {
     };
 }
 
+mod atlas;
 mod campaign;
 mod checks;
 mod clock;
@@ -34,6 +35,7 @@ mod cluster;
 mod disk;
 mod faults;
 mod machine;
+mod marks;
 mod network;
 mod oracle;
 mod picture;
@@ -46,11 +48,12 @@ mod trace;
 mod workload;
 
 pub use campaign::{Campaign, Summary};
-pub use checks::{Property, Verdict, Violation};
+pub use checks::{Kept, Property, Verdict, Violation};
 pub use clock::Time;
+pub use marks::{Mark, Marks};
 pub use oracle::{Oracle, Remembers, Simulated};
 pub use picture::Picture;
-pub use report::{Failed, Marks, Report};
+pub use report::{Failed, Report};
 pub use rng::Rng;
 pub use simulation::{Canary, Simulation};
 pub use state_machine::{Flaw, Unfit, check_state_machine};

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_raft::Raft;
 use quorate_sim::{
-    Campaign, Canary, Failed, Marks, Picture, Report, Simulated, Simulation, Summary,
+    Campaign, Canary, Failed, Mark, Marks, Picture, Report, Simulated, Simulation, Summary,
 };
 use quorate_vsr::Vsr;
 
@@ -38,8 +38,8 @@ struct Run {
     /// Which consensus protocol.
     #[arg(long, value_enum)]
     protocol: ProtocolName,
-    /// How many full seeds: 300 commits, a crash and a change of leader each. Thinner ones do not
-    /// count. Default: 600, or as many as there is time for if --seconds is given.
+    /// How many full seeds: 300 commits, a crash, a change of leader and ten faults each. Thinner
+    /// ones do not count. Default: 600, or as many as there is time for if --seconds is given.
     #[arg(long)]
     seeds: Option<u64>,
     /// The first seed.
@@ -233,7 +233,11 @@ fn print_summary(summary: &Summary, took: Duration) {
     let mut marks = Marks::default();
     full.iter().for_each(|report| marks.add(&report.marks));
     for (mark, count) in marks.iter() {
-        println!("{count:>12} {mark}");
+        println!("{count:>12} {}", mark.name());
+    }
+    let missed: Vec<_> = marks.missed().map(Mark::name).collect();
+    if !missed.is_empty() {
+        println!("\nnever reached: {}", missed.join("; "));
     }
     let all = || full.iter().chain(thin);
     let events: u64 = all().map(|report| report.events).sum();
@@ -268,7 +272,7 @@ fn print_report(report: &Report) {
         report.settled_after.as_millis()
     );
     for (mark, count) in report.marks.iter() {
-        println!("{count:>12} {mark}");
+        println!("{count:>12} {}", mark.name());
     }
 }
 

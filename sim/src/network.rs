@@ -25,8 +25,12 @@ pub(crate) type Arrivals = [Option<Time>; 2];
 /// The shapes of partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Partition {
-    /// Two groups that do not hear each other.
+    /// Two groups that do not hear each other, each replica in either as chance has it.
     Split,
+    /// Likewise, each size of group as likely as any other.
+    SplitBySize,
+    /// One of two groups does not hear the other.
+    OneWay,
     /// One replica neither hears nor is heard.
     Isolate,
     /// One replica hears the others but is not heard by them.
@@ -40,8 +44,10 @@ pub(crate) enum Partition {
 }
 
 impl Partition {
-    pub(crate) const ALL: [Partition; 6] = [
+    pub(crate) const ALL: [Partition; 8] = [
         Partition::Split,
+        Partition::SplitBySize,
+        Partition::OneWay,
         Partition::Isolate,
         Partition::Mute,
         Partition::Deaf,
@@ -98,12 +104,19 @@ impl Network {
     /// `one` is it.
     pub(crate) fn partition(&mut self, shape: Partition, one: usize) {
         let n = self.nodes;
-        let side: Vec<bool> = (0..n).map(|_| self.rng.one_in(2)).collect();
+        let side: Vec<bool> = match shape {
+            Partition::SplitBySize => {
+                let size = self.rng.position(n);
+                (0..n).map(|node| (node + n - one) % n <= size).collect()
+            }
+            _ => (0..n).map(|_| self.rng.one_in(2)).collect(),
+        };
         for from in 0..n {
             for to in 0..n {
                 self.cut[from * n + to] = from != to
                     && match shape {
-                        Partition::Split => side[from] != side[to],
+                        Partition::Split | Partition::SplitBySize => side[from] != side[to],
+                        Partition::OneWay => side[from] && !side[to],
                         Partition::Isolate => from == one || to == one,
                         Partition::Mute => from == one,
                         Partition::Deaf => to == one,

@@ -4,12 +4,20 @@ use std::hash::{Hash, Hasher};
 
 use quorate_core::{Log, Protocol};
 
-use crate::checks::Verdict;
+use crate::checks::{Kept, Verdict};
+use crate::marks::Mark;
 
 /// A protocol that the simulator runs. What every protocol promises (one leader in each ballot,
 /// one log, nothing acknowledged lost, …) is watched anyway; here a protocol names what else it
 /// promises. A protocol that names nothing is run all the same: `impl Simulated for Mine {}`.
 pub trait Simulated: Protocol {
+    /// What it means for a run that this message is sent, if anything worth noting.
+    #[must_use]
+    fn mark(message: &Self::Message) -> Option<Mark> {
+        let _ = message;
+        None
+    }
+
     /// The properties of this protocol alone, for a cluster of so many replicas.
     #[must_use]
     fn oracles(replicas: usize) -> Vec<Box<dyn Oracle<Self>>> {
@@ -42,6 +50,21 @@ pub trait Oracle<P: Protocol>: Remembers<P> + Send + Sync {
         Ok(())
     }
 
+    /// What a replica sends is counted by the receiver; `kept` is what its disk has.
+    ///
+    /// # Errors
+    /// The violation.
+    fn vouches(
+        &mut self,
+        node: usize,
+        to: usize,
+        message: &P::Message,
+        kept: &Kept<'_>,
+    ) -> Verdict {
+        let _ = (node, to, message, kept);
+        Ok(())
+    }
+
     /// The disk of a replica holds this pledge, whatever the replica was told.
     ///
     /// # Errors
@@ -53,6 +76,12 @@ pub trait Oracle<P: Protocol>: Remembers<P> + Send + Sync {
 
     /// The process of a replica has died.
     fn crashed(&mut self, node: usize) {
+        let _ = node;
+    }
+
+    /// The disk of a replica, whose process has died, was replaced by an empty one or an old
+    /// image: nothing that it swore can be held against it.
+    fn forgot(&mut self, node: usize) {
         let _ = node;
     }
 }

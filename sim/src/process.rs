@@ -11,7 +11,8 @@ use quorate_core::{
 };
 use quorate_storage::{Job, LogReader, Owner, SnapshotStore, Store};
 
-use crate::clock::Time;
+use crate::atlas::{Harm, Image};
+use crate::clock::{NodeClock, Time};
 use crate::disk::SimDisk;
 use crate::machine::{Key, OpId, Registers};
 
@@ -33,8 +34,17 @@ pub(crate) struct Node<P: Protocol> {
     pub(crate) doomed_in: Option<u64>,
     /// After so many messages which the others may count on, likewise.
     pub(crate) last_words_in: Option<u64>,
-    /// By how much the wall clock is wrong, in microseconds.
-    pub(crate) wall_skew: i64,
+    /// It dies when it next takes over a snapshot.
+    pub(crate) dies_restoring: bool,
+    pub(crate) clock: NodeClock,
+    /// How often what it usually takes anything takes.
+    pub(crate) sluggishness: u32,
+    /// Which start of the process on this disk the current one is, or the last one was.
+    pub(crate) start: u64,
+    /// What the disk was once, to be put back.
+    pub(crate) image: Option<Box<Image>>,
+    /// What faults took from the disk, as long as it is not made good.
+    pub(crate) harm: Harm,
     /// While the disk is slow: how often what it usually takes.
     pub(crate) slowness: u32,
     /// Until then, the disk is done with nothing.

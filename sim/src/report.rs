@@ -1,11 +1,11 @@
 //! What a run was like.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use crate::checks::Violation;
 use crate::clock::Time;
+use crate::marks::Marks;
 use crate::workload::Ended;
 
 /// A run in which every property held.
@@ -45,39 +45,23 @@ impl Report {
     /// Fewer commits do not count as a run.
     pub const MIN_COMMITS: u64 = 300;
 
-    /// True if enough happened for the run to count: 300 commits, a crash, a change of leader.
+    /// Nor do fewer faults.
+    pub const MIN_FAULTS: u64 = 10;
+
+    /// True if enough happened for the run to count: 300 commits, a crash, a change of leader, ten
+    /// faults.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.commits >= Self::MIN_COMMITS && self.crashes > 0 && self.leader_changes > 0
+        self.commits >= Self::MIN_COMMITS
+            && self.crashes > 0
+            && self.leader_changes > 0
+            && self.faults >= Self::MIN_FAULTS
     }
 
     /// How many requests were acknowledged, and how many ended with an unknown outcome.
     #[must_use]
     pub fn requests(&self) -> (u64, u64) {
         (self.requests.acknowledged + self.requests.read, self.requests.unknown)
-    }
-}
-
-/// States worth reaching, and how often they were. What a campaign never reaches is a blind spot.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Marks(BTreeMap<&'static str, u64>);
-
-impl Marks {
-    /// This state was reached.
-    pub(crate) fn note(&mut self, mark: &'static str) {
-        *self.0.entry(mark).or_default() += 1;
-    }
-
-    /// Adds what another run reached.
-    pub fn add(&mut self, other: &Marks) {
-        for (mark, count) in &other.0 {
-            *self.0.entry(mark).or_default() += count;
-        }
-    }
-
-    /// What was reached, and how often.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        self.0.iter().map(|(mark, count)| (*mark, *count))
     }
 }
 

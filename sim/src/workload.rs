@@ -73,6 +73,8 @@ pub(crate) struct Workload {
     clients: Vec<Client>,
     last_op: u64,
     closed: bool,
+    /// Clients do not wait before they want something more.
+    rushed: bool,
     ended: Ended,
 }
 
@@ -115,6 +117,7 @@ impl Workload {
             max_response_bytes: plan.settings.max_response_bytes,
             last_op: 0,
             closed: false,
+            rushed: false,
             ended: Ended::default(),
         }
     }
@@ -122,6 +125,11 @@ impl Workload {
     /// From here on, clients only finish what they began.
     pub(crate) fn close(&mut self) {
         self.closed = true;
+    }
+
+    /// Whether clients want far more than usual.
+    pub(crate) fn rush(&mut self, rushed: bool) {
+        self.rushed = rushed;
     }
 
     /// How many requests have not ended.
@@ -169,10 +177,12 @@ impl Workload {
         if self.closed {
             return;
         }
+        const RUSH: usize = 16;
         let hurry = if client < self.load.readers { 4 } else { 1 };
-        let delay = self.rng.duration(self.load.think.0, self.load.think.1) / hurry;
+        let rush = if self.rushed { RUSH } else { 1 };
+        let delay = self.rng.duration(self.load.think.0, self.load.think.1) / hurry / rush as u32;
         out.push(Act::Later(delay, ClientEvent::Think));
-        if self.clients[client].ops.len() >= self.load.window {
+        if self.clients[client].ops.len() >= self.load.window * rush {
             return;
         }
         self.last_op += 1;

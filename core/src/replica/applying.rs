@@ -56,6 +56,11 @@ impl Applying {
         self.generation
     }
 
+    /// The last entry that the applier was given, by itself or in a snapshot.
+    pub(super) fn handed_over(&self) -> Index {
+        self.handed_over
+    }
+
     /// When the state machine wants log time to have moved on, as of what is applied.
     pub(super) fn deadline(&self) -> Option<LogTime> {
         self.deadline

@@ -221,7 +221,8 @@ impl<P: Protocol> Replica<P> {
     pub(super) fn is_superseded(&mut self, out: &mut Vec<Effect<P::Message>>) -> bool {
         let Some(log) = self.log() else { return false };
         let members = log.membership();
-        let is_settled = members == log.membership_at(log.committed());
+        // What is missing may be the very entry that lists this disk.
+        let is_settled = log.is_whole() && members == log.membership_at(log.committed());
         match members.incarnation(self.me) {
             Some(by) if by != self.incarnation && is_settled && !self.readmitting.mute => {
                 self.stop(Fatal::Superseded { node: self.me, by }, out);

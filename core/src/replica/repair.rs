@@ -74,10 +74,14 @@ pub(super) struct Repairing {
 }
 
 impl<P: Protocol> Replica<P> {
-    /// Parts of the log cannot be read from this disk any more.
+    /// Parts of the log cannot be read from this disk any more. What was to be acknowledged with
+    /// the writes that are on their way may stand behind them: it is not said.
     pub(super) fn on_damaged(&mut self, gaps: Vec<Gap>) {
-        if let Some(formed) = &mut self.formed {
-            gaps.into_iter().for_each(|gap| formed.log.note_damage(gap));
+        let Some(formed) = &mut self.formed else { return };
+        gaps.into_iter().for_each(|gap| formed.log.note_damage(gap));
+        if !formed.log.is_whole() {
+            self.writes.withdraw(Replica::<P>::vouches);
+            self.after_save.retain(|envelope| !Replica::<P>::vouches(envelope));
         }
     }
 

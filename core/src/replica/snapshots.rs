@@ -216,7 +216,11 @@ impl<P: Protocol> Replica<P> {
                 self.fetching = None;
                 let formed = self.formed.as_mut();
                 if formed.is_some_and(|formed| formed.log.adopt(&snapshot)) {
-                    self.restore_snapshot(out);
+                    self.retained = None;
+                    // The state may have gone further, from memory or before the damage.
+                    if self.applying.handed_over() < snapshot.last.index {
+                        self.restore_snapshot(out);
+                    }
                 }
                 self.drive(now, Input::SnapshotFetched { from, snapshot }, out);
             }

@@ -160,6 +160,13 @@ impl<M, G: Pledge> Writes<M, G> {
         speaking.flat_map(|write| std::mem::take(&mut write.waiting.sworn)).collect()
     }
 
+    /// What waits for writes to be saved and is void by now is not said any more.
+    pub(super) fn withdraw(&mut self, is_void: impl Fn(&Envelope<M>) -> bool) {
+        for write in &mut self.pending {
+            write.waiting.saved.retain(|envelope| !is_void(envelope));
+        }
+    }
+
     /// When the oldest write began that is not on disk yet.
     pub(super) fn waiting_since(&self) -> Option<std::time::Duration> {
         self.pending.front().map(|write| write.begun)

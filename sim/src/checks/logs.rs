@@ -1,10 +1,11 @@
 //! What every replica's log looks like, in memory and on its disk: the ground that the checks of
 //! the log stand on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use quorate_core::{
-    Ballot, Digest, FoundingRecord, Index, LogId, PledgeBytes, Run, SnapshotId, Write, WriteSeq,
+    Ballot, Digest, FoundingRecord, Index, LogId, NodeId, PledgeBytes, Recovered, Run, SnapshotId,
+    Write, WriteSeq,
 };
 
 /// A log reduced to the names and digests of its entries.
@@ -39,6 +40,31 @@ impl Mirror {
     pub fn at(&self, index: Index) -> Option<(Ballot, Digest)> {
         let position = usize::try_from(index.0.checked_sub(self.base.0)?).ok()?;
         self.ids.get(position).copied()
+    }
+
+    /// True if this entry is in it, or may be in what precedes it.
+    pub(super) fn may_hold(&self, id: LogId) -> bool {
+        id.index < self.base || self.at(id.index).is_some_and(|(ballot, _)| ballot == id.ballot)
+    }
+
+    /// The name of its last entry.
+    pub(super) fn last_id(&self) -> LogId {
+        let last = self.last();
+        self.at(last).map_or(LogId::ZERO, |(ballot, _)| LogId::new(last, ballot))
+    }
+
+    /// The name of its last entry of a ballot before this one.
+    pub(super) fn last_before(&self, ballot: Ballot) -> LogId {
+        let earlier = self.ids.iter().rposition(|(b, _)| *b < ballot);
+        earlier.map_or(LogId::ZERO, |at| LogId::new(Index(self.base.0 + at as u64), self.ids[at].0))
+    }
+
+    /// The part of it that ends with this entry, if it holds that.
+    fn ending_with(&self, last: LogId, digest: Digest) -> Option<Mirror> {
+        (self.at(last.index)? == (last.ballot, digest)).then(|| {
+            let kept = (last.index.0 - self.base.0 + 1) as usize;
+            Mirror { base: self.base, ids: self.ids[..kept].to_vec() }
+        })
     }
 
     /// Changes it as `run` says.
@@ -84,6 +110,13 @@ pub(super) struct Disk {
     pub(super) sworn: Option<(WriteSeq, PledgeBytes)>,
     pub(super) snapshot: Option<SnapshotId>,
     pub(super) founding: FoundingRecord,
+    /// The latest start of each other replica's process that it knows of.
+    pub(super) peers: BTreeMap<NodeId, quorate_core::Disk>,
+    /// What it held before it lost something that the replica had vouched for, until the replica
+    /// has all of it again.
+    pub(super) lost: Option<Box<Mirror>>,
+    /// The replica knows of the loss.
+    pub(super) is_loss_known: bool,
 }
 
 /// A [`Write`] without payloads.
@@ -94,6 +127,7 @@ struct WriteIds {
     pledge: PledgeBytes,
     snapshot: Option<SnapshotId>,
     founding: Option<FoundingRecord>,
+    peers: Option<BTreeMap<NodeId, quorate_core::Disk>>,
 }
 
 impl Disk {
@@ -105,7 +139,27 @@ impl Disk {
         if let Some(founding) = &write.founding {
             self.founding = founding.clone();
         }
+        if let Some(peers) = &write.peers {
+            self.peers = peers.clone();
+        }
     }
+
+    /// What others may count on: what it held before a loss, or what it holds.
+    pub(super) fn counted(&self) -> &Mirror {
+        self.lost.as_deref().unwrap_or(&self.log)
+    }
+
+    fn lose(&mut self, log: Mirror) {
+        let before = std::mem::replace(&mut self.log, log);
+        self.lost.get_or_insert_with(|| Box::new(before));
+    }
+}
+
+/// What a disk held when its machine was off, and what may be on it beside that.
+#[derive(Clone)]
+pub(super) struct Image {
+    disk: Disk,
+    unsynced: VecDeque<WriteIds>,
 }
 
 /// All replicas' logs. Replicas are named by their position.
@@ -127,9 +181,10 @@ impl Logs {
         }
     }
 
-    /// As each disk holds it.
+    /// As each disk holds it. Where faults took something, as it was before, until the replica
+    /// counts again: what a disk loses is not the protocol's fault, what it never had is.
     pub(super) fn on_disk(&self) -> impl ExactSizeIterator<Item = &Mirror> {
-        self.disks.iter().map(|disk| &disk.log)
+        self.disks.iter().map(Disk::counted)
     }
 
     pub(super) fn write(&mut self, node: usize, seq: WriteSeq, write: &Write) {
@@ -139,6 +194,7 @@ impl Logs {
             pledge: write.pledge,
             snapshot: write.snapshot.as_ref().map(|meta| meta.id()),
             founding: write.founding.clone(),
+            peers: write.peers.clone(),
         };
         ids.runs.iter().for_each(|run| self.held[node].apply(run));
         self.unsynced[node].push_back(ids);
@@ -176,5 +232,80 @@ impl Logs {
         }
         self.held[node] = disk.log.clone();
         true
+    }
+
+    /// The process has died, and its disk is damaged: this is what was found of it. True if the
+    /// end of the log is there, which ends one of the writes that were on their way, or all that
+    /// was synced; or if the replica knows that it is not.
+    pub(super) fn settle_damaged(&mut self, node: usize, found: &Recovered) -> bool {
+        let last = found.log.last;
+        let digest = found.log.last_digest;
+        let is_end = |disk: &Disk| {
+            disk.log.ending_with(last, digest).as_ref() == Some(&disk.log)
+                || disk.log.last_id() == LogId::ZERO && last == LogId::ZERO
+        };
+        if !found.mute {
+            if !self.settle(node, is_end) {
+                return false;
+            }
+        } else {
+            let known = {
+                let mut all = self.held.iter().chain(self.on_disk());
+                all.find_map(|log| log.ending_with(last, digest))
+            };
+            let log = known.unwrap_or_else(|| Mirror::at_base(last, digest));
+            self.disks[node].lose(log);
+            self.disks[node].is_loss_known = true;
+            self.unsynced[node].clear();
+            self.held[node] = self.disks[node].log.clone();
+        }
+        let disk = &mut self.disks[node];
+        disk.pledge = found.pledge;
+        disk.snapshot = found.snapshot.as_ref().map(|meta| meta.id());
+        disk.founding = found.founding.clone();
+        disk.peers = found.peers.clone();
+        true
+    }
+
+    /// The disk of a replica was replaced by an empty one.
+    pub(super) fn wiped(&mut self, node: usize) {
+        let disk = &mut self.disks[node];
+        disk.lose(Mirror::default());
+        let lost = disk.lost.take();
+        *disk = Disk { lost, is_loss_known: true, ..Disk::default() };
+        self.unsynced[node].clear();
+        self.held[node] = Mirror::default();
+    }
+
+    /// The disk of a replica was put back to what it was when it held this.
+    pub(super) fn put_back(&mut self, node: usize, image: &Image) {
+        let disk = &mut self.disks[node];
+        disk.lose(image.disk.log.clone());
+        let lost = disk.lost.take();
+        *disk = Disk { lost, is_loss_known: false, ..image.disk.clone() };
+        self.unsynced[node] = image.unsynced.clone();
+        self.held[node] = disk.log.clone();
+    }
+
+    /// What is on the disk of a replica, whose process has died, as far as is known.
+    pub(super) fn image(&self, node: usize) -> Image {
+        Image { disk: self.disks[node].clone(), unsynced: self.unsynced[node].clone() }
+    }
+
+    /// The replica says that it has again whatever it had lost.
+    pub(super) fn regained(&mut self, node: usize) {
+        self.disks[node].lost = None;
+    }
+
+    /// True if all others' disks know of a later start of this replica's process on the same disk
+    /// than number `start`.
+    pub(super) fn know_a_later_start(&self, node: usize, image: quorate_core::Disk) -> bool {
+        let id = NodeId(node as u64 + 1);
+        let knows = |disk: &Disk| {
+            let known = disk.peers.get(&id).filter(|known| known.incarnation == image.incarnation);
+            known.is_some_and(|known| known.start.count > image.start.count)
+        };
+        let mut others = self.disks.iter().enumerate().filter(|(other, _)| *other != node);
+        others.all(|(_, disk)| knows(disk))
     }
 }

@@ -11,12 +11,15 @@ mod convergence;
 mod durability;
 mod election_safety;
 mod exactly_once;
+mod kept;
 mod leader_completeness;
 mod linearizability;
 mod log_matching;
 mod logs;
+mod lost_disks;
 mod monotonic;
 mod raft;
+mod readable;
 mod recovery;
 mod refused;
 mod state_machine_safety;
@@ -39,6 +42,7 @@ pub(crate) use convergence::{Converging, Unconverged, converged};
 pub use durability::believes;
 pub use election_safety::ElectionSafety;
 use exactly_once::ExactlyOnce;
+pub use kept::Kept;
 pub use leader_completeness::LeaderCompleteness;
 use linearizability::Linearizability;
 pub use log_matching::LogMatching;
@@ -95,6 +99,10 @@ impl Property {
     }
 }
 
+/// What a disk held at some time.
+#[derive(Clone)]
+pub(crate) struct DiskImage(logs::Image);
+
 /// All of them. Replicas are named by their position, from 0.
 pub(crate) struct Checks<P> {
     logs: Logs,
@@ -109,6 +117,8 @@ pub(crate) struct Checks<P> {
     acknowledged: Acknowledged,
     refused: Refused,
     linearizability: Linearizability,
+    /// Up to where each replica knows of no damage to its log.
+    sound: Vec<Index>,
     /// Of the protocol alone.
     own: Vec<Box<dyn Oracle<P>>>,
 }
@@ -128,6 +138,7 @@ impl<P: Simulated> Checks<P> {
             acknowledged: Acknowledged,
             refused: Refused::default(),
             linearizability: Linearizability::default(),
+            sound: vec![Index(u64::MAX); nodes],
             own: P::oracles(nodes),
         }
     }
@@ -153,6 +164,7 @@ impl<P: Simulated> Checks<P> {
         log: &Log,
     ) -> Result<bool, Violation> {
         let standing = protocol.standing();
+        self.sound[node] = kept::sound_through(log);
         self.monotonic.stepped(node, log)?;
         let disk = &self.logs.disks[node].log;
         durability::believes(node, log.durable(), &self.logs.held[node], disk)?;
@@ -207,13 +219,29 @@ impl<P: Simulated> Checks<P> {
         self.own.iter_mut().try_for_each(|oracle| oracle.on_disk(node, &pledge))
     }
 
-    /// A replica sends a message of its protocol.
-    pub(crate) fn sends(&mut self, node: usize, to: usize, message: &P::Message) -> Verdict {
-        self.own.iter_mut().try_for_each(|oracle| oracle.sends(node, to, message))
+    /// A replica, which holds this log, sends a message of its protocol.
+    pub(crate) fn sends(
+        &mut self,
+        node: usize,
+        to: usize,
+        message: &P::Message,
+        log: &Log,
+    ) -> Verdict {
+        self.own.iter_mut().try_for_each(|oracle| oracle.sends(node, to, message))?;
+        let disk = &self.logs.disks[node];
+        // Who does not know what it lost says what it believes; the others know better.
+        let is_unaware = disk.lost.is_some() && !disk.is_loss_known;
+        if !P::vouches(message) || is_unaware {
+            return Ok(());
+        }
+        lost_disks::vouches(node, disk, || format!("{message:?}"))?;
+        let kept = Kept::new(disk, log, self.sound[node]);
+        self.own.iter_mut().try_for_each(|oracle| oracle.vouches(node, to, message, &kept))
     }
 
     /// A replica's process has died.
     pub(crate) fn crashed(&mut self, node: usize) {
+        self.sound[node] = Index(u64::MAX);
         self.election_safety.forget(node);
         self.append_only.forget(node);
         self.monotonic.forget(node);
@@ -222,10 +250,55 @@ impl<P: Simulated> Checks<P> {
     }
 
     /// A replica's process has read its disk.
-    pub(crate) fn recovered(&mut self, node: usize, found: &Recovered) -> Verdict {
-        recovery::recovered(node, found, &mut self.logs)?;
+    pub(crate) fn recovered(
+        &mut self,
+        node: usize,
+        found: &Recovered,
+        is_damaged: bool,
+    ) -> Verdict {
+        if is_damaged {
+            recovery::recovered_damaged(node, found, &mut self.logs)?;
+        } else {
+            recovery::recovered(node, found, &mut self.logs)?;
+        }
         self.pledge_on_disk(node)?;
         self.commit.on_a_quorum(self.logs.on_disk())
+    }
+
+    /// What the disk of a replica holds, to be put back later on.
+    pub(crate) fn image(&self, node: usize) -> DiskImage {
+        DiskImage(self.logs.image(node))
+    }
+
+    /// True if all others know of a later start of the process of a replica on the same disk.
+    pub(crate) fn know_a_later_start(&self, node: usize, image: quorate_core::Disk) -> bool {
+        self.logs.know_a_later_start(node, image)
+    }
+
+    /// The disk of a replica, whose process has died, was replaced by an empty one.
+    pub(crate) fn wiped(&mut self, node: usize) {
+        self.logs.wiped(node);
+        self.own.iter_mut().for_each(|oracle| oracle.forgot(node));
+    }
+
+    /// The disk of a replica, whose process has died, was put back to what it was.
+    pub(crate) fn put_back(&mut self, node: usize, image: &DiskImage) {
+        self.logs.put_back(node, &image.0);
+        self.own.iter_mut().for_each(|oracle| oracle.forgot(node));
+    }
+
+    /// A replica says that what it had lost it has again. True if that is news.
+    pub(crate) fn regained(&mut self, node: usize) -> Result<bool, Violation> {
+        if self.logs.disks[node].lost.is_none() {
+            return Ok(false);
+        }
+        self.logs.regained(node);
+        self.commit.on_a_quorum(self.logs.on_disk()).map(|()| true)
+    }
+
+    /// Where the log of a replica ends, saved or not.
+    pub(crate) fn held_last(&self, node: usize) -> Index {
+        self.logs.held[node].last()
     }
 
     /// A replica's machine has done this.

@@ -17,6 +17,30 @@ const SWORN: Property = Property {
     stated_in: "Ongaro 2014, section 3.8",
 };
 
+const END: Property = Property {
+    name: "damage is never taken for the end of the log",
+    stated_in: "Alagappan et al. 2018, section 3.3",
+};
+
+/// `node` has found this on its disk, parts of which are damaged: its log ends where it ended, or
+/// the replica knows that it does not. No promise is lost either way; that is for the protocol's
+/// own checks of pledges.
+pub(super) fn recovered_damaged(node: usize, found: &Recovered, logs: &mut Logs) -> Verdict {
+    let synced = describe(&logs.disks[node]);
+    let is_end = logs.settle_damaged(node, found);
+    END.require(is_end, || {
+        let (log, gaps) = (&found.log, &found.log.gaps);
+        let (base, last) = (log.base, log.last);
+        format!(
+            "replica {} found a log of {base:?} to {last:?} with gaps {gaps:?}, and is not mute; \
+             synced was {synced}",
+            node + 1
+        )
+    })?;
+    logs.disks[node].sworn = found.sworn.map(|pledge| (WriteSeq(0), pledge));
+    Ok(())
+}
+
 /// `node` has found this on its disk.
 pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verdict {
     let synced = describe(&logs.disks[node]);

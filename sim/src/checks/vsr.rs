@@ -4,23 +4,37 @@ mod do_view_change;
 mod one_log;
 mod persistent_view;
 mod views;
+mod vouching;
 
 use quorate_core::{Ballot, Protocol};
 use quorate_vsr::{Message, Vsr};
 
+use crate::marks::Mark;
 use crate::oracle::{Oracle, Simulated};
 use do_view_change::Reports;
 use one_log::OneLog;
 use persistent_view::PersistentView;
 use views::Views;
+use vouching::Vouching;
 
 impl Simulated for Vsr {
+    fn mark(message: &Message) -> Option<Mark> {
+        match message {
+            Message::DoViewChange(_) => Some(Mark::ViewReported),
+            Message::Sought { .. } => Some(Mark::EntrySought),
+            Message::Nack { .. } => Some(Mark::EntryNacked),
+            Message::Checkpoint { .. } => Some(Mark::SnapshotOffered),
+            _ => None,
+        }
+    }
+
     fn oracles(replicas: usize) -> Vec<Box<dyn Oracle<Vsr>>> {
         vec![
             Box::new(Views::new(replicas)),
             Box::new(PersistentView::new(replicas)),
             Box::new(OneLog::new(replicas)),
             Box::new(Reports::new(replicas)),
+            Box::new(Vouching),
         ]
     }
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use quorate_core::{Effect, Envelope, Event, PeerMessage, Timer};
+use quorate_core::{Ballot, Effect, Envelope, Event, PeerMessage, Role, Timer};
 
-use super::{Cluster, Happening, Phase, gave_up, position};
+use super::{Cluster, Happening, Phase, position};
 use crate::checks::Verdict;
+use crate::marks::{Mark, sometimes};
 use crate::oracle::Simulated;
 use crate::process::{Alarm, ApplyJob, HelperJob, Local};
 use crate::simulation::Canary;
@@ -18,8 +19,7 @@ impl<P: Simulated> Cluster<P> {
         process.inbox.push(event);
         if !process.wake_is_planned {
             process.wake_is_planned = true;
-            let (from, to) = self.plan.completions.wake;
-            let delay = self.thread_rng.duration(from, to);
+            let delay = self.takes(node, self.plan.completions.wake);
             self.plan_local(node, delay, Local::Wake);
         }
     }
@@ -47,6 +47,16 @@ impl<P: Simulated> Cluster<P> {
         let Some(process) = &self.nodes[node].process else { return Ok(()) };
         let replica = &process.replica;
         let Some((log, protocol)) = replica.log().zip(replica.protocol()) else { return Ok(()) };
+        let standing = protocol.standing();
+        if standing.role == Role::Candidate {
+            let rivals = (0..self.nodes.len()).filter(|other| *other != node);
+            let is_rival = |other| {
+                let other = self.standing(other);
+                other.is_some_and(|o| o.role == Role::Candidate && o.ballot == standing.ballot)
+            };
+            let is_split = standing.ballot > Ballot::default() && rivals.into_iter().any(is_rival);
+            sometimes!(self.marks, Mark::VotesSplit, is_split);
+        }
         let committed = self.checks.committed();
         let is_new_leader = self.checks.stepped(node, protocol, log)?;
         if is_new_leader {
@@ -74,6 +84,10 @@ impl<P: Simulated> Cluster<P> {
         match effect {
             Effect::Persist { seq, write } => {
                 self.draw_write(node, seq, &write);
+                let last = self.checks.held_last(node);
+                let is_cut = write.runs.iter().any(|run| run.previous.index < last);
+                sometimes!(self.marks, Mark::SuffixCut, is_cut);
+                sometimes!(self.marks, Mark::EntryRepaired, !write.repairs.is_empty());
                 self.checks.writes(node, seq, &write)?;
                 if let Some(process) = &mut self.nodes[node].process {
                     process.store.enqueue(seq, write);
@@ -94,9 +108,16 @@ impl<P: Simulated> Cluster<P> {
                 self.queue_apply(node, ApplyJob::Apply(generation, entries));
             }
             Effect::Restore { generation, snapshot } => {
-                self.marks.note("snapshots restored");
-                if let Some(process) = &mut self.nodes[node].process {
+                self.marks.note(Mark::SnapshotRestored);
+                let it = &mut self.nodes[node];
+                if let Some(process) = &mut it.process {
                     process.newest_restore = generation;
+                }
+                if std::mem::take(&mut it.dies_restoring) {
+                    let life = it.life;
+                    let most = self.plan.completions.apply.1 * 2;
+                    let delay = self.mishap_rng.duration(Duration::ZERO, most);
+                    self.agenda.after(delay, Happening::Die { node, life });
                 }
                 self.queue_apply(node, ApplyJob::Restore(generation, snapshot));
             }
@@ -112,7 +133,7 @@ impl<P: Simulated> Cluster<P> {
             Effect::Failed { request, failure } => {
                 self.reply(node, request, Reply::Failed(failure))?;
             }
-            Effect::Stop(why) => return Err(gave_up(node, &why)),
+            Effect::Stop(why) => self.on_fatal(node, &why)?,
         }
         Ok(())
     }
@@ -120,9 +141,12 @@ impl<P: Simulated> Cluster<P> {
     fn send(&mut self, node: usize, envelope: Envelope<P::Message>) -> Verdict {
         let to = position(envelope.to);
         if let PeerMessage::Protocol(message) = &envelope.message {
-            if let Err(violation) = self.checks.sends(node, to, message) {
+            if let Err(violation) = self.check_speech(node, to, message) {
                 self.draw_forbidden(&envelope);
                 return Err(violation);
+            }
+            if let Some(mark) = P::mark(message) {
+                self.marks.note(mark);
             }
             self.on_speech(node, P::vouches(message));
         }
@@ -131,10 +155,10 @@ impl<P: Simulated> Cluster<P> {
         let arrivals = self.network.send(self.agenda.now(), node, to);
         self.draw_message(&envelope, arrivals);
         match arrivals {
-            [None, _] => self.marks.note("messages lost"),
+            [None, _] => self.marks.note(Mark::MessageLost),
             [Some(time), None] => self.agenda.at(time, arrive(envelope)),
             [Some(first), Some(second)] => {
-                self.marks.note("messages duplicated");
+                self.marks.note(Mark::MessageDuplicated);
                 self.agenda.at(first, arrive(envelope.clone()));
                 self.agenda.at(second, arrive(envelope));
             }
@@ -142,7 +166,18 @@ impl<P: Simulated> Cluster<P> {
         Ok(())
     }
 
+    fn check_speech(&mut self, node: usize, to: usize, message: &P::Message) -> Verdict {
+        let process = self.nodes[node].process.as_ref();
+        let Some(log) = process.and_then(|process| process.replica.log()) else { return Ok(()) };
+        if log.may_vouch() && !self.nodes[node].harm.is_unnoticed {
+            let is_readmitted = self.checks.regained(node)?;
+            sometimes!(self.marks, Mark::Readmitted, is_readmitted);
+        }
+        self.checks.sends(node, to, message, log)
+    }
+
     fn set_timer(&mut self, node: usize, timer: Timer, delay: Duration) {
+        let delay = self.nodes[node].clock.until(delay);
         let due = self.now() + delay;
         let Some(process) = &mut self.nodes[node].process else { return };
         match process.timers.get_mut(&timer) {

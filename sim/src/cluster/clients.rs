@@ -4,6 +4,7 @@ use quorate_core::{Command, EntryKind, Event, Origin, Register, RequestId};
 
 use super::{Cluster, Happening};
 use crate::checks::{Verdict, Violation};
+use crate::marks::Mark;
 use crate::oracle::Simulated;
 use crate::process::{Ask, Asked, Local, Want};
 use crate::simulation::Canary;
@@ -79,13 +80,13 @@ impl<P: Simulated> Cluster<P> {
             Reply::Done(done) => self.checks.acknowledged(op, key, done, since)?,
             Reply::Seen(seen) => self.checks.answered(op, key, seen, since)?,
             Reply::Failed(failure) if failure.surely_not_proposed() => {
-                self.marks.note("requests surely not proposed");
+                self.marks.note(Mark::SurelyNotProposed);
                 self.checks.surely_not_proposed(Origin { node: it.id, request })?;
             }
-            Reply::Failed(_) => self.marks.note("requests unknown"),
-            Reply::NoSession => self.marks.note("sessions evicted"),
-            Reply::ResponseDropped => self.marks.note("responses dropped"),
-            Reply::WindowExceeded => self.marks.note("session windows exceeded"),
+            Reply::Failed(_) => self.marks.note(Mark::RequestUnknown),
+            Reply::NoSession => self.marks.note(Mark::SessionEvicted),
+            Reply::ResponseDropped => self.marks.note(Mark::ResponseDropped),
+            Reply::WindowExceeded => self.marks.note(Mark::SessionWindowExceeded),
             Reply::Acknowledged if self.workload.awaits(client, op) => {
                 return Err(Violation {
                     property: "exactly once",

@@ -9,6 +9,7 @@ use super::{Cluster, Happening, Phase, gave_up};
 use crate::checks::Verdict;
 use crate::disk::SimDisk;
 use crate::machine::Registers;
+use crate::marks::{Mark, sometimes};
 use crate::oracle::Simulated;
 use crate::process::Process;
 use crate::rng::MILLION;
@@ -36,10 +37,30 @@ impl<P: Simulated> Cluster<P> {
         if self.phase == Phase::Storm && self.disk_rng.one_in(6) {
             self.die_while_opening(node);
         }
-        let (store, mut found) = self.open(node).map_err(|why| gave_up(node, &why))?;
-        let is_right = self.checks.recovered(node, &found);
+        let is_damaged = self.nodes[node].disk.is_damaged();
+        let (store, mut found) = match self.open(node) {
+            Ok(opened) => opened,
+            Err(why) if self.nodes[node].disk.has_failed() || self.nodes[node].disk.is_full() => {
+                self.trace.note(self.now(), Some(node), &why.to_string());
+                self.lose_unsynced(node, Death::Sudden);
+                self.agenda.after(Duration::from_millis(100), Happening::Restart(node));
+                return Ok(());
+            }
+            Err(why) if is_damaged => {
+                self.marks.note(Mark::DirectoryGivenUp);
+                self.trace.note(self.now(), Some(node), &why.to_string());
+                let life = self.nodes[node].life;
+                self.agenda.after(Duration::from_millis(1), Happening::Empty { node, life });
+                return Ok(());
+            }
+            Err(why) => return Err(gave_up(node, &why)),
+        };
+        let is_right = self.checks.recovered(node, &found, is_damaged);
         self.draw_disk(node, &found);
         is_right?;
+        self.nodes[node].start = found.start;
+        sometimes!(self.marks, Mark::DamageFoundAtStart, !found.log.gaps.is_empty());
+        sometimes!(self.marks, Mark::EndLost, found.mute && is_damaged);
         if self.canary == Some(Canary::ForgetPledge) {
             (found.pledge, found.sworn) = (None, None);
         }
@@ -84,7 +105,7 @@ impl<P: Simulated> Cluster<P> {
         self.nodes[node].disk.set_power(Some(0));
         drop(opened);
         self.lose_unsynced(node, Death::Sudden);
-        self.marks.note("crashes while opening");
+        self.marks.note(Mark::DiedOpening);
     }
 
     /// A machine dies, or only the process on it: then nothing is lost that was written.
@@ -97,8 +118,9 @@ impl<P: Simulated> Cluster<P> {
             Death::Sudden => {}
         }
         if self.nodes[node].disk.crash(&mut self.disk_rng, &faults) {
-            self.marks.note("crashes that lost unsynced data");
+            self.marks.note(Mark::UnsyncedLost);
         }
+        self.keep_image(node);
     }
 
     /// The process of a node dies, if it runs; what its disk was still to write is lost.

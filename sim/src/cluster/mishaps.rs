@@ -7,15 +7,17 @@ use quorate_core::Event;
 use super::life::Death;
 use super::{Cluster, Happening, Phase};
 use crate::checks::Verdict;
+use crate::disk::Damage;
 use crate::faults::Mishap;
 use crate::network::Partition;
 use crate::oracle::Simulated;
+use crate::rng::Rng;
 
 impl<P: Simulated> Cluster<P> {
     /// How long it takes to the next mishap of this kind.
     pub(super) fn next_mishap(&mut self, number: usize) -> Duration {
         let mean = self.plan.mishaps[number].1;
-        self.mishap_rng.duration(mean / 2, mean * 3 / 2)
+        self.mishap_rngs[number].duration(mean / 2, mean * 3 / 2)
     }
 
     pub(super) fn on_mishap(&mut self, number: usize) -> Verdict {
@@ -23,7 +25,9 @@ impl<P: Simulated> Cluster<P> {
             return Ok(());
         }
         let (mishap, mean) = self.plan.mishaps[number];
+        std::mem::swap(&mut self.mishap_rng, &mut self.mishap_rngs[number]);
         self.strike(mishap, mean);
+        std::mem::swap(&mut self.mishap_rng, &mut self.mishap_rngs[number]);
         let delay = self.next_mishap(number);
         self.agenda.after(delay, Happening::Mishap(number));
         Ok(())
@@ -94,8 +98,37 @@ impl<P: Simulated> Cluster<P> {
             Mishap::ClockJump => {
                 const MOST_US: u64 = 60_000_000;
                 let jump = self.mishap_rng.below(2 * MOST_US) as i64 - MOST_US as i64;
-                self.nodes[some_node].wall_skew = jump;
+                self.nodes[some_node].clock.wall_skew = jump;
             }
+            Mishap::ClockRate => {
+                let rate = match self.mishap_rng.one_in(3) {
+                    true => self.mishap_rng.between(300_000, 3_000_000),
+                    false => self.mishap_rng.between(900_000, 1_100_000),
+                };
+                let now = self.now();
+                self.nodes[some_node].clock.set_rate(now, rate);
+            }
+            Mishap::SlowNode => {
+                self.nodes[some_node].sluggishness = self.mishap_rng.between(5, 200) as u32;
+                let duration = self.mishap_rng.duration(ms(10), ms(1000));
+                self.agenda.after(duration, Happening::FastNode(some_node));
+            }
+            Mishap::Overload => {
+                self.workload.rush(true);
+                let duration = self.mishap_rng.duration(ms(10), ms(500));
+                self.agenda.after(duration, Happening::EndRush);
+            }
+            Mishap::CrashRestoring => self.nodes[some_node].dies_restoring = true,
+            Mishap::FailSync => {
+                let rng = Rng::new(self.mishap_rng.bits(), "failing sync");
+                let after = self.mishap_rng.below(6);
+                self.nodes[some_node].disk.set_failing_sync(Some((after, rng)));
+            }
+            Mishap::FlipBits => self.damage(some_node, Damage::Flipped),
+            Mishap::LoseSectors => self.damage(some_node, Damage::Unreadable),
+            Mishap::MisdirectWrite => self.damage(some_node, Damage::Misdirected),
+            Mishap::WipeDisk => self.wipe(some_node),
+            Mishap::RestoreImage => self.restore_image(some_node),
         }
     }
 

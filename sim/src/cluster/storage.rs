@@ -5,8 +5,9 @@ use std::time::Duration;
 use quorate_core::{Event, Protocol};
 use quorate_storage::{Job, Step, StorageError};
 
-use super::{Cluster, Happening, gave_up};
+use super::{Cluster, Happening};
 use crate::checks::Verdict;
+use crate::marks::Mark;
 use crate::oracle::Simulated;
 use crate::process::{HelperJob, Local, Process, Rest, Writing};
 use crate::simulation::Canary;
@@ -25,7 +26,10 @@ impl<P: Simulated> Cluster<P> {
         if process.writing.is_some() {
             return Ok(());
         }
-        let job = process.next_job().map_err(|why| gave_up(node, &why))?;
+        let job = match process.next_job() {
+            Ok(job) => job,
+            Err(why) => return self.stop(node, &why),
+        };
         process.writing = job.map(|job| Writing { job, done: 0 });
         if process.writing.is_some() {
             self.plan_step(node);
@@ -71,8 +75,10 @@ impl<P: Simulated> Cluster<P> {
         if let Some(step) = writing.job.steps().get(writing.done) {
             if let Err(error) = process.store.run_step(step) {
                 let Writing { job, done } = writing;
-                process.store.failed(&job, done, error).map_err(|why| gave_up(node, &why))?;
-                self.marks.note("segments not prepared for want of room");
+                if let Err(why) = process.store.failed(&job, done, error) {
+                    return self.stop(node, &why);
+                }
+                self.marks.note(Mark::SegmentUnprepared);
                 self.tell_room(node);
                 return self.write_next(node);
             }
@@ -89,7 +95,7 @@ impl<P: Simulated> Cluster<P> {
             self.help(node, HelperJob::Tidy);
         }
         if let Some(seq) = done.sworn {
-            self.marks.note("pledges sworn ahead of the log");
+            self.marks.note(Mark::SwornAhead);
             self.trace.draw(|picture| picture.on_disk(self.agenda.now(), node, seq.0, true));
             self.checks.sworn(node, seq)?;
             self.report_write(node, Event::Sworn(seq));
@@ -123,10 +129,12 @@ impl<P: Simulated> Cluster<P> {
             return self.write_next(node);
         }
         process.is_attested = true;
-        let Some(job) = process.store.attest().map_err(|why| gave_up(node, &why))? else {
-            return self.write_next(node);
+        let job = match process.store.attest() {
+            Ok(Some(job)) => job,
+            Ok(None) => return self.write_next(node),
+            Err(why) => return self.stop(node, &why),
         };
-        self.marks.note("writes attested");
+        self.marks.note(Mark::WriteAttested);
         process.writing = Some(Writing { job, done: 0 });
         self.plan_step(node);
         Ok(())
@@ -138,7 +146,7 @@ impl<P: Simulated> Cluster<P> {
         let Some(process) = &mut self.nodes[node].process else { return };
         let has_room = process.store.room_error().is_none() || process.store.has_room();
         if std::mem::replace(&mut process.has_room, has_room) != has_room {
-            self.marks.note(if has_room { "disks with room again" } else { "disks full" });
+            self.marks.note(if has_room { Mark::DiskRoomy } else { Mark::DiskFull });
             self.post(node, Event::Room(has_room));
         }
     }

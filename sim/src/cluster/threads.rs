@@ -13,11 +13,17 @@ use super::{Cluster, Happening, gave_up};
 use crate::checks::Verdict;
 use crate::clock::Time;
 use crate::machine::{Done, Look, Registers};
+use crate::marks::{Mark, sometimes};
 use crate::oracle::Simulated;
 use crate::process::{ApplyJob, HelperJob, Local, Process};
 use crate::workload::Reply;
 
 impl<P: Simulated> Cluster<P> {
+    /// How long something takes on a node.
+    pub(super) fn takes(&mut self, node: usize, (from, to): (Duration, Duration)) -> Duration {
+        self.thread_rng.duration(from, to) * self.nodes[node].sluggishness
+    }
+
     /// When a report that is made now reaches the loop.
     pub(super) fn report_time(&mut self) -> Time {
         let (from, to) = self.plan.completions.report;
@@ -34,11 +40,10 @@ impl<P: Simulated> Cluster<P> {
     }
 
     fn apply_next(&mut self, node: usize) {
-        let (from, to) = self.plan.completions.apply;
         let Some(process) = &mut self.nodes[node].process else { return };
         if !process.applying && !process.apply_queue.is_empty() {
             process.applying = true;
-            let delay = self.thread_rng.duration(from, to);
+            let delay = self.takes(node, self.plan.completions.apply);
             self.plan_local(node, delay, Local::Applied);
         }
     }
@@ -78,13 +83,16 @@ impl<P: Simulated> Cluster<P> {
             Ok(content) => content,
             Err(_) if process.newest_restore > generation => {
                 // Another one was installed since, so this one may be gone: its turn will come.
-                self.marks.note("restorations overtaken");
+                self.marks.note(Mark::RestorationOvertaken);
                 return Ok(());
             }
-            Err(why) => return Err(gave_up(node, &why)),
+            Err(why) => return self.stop(node, &why),
         };
-        let restored = process.applier.restore(generation, meta, &mut content);
-        let deadline = restored.map_err(|why| gave_up(node, &why))?;
+        let deadline = match process.applier.restore(generation, meta, &mut content) {
+            Ok(deadline) => deadline,
+            Err(why) => return self.stop(node, &why),
+        };
+        let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
         let seen = process.applier.query(Look { key: 0 });
         self.checks.restored(node, &seen)?;
         self.report_applied(node, Event::Restored { generation, deadline });
@@ -122,8 +130,7 @@ fn reply_of(outcome: Outcome<Done>) -> Reply {
 /// The helpers.
 impl<P: Simulated> Cluster<P> {
     pub(super) fn help(&mut self, node: usize, job: HelperJob<P::Message>) {
-        let (from, to) = self.plan.completions.helper;
-        let delay = self.thread_rng.duration(from, to);
+        let delay = self.takes(node, self.plan.completions.helper);
         let Some(process) = &mut self.nodes[node].process else { return };
         process.last_help += 1;
         let number = process.last_help;
@@ -136,21 +143,27 @@ impl<P: Simulated> Cluster<P> {
         let it = &mut self.nodes[node];
         let Some(process) = &mut it.process else { return Ok(()) };
         let job = process.helping.remove(&number).expect("a job of a helper");
-        let without_room = job.without_room();
-        let event = match process.do_job(job) {
-            Ok(event) => event,
-            Err(why) => Some(
-                without_room
-                    .filter(|_| it.disk.is_full())
-                    .ok_or_else(|| gave_up(node, &why))
-                    .inspect(|_| self.marks.note("snapshots without room"))?,
-            ),
+        let instead = job.instead();
+        let is_begun = matches!(&job, HelperJob::Files(effect) if matches!(**effect, Effect::BeginFetch { .. }));
+        let events = match process.do_job(job) {
+            Ok(events) => events,
+            Err(why) => match instead {
+                Some(event) if it.disk.is_full() || it.disk.is_faulty() => {
+                    self.marks.note(Mark::DiskRefused);
+                    vec![event]
+                }
+                _ => return self.stop(node, &why),
+            },
         };
-        let Some(event) = event else { return Ok(()) };
-        self.note_help(&event);
-        let time = self.report_time();
-        let delay = Duration::from_micros(time.0 - self.now().0);
-        self.plan_local(node, delay, Local::Event(event));
+        for event in events {
+            let is_resumed =
+                matches!(event, Event::FetchProgress { next: FetchNext::Chunk(1..), .. });
+            sometimes!(self.marks, Mark::SnapshotResumed, is_begun && is_resumed);
+            self.note_help(&event);
+            let time = self.report_time();
+            let delay = Duration::from_micros(time.0 - self.now().0);
+            self.plan_local(node, delay, Local::Event(event));
+        }
         Ok(())
     }
 
@@ -170,14 +183,18 @@ impl<P: Simulated> Cluster<P> {
 
     fn note_help(&mut self, event: &Event<P::Message>) {
         match event {
-            Event::SnapshotBuilt(Some(_)) => self.marks.note("snapshots built"),
-            Event::EntriesRead { .. } => self.marks.note("old entries read"),
-            Event::ChunkRead { bytes: None, .. } => self.marks.note("snapshot chunks gone"),
+            Event::SnapshotBuilt(Some(_)) => self.marks.note(Mark::SnapshotBuilt),
+            Event::Scrubbed { gaps, .. } if !gaps.is_empty() => {
+                self.marks.note(Mark::DamageFoundByScrub);
+            }
+            Event::Damaged(_) => self.marks.note(Mark::DamageFoundByReading),
+            Event::EntriesRead { .. } => self.marks.note(Mark::OldEntriesRead),
+            Event::ChunkRead { bytes: None, .. } => self.marks.note(Mark::SnapshotChunkGone),
             Event::FetchProgress { next: FetchNext::Complete, .. } => {
-                self.marks.note("snapshots fetched");
+                self.marks.note(Mark::SnapshotFetched);
             }
             Event::FetchProgress { next: FetchNext::Failed, .. } => {
-                self.marks.note("snapshot fetches failed");
+                self.marks.note(Mark::SnapshotFetchFailed);
             }
             _ => {}
         }
@@ -185,14 +202,20 @@ impl<P: Simulated> Cluster<P> {
 }
 
 impl<M> HelperJob<M> {
-    /// What the loop is told if the disk has no room for what is to be written.
-    fn without_room(&self) -> Option<Event<M>> {
+    /// What the loop is told if the disk fails, or has no room for what is to be written.
+    fn instead(&self) -> Option<Event<M>> {
         let failed = |snapshot| Event::FetchProgress { snapshot, next: FetchNext::Failed };
         match self {
             HelperJob::WriteSnapshot(_) => Some(Event::SnapshotBuilt(None)),
             HelperJob::Files(effect) => match &**effect {
                 Effect::BeginFetch { snapshot } => Some(failed(snapshot.id())),
                 Effect::WriteChunk { snapshot, .. } => Some(failed(*snapshot)),
+                Effect::ReadChunk { to, snapshot, chunk } => Some(Event::ChunkRead {
+                    to: *to,
+                    snapshot: *snapshot,
+                    chunk: *chunk,
+                    bytes: None,
+                }),
                 _ => None,
             },
             HelperJob::Tidy => None,
@@ -201,17 +224,17 @@ impl<M> HelperJob<M> {
 }
 
 impl<P: Protocol> Process<P> {
-    /// Does the job of a helper, and says what the loop is told of it, if anything.
-    fn do_job(
-        &self,
-        job: HelperJob<P::Message>,
-    ) -> Result<Option<Event<P::Message>>, Box<dyn Error>> {
+    /// Does the job of a helper, and says what the loop is told of it.
+    fn do_job(&self, job: HelperJob<P::Message>) -> Result<Vec<Event<P::Message>>, Box<dyn Error>> {
         Ok(match job {
-            HelperJob::WriteSnapshot(view) => Some(Event::SnapshotBuilt(Some(self.build(&view)?))),
-            HelperJob::Files(effect) => Some(self.access_files(*effect)?),
+            HelperJob::WriteSnapshot(view) => {
+                vec![Event::SnapshotBuilt(Some(self.build(&view)?))]
+            }
+            HelperJob::Files(effect) => self.access_files(*effect)?,
             HelperJob::Tidy => {
-                self.snapshots.tidy()?;
-                None
+                // What is left is tried again with the next.
+                let _ = self.snapshots.tidy();
+                Vec::new()
             }
         })
     }
@@ -226,12 +249,20 @@ impl<P: Protocol> Process<P> {
     fn access_files(
         &self,
         effect: Effect<P::Message>,
-    ) -> Result<Event<P::Message>, Box<dyn Error>> {
-        Ok(match effect {
+    ) -> Result<Vec<Event<P::Message>>, Box<dyn Error>> {
+        Ok(vec![match effect {
             Effect::ReadEntries { reader, from, max_bytes } => {
                 let entries = match self.reader.read_entries(from, max_bytes) {
+                    Ok(entries) => entries,
                     Err(StorageError::Compacted { .. }) => Vec::new(),
-                    other => other?,
+                    Err(why) => {
+                        let gaps = self.reader.scrub(from, max_bytes)?.gaps;
+                        if gaps.is_empty() {
+                            return Err(why.into());
+                        }
+                        let nothing = Event::EntriesRead { reader, from, entries: Vec::new() };
+                        return Ok(vec![Event::Damaged(gaps), nothing]);
+                    }
                 };
                 Event::EntriesRead { reader, from, entries }
             }
@@ -252,6 +283,6 @@ impl<P: Protocol> Process<P> {
                 Event::FetchProgress { snapshot, next }
             }
             other => unreachable!("not an effect on files: {other:?}"),
-        })
+        }])
     }
 }

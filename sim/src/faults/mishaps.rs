@@ -46,6 +46,34 @@ pub(crate) enum Mishap {
     HandOver,
     /// One machine's wall clock jumps.
     ClockJump,
+    /// One machine's clocks go too fast or too slowly.
+    ClockRate,
+    /// One process does everything slowly for a while.
+    SlowNode,
+    /// For a while, the clients want far more than there is room for.
+    Overload,
+    /// One process dies while it takes over a snapshot that reaches further than its log.
+    CrashRestoring,
+    /// A sync fails: some of what was written since the one before is on the disk, and all of it
+    /// can be read until the cache is dropped.
+    FailSync,
+    /// Bits flip that were written and synced.
+    FlipBits,
+    /// Sectors that were written and synced are not given back any more.
+    LoseSectors,
+    /// A write went to another place than the one it was meant for, and nobody noticed.
+    MisdirectWrite,
+    /// One machine gets an empty disk.
+    WipeDisk,
+    /// One disk is put back to what it held at an earlier crash.
+    RestoreImage,
+}
+
+impl Mishap {
+    /// Its own generator, so that a new kind of mishap does not reshuffle the others.
+    pub(crate) fn rng(self, seed: u64) -> Rng {
+        Rng::new(seed, &format!("{self:?}"))
+    }
 }
 
 /// Mishaps, and the mean time between two of each.
@@ -117,5 +145,30 @@ pub(super) fn draw_overlap(rng: &mut Rng, election: Duration) -> Mishaps {
         }
     }
     chosen.push((Mishap::CrashLeader, millis(rng, 800..2000)));
+    chosen
+}
+
+/// What machines suffer beside all that: each seed has few of these, or none.
+pub(super) fn draw_ills(rng: &mut Rng) -> Mishaps {
+    let all = [
+        (Mishap::ClockRate, 200..1500),
+        (Mishap::SlowNode, 300..1500),
+        (Mishap::Overload, 500..2000),
+        (Mishap::CrashRestoring, 200..1000),
+        (Mishap::FailSync, 300..2000),
+        (Mishap::FlipBits, 50..1000),
+        (Mishap::LoseSectors, 100..1500),
+        (Mishap::MisdirectWrite, 100..1500),
+        (Mishap::WipeDisk, 400..2500),
+        (Mishap::RestoreImage, 100..1000),
+    ];
+    let most = rng.between(1, 5);
+    let mut chosen = Vec::new();
+    for (mishap, period) in all {
+        let period = millis(rng, period);
+        if rng.below(10) < most {
+            chosen.push((mishap, period));
+        }
+    }
     chosen
 }

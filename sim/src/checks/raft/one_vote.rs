@@ -32,6 +32,10 @@ impl Oracle<Raft> for OneVote {
             format!("replica {} had sworn {before:?}, and swears {pledge:?}", node + 1)
         })
     }
+
+    fn forgot(&mut self, node: usize) {
+        self.sworn[node] = Pledge::default();
+    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,10 @@ impl Oracle<Raft> for PersistentState {
         Ok(())
     }
 
+    fn forgot(&mut self, node: usize) {
+        self.disks[node] = Pledge::default();
+    }
+
     fn sends(&mut self, node: usize, to: usize, message: &Message) -> Verdict {
         let disk = self.disks[node];
         let Some(term) = said_in(message) else { return Ok(()) };

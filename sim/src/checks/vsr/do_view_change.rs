@@ -66,6 +66,10 @@ impl Oracle<Vsr> for Reports {
     fn crashed(&mut self, node: usize) {
         self.said[node].reports.clear();
     }
+
+    fn forgot(&mut self, node: usize) {
+        self.said[node] = Said::default();
+    }
 }
 
 #[cfg(test)]

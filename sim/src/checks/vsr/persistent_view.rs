@@ -32,6 +32,10 @@ impl Oracle<Vsr> for PersistentView {
         Ok(())
     }
 
+    fn forgot(&mut self, node: usize) {
+        self.disks[node] = Ballot::default();
+    }
+
     fn sends(&mut self, node: usize, _: usize, message: &Message) -> Verdict {
         let disk = self.disks[node];
         PROPERTY.require(view_of(message) <= disk, || {

@@ -49,6 +49,10 @@ impl Oracle<Vsr> for Views {
         })
     }
 
+    fn forgot(&mut self, node: usize) {
+        self.disks[node] = Ballot::default();
+    }
+
     /// What was not on disk may be forgotten.
     fn crashed(&mut self, node: usize) {
         self.views[node] = Ballot::default();

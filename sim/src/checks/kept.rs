@@ -1,0 +1,50 @@
+//! What one replica has and ought to have, beside what it says.
+
+use quorate_core::{Ballot, Index, Log, LogId};
+
+use super::logs::Disk;
+
+/// What the disk of a replica was given and no leader had cut off: damaged or not, and whether or
+/// not the replica knows of it.
+pub struct Kept<'a> {
+    disk: &'a Disk,
+    log: &'a Log,
+    /// Up to where the replica knew of no damage before it took its last inputs: what it says may
+    /// have been on its lips before it heard more.
+    sound: Index,
+}
+
+impl<'a> Kept<'a> {
+    pub(super) fn new(disk: &'a Disk, log: &'a Log, sound: Index) -> Kept<'a> {
+        Kept { disk, log, sound: sound.max(sound_through(log)) }
+    }
+
+    /// True if this entry was on the disk, and was not cut off since.
+    #[must_use]
+    pub fn holds(&self, id: LogId) -> bool {
+        self.disk.counted().may_hold(id) || self.disk.log.may_hold(id)
+    }
+
+    /// The last entry of a ballot before this one that was on the disk.
+    #[must_use]
+    pub fn last_before(&self, ballot: Ballot) -> LogId {
+        self.disk.counted().last_before(ballot)
+    }
+
+    /// True if the replica's log holds an entry of this ballot, or of a later one.
+    #[must_use]
+    pub fn is_in(&self, ballot: Ballot) -> bool {
+        self.log.last().ballot >= ballot
+    }
+
+    /// The last index up to which the disk has everything, and the replica knows of no damage.
+    #[must_use]
+    pub fn readable(&self) -> Index {
+        self.sound.min(self.disk.log.last())
+    }
+}
+
+/// Up to where a replica which has this log knows of no damage.
+pub(super) fn sound_through(log: &Log) -> Index {
+    if log.is_whole() { Index(u64::MAX) } else { log.durable() }
+}

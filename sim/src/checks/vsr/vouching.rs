@@ -1,0 +1,63 @@
+//! What a replica of Viewstamped Replication says of its log, it says of all that its disk was
+//! given, damaged or not: a nack is only sent for what was surely never written or was cut off
+//! since, a DoViewChange leaves nothing out, and a PrepareOk covers only what can be read (Liskov
+//! and Cowling 2012, sections 4.1 and 4.2; Alagappan et al. 2018, section 3.4, whose nack this is).
+
+use quorate_core::{Ballot, LogId};
+use quorate_vsr::{Message, Vsr};
+
+use crate::checks::{Kept, Property, Verdict, readable};
+use crate::oracle::Oracle;
+
+const NACK: Property = Property {
+    name: "a nack is only sent for what was surely never written",
+    stated_in: "Alagappan et al. 2018, section 3.4",
+};
+const REPORT: Property = Property {
+    name: "a DoViewChange leaves out nothing that was on the disk",
+    stated_in: "Liskov and Cowling 2012, section 4.2",
+};
+
+/// Compares what replicas say with what their disks were given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Vouching;
+
+impl Oracle<Vsr> for Vouching {
+    fn vouches(&mut self, node: usize, _: usize, message: &Message, kept: &Kept<'_>) -> Verdict {
+        match message {
+            Message::PrepareOk { op, .. } => readable::acknowledges(node, *op, kept, message),
+            Message::Nack { missing, .. } => nack(node, *missing, kept.holds(*missing)),
+            // Once the view has begun, its log may be on the disk before the report has left.
+            Message::DoViewChange(said) if !kept.is_in(said.view) => {
+                report(node, said.view, said.head, kept.last_before(said.view))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn nack(node: usize, missing: LogId, is_held: bool) -> Verdict {
+    NACK.require(!is_held, || format!("replica {} nacks {missing}, which it was given", node + 1))
+}
+
+fn report(node: usize, view: Ballot, head: LogId, own: LogId) -> Verdict {
+    REPORT.require(own <= head, || {
+        format!("replica {} reports {head} for {view:?}; its disk was given {own}", node + 1)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_core::Index;
+
+    use super::*;
+
+    #[test]
+    fn a_nack_of_what_is_held_and_a_report_that_leaves_something_out_are_found() {
+        let id = |index, ballot| LogId::new(Index(index), Ballot(ballot));
+        nack(0, id(3, 2), false).unwrap();
+        assert_eq!(nack(0, id(3, 2), true).unwrap_err().property, NACK.name);
+        report(0, Ballot(4), id(3, 3), id(9, 2)).unwrap();
+        assert_eq!(report(0, Ballot(4), id(3, 3), id(4, 3)).unwrap_err().property, REPORT.name);
+    }
+}

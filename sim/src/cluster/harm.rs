@@ -1,0 +1,196 @@
+//! Faults that take something from a disk for good, as far as the [atlas](crate::atlas) allows.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_core::{Disk, Fatal, Incarnation, Index, Protocol, Start};
+
+use super::life::Death;
+use super::{Cluster, Happening, gave_up};
+use crate::atlas::{Harm, Image, Took, allows};
+use crate::checks::Verdict;
+use crate::disk::{Damage, Part, SimDisk};
+use crate::marks::Mark;
+use crate::oracle::Simulated;
+use crate::process::{Node, Process};
+
+impl<P: Simulated> Cluster<P> {
+    fn may_take(&self, node: usize, took: &Took) -> bool {
+        allows(self.nodes.iter().map(|node| &node.harm), node, took)
+    }
+
+    /// Notes which replicas have made good what they lost.
+    pub(super) fn note_recoveries(&mut self) {
+        for node in &mut self.nodes {
+            if !node.harm.is_none() && node.is_well() {
+                node.harm = Harm::default();
+            }
+        }
+    }
+
+    /// Part of a disk is damaged, under a running process or not.
+    pub(super) fn damage(&mut self, node: usize, damage: Damage) {
+        self.note_recoveries();
+        let part = match self.mishap_rng.below(10) {
+            0..6 => Part::Log,
+            6..9 => Part::Snapshot,
+            _ => Part::Meta,
+        };
+        let it = &mut self.nodes[node];
+        let Some(wound) = it.disk.damage(part, damage, &mut self.mishap_rng) else { return };
+        let took = match (&it.process, part) {
+            (Some(process), Part::Log) => process.damaged_entries(),
+            _ => Some(Took::Anything),
+        };
+        match took {
+            Some(took) if self.may_take(node, &took) => {
+                let life = self.nodes[node].life;
+                self.nodes[node].harm.take(took, life);
+                self.marks.note(Mark::DiskDamaged);
+                self.trace.note(self.agenda.now(), Some(node), &(damage as u8, part as u8));
+            }
+            _ => self.nodes[node].disk.heal(wound),
+        }
+    }
+
+    /// A machine gets an empty disk.
+    pub(super) fn wipe(&mut self, node: usize) {
+        self.note_recoveries();
+        if self.may_take(node, &Took::Anything) {
+            self.marks.note(Mark::DiskWiped);
+            self.replace_disk(node);
+            let down = self.mishap_rng.duration(Duration::from_millis(1), self.plan.downtime);
+            self.agenda.after(down, Happening::Restart(node));
+        }
+    }
+
+    /// The disk of a replica is replaced by an empty one. Its process dies, if it runs.
+    fn replace_disk(&mut self, node: usize) {
+        self.crash(node, Death::Sudden);
+        self.trace.note(self.now(), Some(node), "wiped");
+        let it = &mut self.nodes[node];
+        it.disk = Arc::default();
+        it.incarnation = Incarnation(self.birth_rng.bits());
+        it.image = None;
+        it.harm.is_unnoticed = false;
+        it.harm.take(Took::Anything, it.life);
+        self.checks.wiped(node);
+    }
+
+    /// A disk is put back to what it was, if that can be noticed.
+    pub(super) fn restore_image(&mut self, node: usize) {
+        self.note_recoveries();
+        let it = &self.nodes[node];
+        let Some(image) = &it.image else { return };
+        let start = Start { count: image.start, nonce: 0 };
+        let known = Disk { incarnation: image.incarnation, start };
+        let is_alone = self.nodes.iter().all(|node| node.harm.is_none());
+        let can_be_noticed = is_alone
+            && image.incarnation == it.incarnation
+            && self.may_take(node, &Took::Anything)
+            && self.checks.know_a_later_start(node, known);
+        if !can_be_noticed {
+            return;
+        }
+        let Some(image) = self.nodes[node].image.take() else { return };
+        self.crash(node, Death::Sudden);
+        self.trace.note(self.now(), Some(node), "put back");
+        self.marks.note(Mark::ImagePutBack);
+        let it = &mut self.nodes[node];
+        it.disk = image.disk.clone();
+        it.harm.take(Took::Anything, it.life);
+        it.harm.is_unnoticed = true;
+        self.checks.put_back(node, &image.held);
+        let down = self.mishap_rng.duration(Duration::from_millis(1), self.plan.downtime);
+        self.agenda.after(down, Happening::Restart(node));
+    }
+
+    /// A machine is off: what its disk holds may be put back some day.
+    pub(super) fn keep_image(&mut self, node: usize) {
+        let it = &mut self.nodes[node];
+        if it.harm.is_none() && self.image_rng.one_in(4) {
+            it.image = Some(Box::new(Image {
+                disk: Arc::new(it.disk.image()),
+                held: self.checks.image(node),
+                incarnation: it.incarnation,
+                start: it.start,
+            }));
+        }
+    }
+
+    /// A process cannot go on with its disk. If that was harmed, the process is started anew;
+    /// otherwise there is no excuse.
+    pub(super) fn stop(&mut self, node: usize, why: &dyn Display) -> Verdict {
+        let it = &self.nodes[node];
+        if !it.disk.is_faulty() {
+            return Err(gave_up(node, why));
+        }
+        self.marks.note(Mark::SyncFailed);
+        self.trace.note(self.now(), Some(node), "stop");
+        self.crash_for(node, Duration::from_millis(500));
+        Ok(())
+    }
+
+    /// A process says that it cannot go on.
+    pub(super) fn on_fatal(&mut self, node: usize, why: &Fatal) -> Verdict {
+        let it = &self.nodes[node];
+        match why {
+            Fatal::OldImage { .. } if it.harm.is_unnoticed => {
+                self.marks.note(Mark::ImageNoticed);
+                // The operator does what the message says.
+                let life = it.life;
+                self.agenda.after(Duration::ZERO, Happening::Empty { node, life });
+                Ok(())
+            }
+            _ => Err(gave_up(node, why)),
+        }
+    }
+
+    /// An operator empties a directory that cannot be used any more, and starts the process again.
+    pub(super) fn empty(&mut self, node: usize, life: u64) {
+        if self.nodes[node].life == life {
+            self.replace_disk(node);
+            self.agenda.after(Duration::from_millis(1), Happening::Restart(node));
+        }
+    }
+}
+
+impl SimDisk {
+    /// True if something is wrong with it that a process cannot always live with.
+    pub(super) fn is_faulty(&self) -> bool {
+        self.is_damaged() || self.has_failed()
+    }
+}
+
+impl<P: Protocol> Node<P> {
+    /// True if the replica counts and has all that it should have.
+    fn is_well(&self) -> bool {
+        let log = self.process.as_ref().and_then(|process| process.replica.log());
+        log.is_some_and(|log| log.may_vouch() && log.is_whole())
+            && !self.harm.is_unnoticed
+            && (!self.disk.is_damaged() || self.harm.is_before(self.life))
+    }
+}
+
+impl<P: Protocol> Process<P> {
+    /// What of the log cannot be read any more. `None` if that cannot be told at this moment.
+    fn damaged_entries(&self) -> Option<Took> {
+        let log = self.replica.log()?;
+        if !log.is_whole() || self.writing.is_some() {
+            return None;
+        }
+        let (mut from, mut gaps) = (log.base().index.next(), Vec::new());
+        loop {
+            let scrubbed = self.reader.scrub(from, usize::MAX).ok()?;
+            gaps.extend(scrubbed.gaps);
+            if scrubbed.next > log.durable() || scrubbed.next <= from {
+                break;
+            }
+            from = scrubbed.next;
+        }
+        // What is not committed may yet be cut off, and then it is nobody's.
+        let is_settled = |index: Index| index <= log.committed();
+        gaps.iter().all(|gap| is_settled(gap.last)).then(|| Took::entries(&gaps))
+    }
+}

@@ -1,0 +1,122 @@
+//! What happens to data that was written, synced and good: bits flip, sectors are not given back,
+//! and a write meant for one place lands in another.
+
+use super::file::{SECTOR, Unharmed};
+use super::{File, SimDisk};
+use crate::rng::Rng;
+
+/// What of a directory is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The write-ahead log. Its last group is spared: before a later one vouches for it, damage
+    /// to it is promised to be noticed by nobody.
+    Log,
+    /// A complete snapshot.
+    Snapshot,
+    /// One copy of the meta file, if the others are sound.
+    Meta,
+}
+
+/// What becomes of the sectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Damage {
+    /// One to three bits of a sector flip.
+    Flipped,
+    /// Up to 16 sectors in a row cannot be read.
+    Unreadable,
+    /// One to eight blocks were written in the place of others.
+    Misdirected,
+}
+
+/// Damage that was done, and can be taken back as if it had not been.
+pub(crate) struct Wound {
+    file: u64,
+    unharmed: Vec<Unharmed>,
+}
+
+/// The unit in which the log is written, in sectors.
+const BLOCK: usize = 4096 / SECTOR;
+
+/// How many copies the meta file has, a block each.
+const META_COPIES: u64 = 4;
+
+impl SimDisk {
+    /// Damages something at random. `None` if there is nothing that may be damaged.
+    pub(crate) fn damage(&self, part: Part, damage: Damage, rng: &mut Rng) -> Option<Wound> {
+        let inner = &mut *self.inner();
+        let is_of_part = |name: &&String| match part {
+            Part::Log => name.starts_with("wal-"),
+            Part::Snapshot => name.starts_with("snap-"),
+            Part::Meta => *name == "meta",
+        };
+        let numbers: Vec<u64> = inner
+            .synced_names
+            .iter()
+            .filter(|(name, number)| is_of_part(name) && inner.names.get(*name) == Some(number))
+            .map(|(_, number)| *number)
+            .collect();
+        if numbers.is_empty() {
+            return None;
+        }
+        let number = numbers[rng.position(numbers.len())];
+        let file = inner.files.get_mut(&number)?;
+        let within = match part {
+            Part::Log | Part::Snapshot => 0..usize::MAX,
+            Part::Meta if file.is_damaged() => return None,
+            Part::Meta => {
+                let copy = rng.below(META_COPIES) as usize;
+                copy * BLOCK..(copy + 1) * BLOCK
+            }
+        };
+        let sectors = file.vulnerable(within, part == Part::Log);
+        let unharmed = file.damage(&sectors, damage, rng);
+        (!unharmed.is_empty()).then_some(Wound { file: number, unharmed })
+    }
+
+    /// Takes damage back.
+    pub(crate) fn heal(&self, wound: Wound) {
+        if let Some(file) = self.inner().files.get_mut(&wound.file) {
+            wound.unharmed.into_iter().rev().for_each(|unharmed| file.restore(unharmed));
+        }
+    }
+
+    /// True if any file holds something else than was written to it.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.inner().files.values().any(File::is_damaged)
+    }
+}
+
+impl File {
+    fn damage(&mut self, sectors: &[usize], damage: Damage, rng: &mut Rng) -> Vec<Unharmed> {
+        if sectors.is_empty() {
+            return Vec::new();
+        }
+        let first = rng.position(sectors.len());
+        match damage {
+            Damage::Flipped => vec![self.flip(sectors[first], rng)],
+            Damage::Unreadable => {
+                let count = rng.between(1, 16) as usize;
+                let row = sectors[first..].iter().take(count);
+                row.map(|sector| self.make_unreadable(*sector)).collect()
+            }
+            Damage::Misdirected => {
+                let (from, to) = (sectors[first] / BLOCK, rng.position(sectors.len()));
+                let blocks = rng.between(1, 8) as usize;
+                let to = sectors[to] / BLOCK;
+                let moved = |sector: &usize| {
+                    let place = (to * BLOCK..(to + blocks) * BLOCK).contains(sector);
+                    place.then(|| sector - to * BLOCK + from * BLOCK)
+                };
+                let whole = self.bytes.len() / SECTOR;
+                let moves: Vec<(usize, Vec<u8>)> = sectors
+                    .iter()
+                    .filter_map(|sector| Some((*sector, moved(sector)?)))
+                    .filter(|(_, from)| *from < whole)
+                    .map(|(sector, from)| (sector, self.sector(from).to_vec()))
+                    .filter(|(sector, content)| self.sector(*sector) != content)
+                    .collect();
+                moves.iter().map(|(sector, content)| self.replace(*sector, content)).collect()
+            }
+        }
+    }
+}
