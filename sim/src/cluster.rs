@@ -198,6 +198,11 @@ impl<P: Simulated> Cluster<P> {
         Ok(())
     }
 
+    /// How many mishaps have happened.
+    pub(crate) fn faults(&self) -> u64 {
+        self.mishaps
+    }
+
     /// What happened.
     pub(crate) fn report(&self, seed: u64) -> Report {
         Report {

@@ -6,6 +6,7 @@ mod load;
 mod mishaps;
 mod rates;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub(crate) struct Plan {
     /// How long a machine is down at most after a crash.
     pub(crate) downtime: Duration,
     pub(crate) load: Load,
+    /// The numbers of strikes that are left out, from 0.
+    pub(crate) skipped: BTreeSet<u64>,
 }
 
 impl Plan {
@@ -84,6 +87,7 @@ impl Plan {
             stormy: millis(rng, 3000..6000),
             downtime: if turmoil { millis(rng, 20..200) } else { Duration::from_secs(1) },
             load,
+            skipped: BTreeSet::new(),
         }
     }
 }

@@ -15,6 +15,8 @@
 //! ```text
 //! cargo run --release -p quorate-sim -- run --protocol raft --seeds 600
 //! cargo run --release -p quorate-sim -- replay --protocol raft --seed 17 --trace --html run.html
+//! cargo run --release -p quorate-sim -- replay --plan raft-17.plan --trace
+//! cargo run --release -p quorate-sim -- campaign --minutes 480
 //! ```
 
 pub mod oracles {
@@ -32,6 +34,7 @@ mod campaign;
 mod checks;
 mod clock;
 mod cluster;
+mod cuts;
 mod disk;
 mod faults;
 mod machine;
@@ -42,6 +45,7 @@ mod picture;
 mod process;
 mod report;
 mod rng;
+mod shrink;
 mod simulation;
 mod state_machine;
 mod trace;
@@ -50,10 +54,12 @@ mod workload;
 pub use campaign::{Campaign, Summary};
 pub use checks::{Kept, Property, Verdict, Violation};
 pub use clock::Time;
+pub use cuts::{BadPlan, Cuts, PlanFile};
 pub use marks::{Mark, Marks};
 pub use oracle::{Oracle, Remembers, Simulated};
 pub use picture::Picture;
 pub use report::{Failed, Report};
 pub use rng::Rng;
+pub use shrink::Shrunk;
 pub use simulation::{Canary, Simulation};
 pub use state_machine::{Flaw, Unfit, check_state_machine};

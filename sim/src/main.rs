@@ -1,21 +1,25 @@
 //! `quorate-sim`: runs simulated clusters by the hundred, and replays single ones.
 
 mod histogram;
+mod progress;
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use quorate_core::Protocol;
 use quorate_raft::Raft;
 use quorate_sim::{
-    Campaign, Canary, Failed, Mark, Marks, Picture, Report, Simulated, Simulation, Summary,
+    Campaign, Canary, Cuts, Failed, Mark, Marks, Picture, PlanFile, Report, Shrunk, Simulated,
+    Simulation, Summary,
 };
 use quorate_vsr::Vsr;
 
 use histogram::print_histogram;
+use progress::Progress;
 
 /// Simulated quorate clusters: one seed decides what clock, network, disks and clients do.
 #[derive(Parser)]
@@ -29,8 +33,10 @@ struct Cli {
 enum Command {
     /// Run many seeds and look for one that violates a property.
     Run(Run),
-    /// Run one seed again, exactly as it was.
+    /// Run one seed again, exactly as it was, or what a plan file has left of it.
     Replay(Replay),
+    /// Run as many seeds of both protocols as there is time for.
+    Campaign(Night),
 }
 
 #[derive(Args)]
@@ -57,16 +63,36 @@ struct Run {
     /// Break something on purpose, to see that it is caught.
     #[arg(long, value_enum)]
     canary: Option<CanaryName>,
+    /// For how many seconds a failing seed is made smaller.
+    #[arg(long, default_value_t = 60)]
+    shrink_seconds: u64,
+}
+
+/// Each protocol gets half of the time.
+#[derive(Args)]
+struct Night {
+    /// For how many minutes.
+    #[arg(long)]
+    minutes: u64,
+    /// The first seed. Default: one that no earlier campaign is likely to have begun with.
+    #[arg(long)]
+    start: Option<u64>,
+    /// How many threads. Default: one for each core.
+    #[arg(long)]
+    threads: Option<usize>,
 }
 
 #[derive(Args)]
 struct Replay {
     /// Which consensus protocol.
-    #[arg(long, value_enum)]
-    protocol: ProtocolName,
+    #[arg(long, value_enum, required_unless_present = "plan")]
+    protocol: Option<ProtocolName>,
     /// The seed.
-    #[arg(long)]
-    seed: u64,
+    #[arg(long, required_unless_present = "plan")]
+    seed: Option<u64>,
+    /// A file which says all that the run is, as a failing one was made smaller.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["protocol", "seed", "replicas", "canary"])]
+    plan: Option<PathBuf>,
     /// With how many replicas, if that was given.
     #[arg(long)]
     replicas: Option<usize>,
@@ -105,28 +131,15 @@ impl From<CanaryName> for Canary {
 }
 
 fn main() -> ExitCode {
-    let Cli { command } = Cli::parse();
-    let passed = match command.protocol() {
-        ProtocolName::Raft => command.carry_out::<Raft>(),
-        ProtocolName::Vsr => command.carry_out::<Vsr>(),
+    let passed = match Cli::parse().command {
+        Command::Run(run) => match run.protocol {
+            ProtocolName::Raft => run.run::<Raft>(),
+            ProtocolName::Vsr => run.run::<Vsr>(),
+        },
+        Command::Replay(replay) => replay.replay(),
+        Command::Campaign(night) => night.run(),
     };
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-impl Command {
-    fn protocol(&self) -> ProtocolName {
-        match self {
-            Command::Run(run) => run.protocol,
-            Command::Replay(replay) => replay.protocol,
-        }
-    }
-
-    fn carry_out<P: Simulated>(&self) -> bool {
-        match self {
-            Command::Run(run) => run.run::<P>(),
-            Command::Replay(replay) => replay.replay::<P>(),
-        }
-    }
 }
 
 impl Run {
@@ -142,17 +155,15 @@ impl Run {
             canary: self.canary.map(Canary::from),
             threads: self.threads.unwrap_or(cores),
         };
-        let bar = progress_bar(seeds);
+        let progress = Progress::new(seeds);
         let began = Instant::now();
-        let summary = campaign.run::<P>(|report| {
-            if report.is_full() {
-                bar.inc(1);
-            }
-        });
-        bar.finish_and_clear();
+        let summary = campaign.run::<P>(|report| progress.add(report));
+        progress.finish();
         print_summary(&summary, began.elapsed());
         if let Some(failed) = &summary.failed {
-            print_failure::<P>(failed, self.replicas, self.canary);
+            let command = command(P::NAME, failed.seed, self.replicas, self.canary);
+            print_failure(failed, &command);
+            self.shrink::<P>(failed);
             return false;
         }
         if self.seeds.is_some_and(|seeds| (summary.full.len() as u64) < seeds) {
@@ -163,21 +174,103 @@ impl Run {
     }
 }
 
-impl Replay {
-    fn replay<P: Simulated>(&self) -> bool {
-        let mut simulation = Simulation::new(self.seed).protocol::<P>();
+impl Run {
+    /// Makes a failed run smaller, and writes what is left of it to a file.
+    fn shrink<P: Simulated>(&self, failed: &Failed) {
+        if self.shrink_seconds == 0 {
+            return;
+        }
+        let mut simulation = Simulation::new(failed.seed).protocol::<P>();
         if let Some(replicas) = self.replicas {
             simulation = simulation.replicas(replicas);
         }
         if let Some(canary) = self.canary {
             simulation = simulation.canary(canary.into());
         }
+        let Shrunk { simulation, failed, tried } =
+            simulation.shrink(failed, Duration::from_secs(self.shrink_seconds));
+        let file = format!("{}-{}.plan", P::NAME, failed.seed);
+        let plan = simulation.plan_file();
+        match std::fs::write(&file, plan.to_string()) {
+            Ok(()) => println!(
+                "\nmade smaller in {tried} runs, it fails at {}:\n  {}\nreplay that with\n  {REPLAY} \
+                 --plan {file} --trace",
+                failed.time, failed.violation
+            ),
+            Err(why) => println!("{file} cannot be written: {why}"),
+        }
+    }
+}
+
+impl Night {
+    fn run(&self) -> bool {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let start = self.start.unwrap_or_else(|| since_1970.unwrap_or_default().as_secs() << 20);
+        let run = |protocol| Run {
+            protocol,
+            seeds: None,
+            start,
+            seconds: Some(self.minutes * 30),
+            replicas: None,
+            threads: self.threads,
+            canary: None,
+            shrink_seconds: 600,
+        };
+        println!("Raft, from seed {start}");
+        let raft = run(ProtocolName::Raft).run::<Raft>();
+        println!("\nViewstamped Replication, from seed {start}");
+        run(ProtocolName::Vsr).run::<Vsr>() && raft
+    }
+}
+
+impl Replay {
+    fn replay(&self) -> bool {
+        match self.plan_file() {
+            Ok(plan) if plan.protocol == Raft::NAME => self.replay_plan::<Raft>(&plan),
+            Ok(plan) if plan.protocol == Vsr::NAME => self.replay_plan::<Vsr>(&plan),
+            Ok(plan) => {
+                println!("no protocol is called {}", plan.protocol);
+                false
+            }
+            Err(why) => {
+                println!("{why}");
+                false
+            }
+        }
+    }
+
+    fn plan_file(&self) -> Result<PlanFile, Box<dyn Error>> {
+        if let Some(file) = &self.plan {
+            return Ok(std::fs::read_to_string(file)?.parse()?);
+        }
+        let protocol = match self.protocol {
+            Some(ProtocolName::Raft) => Raft::NAME,
+            Some(ProtocolName::Vsr) | None => Vsr::NAME,
+        };
+        Ok(PlanFile {
+            protocol: protocol.to_owned(),
+            seed: self.seed.unwrap_or_default(),
+            replicas: self.replicas,
+            canary: self.canary.map(Canary::from),
+            cuts: Cuts::default(),
+        })
+    }
+
+    fn command(&self, plan: &PlanFile) -> String {
+        match &self.plan {
+            Some(file) => format!("{REPLAY} --plan {}", file.display()),
+            None => command(&plan.protocol, plan.seed, self.replicas, self.canary),
+        }
+    }
+
+    fn replay_plan<P: Simulated>(&self, plan: &PlanFile) -> bool {
+        let simulation = Simulation::planned(plan).protocol::<P>();
         if self.trace {
             println!("{}", simulation.plan());
         }
         let result = if self.trace { simulation.run_aloud() } else { simulation.run() };
         let is_drawn = match &self.html {
-            Some(file) => self.save::<P>(&simulation.draw().1, file),
+            Some(file) => save(&simulation.draw().1, file, &self.command(plan)),
             None => true,
         };
         match result {
@@ -186,35 +279,22 @@ impl Replay {
                 is_drawn
             }
             Err(failed) => {
-                print_failure::<P>(&failed, self.replicas, self.canary);
+                print_failure(&failed, &self.command(plan));
                 false
             }
         }
     }
 }
 
-impl Replay {
-    /// True if the picture is in its file.
-    fn save<P: Simulated>(&self, picture: &Picture, file: &Path) -> bool {
-        let again = command::<P>(self.seed, self.replicas, self.canary);
-        let html = picture.html(&format!("{again} --html {}", file.display()));
-        let written = std::fs::write(file, html);
-        match &written {
-            Ok(()) => println!("drawn: {}", file.display()),
-            Err(why) => println!("{} cannot be written: {why}", file.display()),
-        }
-        written.is_ok()
+/// True if the picture is in its file.
+fn save(picture: &Picture, file: &Path, again: &str) -> bool {
+    let html = picture.html(&format!("{again} --html {}", file.display()));
+    let written = std::fs::write(file, html);
+    match &written {
+        Ok(()) => println!("drawn: {}", file.display()),
+        Err(why) => println!("{} cannot be written: {why}", file.display()),
     }
-}
-
-fn progress_bar(seeds: u64) -> ProgressBar {
-    let (bar, counted) = if seeds == u64::MAX {
-        (ProgressBar::no_length(), "{pos}")
-    } else {
-        (ProgressBar::new(seeds), "{bar:30} {pos}/{len}")
-    };
-    let template = format!("{{elapsed_precise}} {counted} full seeds, {{per_sec}}");
-    bar.with_style(ProgressStyle::with_template(&template).expect("a valid template"))
+    written.is_ok()
 }
 
 fn print_summary(summary: &Summary, took: Duration) {
@@ -276,24 +356,23 @@ fn print_report(report: &Report) {
     }
 }
 
-fn print_failure<P: Simulated>(
-    failed: &Failed,
-    replicas: Option<usize>,
-    canary: Option<CanaryName>,
-) {
-    let again = command::<P>(failed.seed, replicas, canary);
+fn print_failure(failed: &Failed, again: &str) {
     println!(
         "\n{failed}\n\nreplay it with\n  {again} --trace\nor draw it with\n  {again} --html run.html"
     );
 }
 
+const REPLAY: &str = "cargo run --release -p quorate-sim -- replay";
+
 /// What replays a run.
-fn command<P: Simulated>(seed: u64, replicas: Option<usize>, canary: Option<CanaryName>) -> String {
+fn command(
+    protocol: &str,
+    seed: u64,
+    replicas: Option<usize>,
+    canary: Option<CanaryName>,
+) -> String {
     let replicas = replicas.map_or(String::new(), |replicas| format!(" --replicas {replicas}"));
     let canary = canary.and_then(|canary| canary.to_possible_value());
     let canary = canary.map_or(String::new(), |name| format!(" --canary {}", name.get_name()));
-    format!(
-        "cargo run --release -p quorate-sim -- replay --protocol {} --seed {seed}{replicas}{canary}",
-        P::NAME
-    )
+    format!("{REPLAY} --protocol {protocol} --seed {seed}{replicas}{canary}")
 }

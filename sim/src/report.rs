@@ -72,6 +72,8 @@ pub struct Failed {
     pub seed: u64,
     /// When it was found, in virtual time.
     pub time: Time,
+    /// How many mishaps had happened by then.
+    pub faults: u64,
     /// Which property does not hold.
     pub violation: Violation,
     /// What happened last, in order.

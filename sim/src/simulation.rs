@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::checks::Violation;
 use crate::cluster::Cluster;
+use crate::cuts::{Cuts, PlanFile};
 use crate::faults::Plan;
 use crate::oracle::Simulated;
 use crate::picture::Picture;
@@ -21,11 +22,12 @@ use crate::trace::{Keep, Trace};
 /// assert!(report.commits > 0);
 /// # Ok::<(), Box<quorate_sim::Failed>>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Simulation<P = ()> {
     seed: u64,
     replicas: Option<usize>,
     canary: Option<Canary>,
+    pub(crate) cuts: Cuts,
     protocol: PhantomData<fn() -> P>,
 }
 
@@ -41,11 +43,33 @@ pub enum Canary {
     ReadLocally,
 }
 
+impl Canary {
+    const ALL: [Canary; 3] =
+        [Canary::AcknowledgeBeforeSync, Canary::ForgetPledge, Canary::ReadLocally];
+
+    pub(crate) fn named(name: &str) -> Option<Canary> {
+        Canary::ALL.into_iter().find(|canary| format!("{canary:?}") == name)
+    }
+}
+
 impl Simulation {
+    /// The run which a plan file names, under whatever protocol.
+    #[must_use]
+    pub fn planned(file: &PlanFile) -> Simulation {
+        let PlanFile { seed, replicas, canary, ref cuts, .. } = *file;
+        Simulation { replicas, canary, cuts: cuts.clone(), ..Simulation::new(seed) }
+    }
+
     /// The run of this seed.
     #[must_use]
     pub fn new(seed: u64) -> Simulation {
-        Simulation { seed, replicas: None, canary: None, protocol: PhantomData }
+        Simulation {
+            seed,
+            replicas: None,
+            canary: None,
+            cuts: Cuts::default(),
+            protocol: PhantomData,
+        }
     }
 }
 
@@ -53,8 +77,8 @@ impl<P> Simulation<P> {
     /// Under this protocol.
     #[must_use]
     pub fn protocol<Q: Simulated>(self) -> Simulation<Q> {
-        let Simulation { seed, replicas, canary, .. } = self;
-        Simulation { seed, replicas, canary, protocol: PhantomData }
+        let Simulation { seed, replicas, canary, cuts, .. } = self;
+        Simulation { seed, replicas, canary, cuts, protocol: PhantomData }
     }
 
     /// With so many replicas, from 1 on; otherwise the seed decides.
@@ -102,11 +126,29 @@ impl<P: Simulated> Simulation<P> {
     /// What the seed has in store, for people to read.
     #[must_use]
     pub fn plan(&self) -> String {
-        format!("{:#?}", Plan::draw(self.seed, self.replicas))
+        format!("{:#?}", self.drawn())
+    }
+
+    /// All that this run is, to be written to a file.
+    #[must_use]
+    pub fn plan_file(&self) -> PlanFile {
+        let &Simulation { seed, replicas, canary, ref cuts, .. } = self;
+        PlanFile { protocol: P::NAME.to_owned(), seed, replicas, canary, cuts: cuts.clone() }
+    }
+
+    pub(crate) fn drawn(&self) -> Plan {
+        let mut plan = Plan::draw(self.seed, self.replicas);
+        self.cuts.apply(&mut plan);
+        plan
+    }
+
+    /// Runs it, and keeps no text.
+    pub(crate) fn run_quietly(&self) -> Result<Report, Box<Failed>> {
+        self.run_once(Trace::new(Keep::Nothing)).0
     }
 
     fn run_once(&self, trace: Trace) -> (Result<Report, Box<Failed>>, Option<Picture>) {
-        let plan = Plan::draw(self.seed, self.replicas);
+        let plan = self.drawn();
         let mut cluster = Cluster::<P>::new(self.seed, plan, self.canary, trace);
         let ran = catch_unwind(AssertUnwindSafe(|| cluster.run()));
         let result = match ran {
@@ -122,7 +164,7 @@ impl<P: Simulated> Simulation<P> {
                     .unwrap_or_default(),
             }),
         };
-        let (seed, time) = (self.seed, cluster.now());
+        let (seed, time, faults) = (self.seed, cluster.now(), cluster.faults());
         let replicas = cluster.plan.nodes;
         let plan = format!("{:#?}", cluster.plan);
         let (last_events, recorder) = cluster.trace.into_parts();
@@ -130,7 +172,7 @@ impl<P: Simulated> Simulation<P> {
             let run = (P::NAME, seed, replicas);
             recorder.finish(run, time, plan, result.as_ref().err())
         });
-        let failed = |violation| Box::new(Failed { seed, time, violation, last_events });
+        let failed = |violation| Box::new(Failed { seed, time, faults, violation, last_events });
         (result.map_err(failed), picture)
     }
 }

@@ -1,5 +1,6 @@
 //! How long a cluster with default settings is without a leader when it loses one.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use quorate_core::Settings;
@@ -57,6 +58,7 @@ fn plan(nodes: usize) -> Plan {
             oversized_ppm: 0,
             patience: Duration::from_millis(100),
         },
+        skipped: BTreeSet::new(),
     }
 }
 

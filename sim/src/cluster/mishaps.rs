@@ -25,16 +25,18 @@ impl<P: Simulated> Cluster<P> {
             return Ok(());
         }
         let (mishap, mean) = self.plan.mishaps[number];
-        std::mem::swap(&mut self.mishap_rng, &mut self.mishap_rngs[number]);
-        self.strike(mishap, mean);
-        std::mem::swap(&mut self.mishap_rng, &mut self.mishap_rngs[number]);
+        if !self.plan.skipped.contains(&self.mishaps) {
+            std::mem::swap(&mut self.mishap_rng, &mut self.mishap_rngs[number]);
+            self.strike(mishap, mean);
+            std::mem::swap(&mut self.mishap_rng, &mut self.mishap_rngs[number]);
+        }
+        self.mishaps += 1;
         let delay = self.next_mishap(number);
         self.agenda.after(delay, Happening::Mishap(number));
         Ok(())
     }
 
     fn strike(&mut self, mishap: Mishap, mean: Duration) {
-        self.mishaps += 1;
         let some_node = self.mishap_rng.position(self.nodes.len());
         self.draw_mishap(None, "mishap", mishap);
         let ms = Duration::from_millis;

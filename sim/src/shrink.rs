@@ -1,0 +1,118 @@
+//! Making a failing run smaller: fewer kinds of faults, fewer faults, fewer clients, as long as the
+//! same property is violated.
+
+use std::time::{Duration, Instant};
+
+use crate::cuts::Cuts;
+use crate::oracle::Simulated;
+use crate::report::Failed;
+use crate::simulation::Simulation;
+
+/// The smallest run that was found.
+#[derive(Clone, Debug)]
+pub struct Shrunk<P> {
+    /// The run.
+    pub simulation: Simulation<P>,
+    /// How it fails.
+    pub failed: Box<Failed>,
+    /// How many runs were tried.
+    pub tried: u64,
+}
+
+struct Search<P> {
+    best: Simulation<P>,
+    failed: Box<Failed>,
+    until: Instant,
+    tried: u64,
+}
+
+impl<P: Simulated> Simulation<P> {
+    /// Looks for a smaller run that violates the same property as this one, which has failed, for
+    /// as long as there is time.
+    #[must_use]
+    pub fn shrink(&self, failed: &Failed, time_limit: Duration) -> Shrunk<P> {
+        let until = Instant::now() + time_limit;
+        let failed = Box::new(failed.clone());
+        let mut search = Search { best: self.clone(), failed, until, tried: 0 };
+        search.leave_out_features();
+        search.leave_out_faults();
+        search.leave_out_clients();
+        // What was needed beside something that is gone may not be needed any more.
+        search.leave_out_features();
+        let Search { best, failed, tried, .. } = search;
+        let failed = best.run().err().unwrap_or(failed);
+        Shrunk { simulation: best, failed, tried }
+    }
+}
+
+impl<P: Simulated> Search<P> {
+    /// True if the run fails as before with this left out; then it is.
+    fn fails_with(&mut self, cut: impl FnOnce(&mut Cuts)) -> bool {
+        if Instant::now() >= self.until {
+            return false;
+        }
+        self.tried += 1;
+        let mut smaller = self.best.clone();
+        cut(&mut smaller.cuts);
+        match smaller.run_quietly() {
+            Err(failed) if failed.violation.property == self.failed.violation.property => {
+                self.best = smaller;
+                self.failed = failed;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn leave_out_features(&mut self) {
+        for feature in Cuts::features(&self.best.drawn()) {
+            self.fails_with(|cuts| {
+                cuts.without.insert(feature);
+            });
+        }
+    }
+
+    /// Halves, quarters and so on, down to single ones.
+    fn leave_out_faults(&mut self) {
+        let mut size = self.failed.faults.next_power_of_two() / 2;
+        while size > 0 {
+            let mut first = 0;
+            while first < self.failed.faults {
+                let faults = first..first + size;
+                let is_news = faults.clone().any(|n| !self.best.cuts.skipped.contains(&n));
+                if is_news {
+                    self.fails_with(|cuts| cuts.skipped.extend(faults));
+                }
+                first += size;
+            }
+            size /= 2;
+        }
+    }
+
+    fn leave_out_clients(&mut self) {
+        let most = self.best.drawn().load.clients;
+        let _ = (1..most).any(|clients| self.fails_with(|cuts| cuts.clients = Some(clients)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_raft::Raft;
+
+    use super::*;
+    use crate::simulation::Canary;
+
+    #[test]
+    fn a_failing_run_gets_smaller_and_its_plan_file_fails_in_the_same_way() {
+        let simulation = Simulation::new(1).protocol::<Raft>().canary(Canary::ForgetPledge);
+        let failed = simulation.run().expect_err("it is broken");
+        let shrunk = simulation.shrink(&failed, Duration::from_secs(600));
+        let all = Cuts::features(&simulation.drawn()).len();
+        let left = Cuts::features(&shrunk.simulation.drawn()).len();
+        assert!(left < all, "{left} of {all}");
+        let text = shrunk.simulation.plan_file().to_string();
+        let again: crate::PlanFile = text.parse().expect("what was written can be read");
+        let again = Simulation::planned(&again).protocol::<Raft>().run();
+        assert_eq!(again.expect_err("it fails").violation, shrunk.failed.violation);
+    }
+}
