@@ -1,0 +1,128 @@
+//! What happens for the first time: the real code takes the step, and what comes of it is kept.
+
+use quorate_core::Envelope;
+use quorate_sim::{Simulated, Violation};
+
+use super::{Library, Move, MoveEvent, Profile, Step};
+use crate::cluster::{happening_of, link_between};
+use crate::hashed::{Hashed, spread};
+use crate::node::{Came, Happening, Node, position, taking};
+use crate::promises::History;
+use crate::rules::{Local, Speed};
+
+impl<P: Simulated> Library<P> {
+    /// Names what happens to a replica; messages name themselves.
+    pub(super) fn key_of(&self, local: Local, history: u32) -> u32 {
+        let (kind, detail) = match local {
+            Local::ElectionTimeout => (0, 0),
+            Local::HeartbeatTimeout => (1, 0),
+            Local::QuorumTimeout => (2, 0),
+            Local::Propose => (3, 0),
+            Local::Read => (4, self.committed[history as usize].0),
+            Local::Save => (5, 0),
+            Local::Swear => (6, 0),
+            Local::Crash(kept) => (7, u64::from(kept)),
+        };
+        1 << 31 | kind << 24 | u32::try_from(detail).expect("logs are short")
+    }
+
+    pub(super) fn step(&mut self, node: u32, key: u32, what: Move, history: u32) -> Step {
+        let slow = u64::from(what.disk == Speed::Slow) << 63;
+        let pair = slow | u64::from(node) << 32 | u64::from(key);
+        if let Some(step) = self.steps.get(&pair) {
+            return *step;
+        }
+        let before = self.nodes.get(node).clone();
+        let message = (key >> 31 == 0).then(|| self.messages.get(key).clone());
+        let happening = match (&message, what.event) {
+            (Some(message), _) => Happening::Message(&**message),
+            (None, MoveEvent::Local(_, local)) => {
+                happening_of(local, self.committed[history as usize])
+            }
+            (None, _) => unreachable!("only messages are delivered"),
+        };
+        let (after, came) = taking(&before, happening, what.disk, &self.rules);
+        let Came { sent, entries, crashed, verdict, .. } = came;
+        let after = Hashed::new(after);
+        let is_idle = after == before && sent.is_empty() && verdict.is_ok();
+        let says_nothing = !crashed && entries.is_empty();
+        let sight = after.sight(entries, crashed);
+        let broken = verdict.err().map(|violation| self.number_violation(violation));
+        let number = self.number_node(after);
+        let from = u32::try_from(self.sent.len()).expect("memory ends before");
+        let count = u16::try_from(sent.len()).expect("no step sends so much");
+        for envelope in sent {
+            let message = self.number_message(envelope);
+            self.sent.push(message);
+        }
+        let old_look = self.profiles[node as usize].look;
+        let new_look = self.profiles[number as usize].look;
+        let is_seen = old_look != new_look || !says_nothing;
+        let sight = is_seen.then(|| self.sights.number(Hashed::new(sight)).0);
+        let step = Step { node: number, sent: (from, count), sight, is_idle, broken };
+        self.steps.insert(pair, step);
+        step
+    }
+
+    /// What a history becomes when something is seen, and which promise that breaks.
+    pub(super) fn learn(&mut self, history: u32, sight: u32) -> (u32, Option<u32>) {
+        let pair = u64::from(history) << 32 | u64::from(sight);
+        let lesson = match self.lessons.get(&pair) {
+            Some(lesson) => *lesson,
+            None => {
+                let mut next = (**self.histories.get(history)).clone();
+                let lesson = match next.see(self.sights.get(sight)) {
+                    Ok(()) => Ok(self.number_history(Hashed::new(next))),
+                    Err(violation) => Err(self.number_violation(violation)),
+                };
+                self.lessons.insert(pair, lesson);
+                lesson
+            }
+        };
+        match lesson {
+            Ok(next) => (next, None),
+            Err(violation) => (history, Some(violation)),
+        }
+    }
+
+    pub(super) fn number_node(&mut self, node: Hashed<Node<P>>) -> u32 {
+        let (number, is_new) = self.nodes.number(node.clone());
+        if is_new {
+            let look = Hashed::new(node.sight(Vec::new(), false));
+            self.profiles.push(Profile {
+                facts: node.facts(),
+                sum: spread(node.short()),
+                look: self.sights.number(look).0,
+                held: self.logs.number(Hashed::new(node.held().clone())).0,
+                on_disk: self.logs.number(Hashed::new(node.on_disk().clone())).0,
+            });
+        }
+        number
+    }
+
+    pub(super) fn number_message(&mut self, envelope: Envelope<P::Message>) -> u32 {
+        let message = Hashed::new(envelope);
+        let link = link_between(position(message.from), position(message.to));
+        let sum = spread(message.short());
+        let (number, is_new) = self.messages.number(message);
+        if is_new {
+            self.links.push(link);
+            self.message_sums.push(sum);
+        }
+        number
+    }
+
+    pub(super) fn number_history(&mut self, history: Hashed<History>) -> u32 {
+        let committed = history.committed();
+        let (number, is_new) = self.histories.number(history);
+        if is_new {
+            self.committed.push(committed);
+        }
+        number
+    }
+
+    fn number_violation(&mut self, violation: Violation) -> u32 {
+        self.violations.push(violation);
+        u32::try_from(self.violations.len() - 1).expect("one is enough")
+    }
+}

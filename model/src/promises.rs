@@ -1,0 +1,223 @@
+//! What is demanded of every state: the simulator's oracles, arranged for a search that goes back
+//! and tries something else.
+//!
+//! What one replica does is watched by oracles of its own, which are part of the replica's state.
+//! What replicas do together is watched by the [`History`] of the cluster. Both count when states
+//! are compared: two states are the same only if nothing that is remembered differs.
+
+use std::hash::{Hash, Hasher};
+
+use quorate_core::{Ballot, Entry, Index, Log, Pledge, PledgeBytes, Protocol, Role, Run};
+use quorate_sim::oracles::{
+    AppendOnly, Commit, ElectionSafety, LeaderCompleteness, LogMatching, Mirror, Monotonic,
+    believes,
+};
+use quorate_sim::{Oracle, Property, Simulated, Verdict};
+
+const ONE_LOG: Property = Property {
+    name: "one log for each ballot",
+    stated_in: "Ongaro 2014, section 3.5; Liskov and Cowling 2012, sections 4.1 and 4.2",
+};
+
+pub(crate) const READS: Property = Property {
+    name: "a linearizable read covers what was committed when it was asked for",
+    stated_in: "Ongaro 2014, section 6.4",
+};
+
+pub(crate) const NO_STOP: Property = Property {
+    name: "no replica stops by itself while no disk is damaged",
+    stated_in: "docs/ARCHITECTURE.md",
+};
+
+pub(crate) const NO_PANIC: Property =
+    Property { name: "no assertion fails", stated_in: "the code" };
+
+/// What watches one replica.
+pub(crate) struct Watch<P: Simulated> {
+    node: usize,
+    append_only: AppendOnly,
+    monotonic: Monotonic,
+    /// Of the protocol alone.
+    own: Vec<Box<dyn Oracle<P>>>,
+}
+
+impl<P: Simulated> Watch<P> {
+    pub(crate) fn new(node: usize, replicas: usize) -> Watch<P> {
+        Watch {
+            node,
+            append_only: AppendOnly::new(replicas),
+            monotonic: Monotonic::new(replicas),
+            own: P::oracles(replicas),
+        }
+    }
+
+    /// The replica, whose log is `held`, changes it.
+    pub(crate) fn changes(&mut self, held: &Mirror, run: &Run) {
+        self.append_only.changed(self.node, held, run);
+    }
+
+    pub(crate) fn sends(&mut self, to: usize, message: &P::Message) -> Verdict {
+        let node = self.node;
+        self.own.iter_mut().try_for_each(|oracle| oracle.sends(node, to, message))
+    }
+
+    /// The disk holds these pledges, in the log and ahead of it.
+    pub(crate) fn on_disk(
+        &mut self,
+        (in_log, sworn): (Option<PledgeBytes>, Option<PledgeBytes>),
+    ) -> Verdict {
+        let read =
+            |bytes: Option<PledgeBytes>| bytes.and_then(|bytes| P::Pledge::from_bytes(&bytes));
+        let (in_log, sworn) = (read(in_log), read(sworn));
+        let joined = sworn.map(|sworn| P::Pledge::joined(in_log, sworn));
+        let Some(pledge) = joined.or(in_log) else { return Ok(()) };
+        let node = self.node;
+        self.own.iter_mut().try_for_each(|oracle| oracle.on_disk(node, &pledge))
+    }
+
+    /// The replica has taken something in: this is how it stands.
+    pub(crate) fn stepped(
+        &mut self,
+        protocol: &P,
+        log: &Log,
+        held: &Mirror,
+        disk: &Mirror,
+    ) -> Verdict {
+        let node = self.node;
+        self.monotonic.stepped(node, log)?;
+        believes(node, log.durable(), held, disk)?;
+        self.append_only.stepped(node, reign_of(protocol))?;
+        self.own.iter_mut().try_for_each(|oracle| oracle.stepped(node, protocol, log))
+    }
+
+    pub(crate) fn crashed(&mut self) {
+        self.append_only.forget(self.node);
+        self.monotonic.forget(self.node);
+        self.own.iter_mut().for_each(|oracle| oracle.crashed(self.node));
+    }
+}
+
+impl<P: Simulated> Clone for Watch<P> {
+    fn clone(&self) -> Watch<P> {
+        Watch {
+            node: self.node,
+            append_only: self.append_only.clone(),
+            monotonic: self.monotonic.clone(),
+            own: self.own.iter().map(|oracle| oracle.fork()).collect(),
+        }
+    }
+}
+
+impl<P: Simulated> Hash for Watch<P> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.append_only.hash(state);
+        self.monotonic.hash(state);
+        self.own.iter().for_each(|oracle| oracle.hash_into(state));
+    }
+}
+
+fn reign_of<P: Protocol>(protocol: &P) -> Option<Ballot> {
+    let standing = protocol.standing();
+    (standing.role == Role::Leader).then_some(standing.ballot)
+}
+
+/// What can be seen of a replica from outside, after it has done something.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Sight {
+    node: usize,
+    crashed: bool,
+    ballot: Ballot,
+    leads: Option<Ballot>,
+    committed: Index,
+    held: Mirror,
+    /// Entries that were not in its log before.
+    entries: Vec<Entry>,
+}
+
+impl Sight {
+    pub(crate) fn of<P: Protocol>(
+        node: usize,
+        protocol: &P,
+        log: &Log,
+        held: &Mirror,
+        entries: Vec<Entry>,
+        crashed: bool,
+    ) -> Sight {
+        Sight {
+            node,
+            crashed,
+            ballot: protocol.standing().ballot,
+            leads: reign_of(protocol),
+            committed: log.committed(),
+            held: held.clone(),
+            entries,
+        }
+    }
+}
+
+/// What happened up to a state, as far as later states are measured by it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct History {
+    election_safety: ElectionSafety,
+    log_matching: LogMatching,
+    commit: Commit,
+}
+
+impl History {
+    pub(crate) fn new(replicas: usize) -> History {
+        History {
+            election_safety: ElectionSafety::new(replicas),
+            log_matching: LogMatching::default(),
+            commit: Commit::default(),
+        }
+    }
+
+    /// The last index that anybody has called committed.
+    pub(crate) fn committed(&self) -> Index {
+        self.commit.committed()
+    }
+
+    /// How many leaders there have been.
+    pub(crate) fn leaders(&self) -> u64 {
+        self.election_safety.leaders()
+    }
+
+    /// A replica has done something, and looks like this.
+    pub(crate) fn see(&mut self, sight: &Sight) -> Verdict {
+        let Sight { node, crashed, ballot, leads, committed, held, entries } = sight;
+        if *crashed {
+            self.election_safety.forget(*node);
+        }
+        entries.iter().try_for_each(|entry| self.log_matching.holds(*node, entry))?;
+        if *committed > self.commit.committed() {
+            self.commit.extend(*node, *ballot, *committed, held)?;
+        }
+        self.commit.agrees(*node, *committed, held)?;
+        if self.election_safety.stepped(*node, *leads)? {
+            LeaderCompleteness.elected(*node, *ballot, held, &self.commit)?;
+        }
+        Ok(())
+    }
+
+    /// What is committed is on a majority of the disks.
+    pub(crate) fn on_a_quorum<'a>(
+        &self,
+        disks: impl ExactSizeIterator<Item = &'a Mirror>,
+    ) -> Verdict {
+        self.commit.on_a_quorum(disks)
+    }
+}
+
+/// Whoever leads in a ballot orders all of it: of two logs which end in the same ballot, the
+/// shorter one is the beginning of the longer one.
+pub(crate) fn one_log(a: usize, held_by_a: &Mirror, b: usize, held_by_b: &Mirror) -> Verdict {
+    let end = |log: &Mirror| log.at(log.last()).map(|(ballot, _)| ballot);
+    let common = held_by_a.last().min(held_by_b.last());
+    // Digests chain: what agrees there agrees before.
+    let (here, there) = (held_by_a.at(common), held_by_b.at(common));
+    let same_end = common > Index::ZERO && end(held_by_a) == end(held_by_b);
+    ONE_LOG.require(!same_end || here == there, || {
+        let (a, b) = (a + 1, b + 1);
+        format!("{common:?} is {here:?} on replica {a} and {there:?} on replica {b}, whose logs end in the same ballot")
+    })
+}
