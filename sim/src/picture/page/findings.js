@@ -86,6 +86,7 @@ const findings = (() => {
   const onState = (state) => {
     const { node, time, ballot } = state;
     const before = latest[node];
+    if (before) onCommitUnshown(state, before);
     if (state.committed > (before ? before.committed : 0)) onCommit(state);
     const row = rowAt(held[node], state.durable);
     if (row && !isOnDisk(row.write, time)) {
@@ -147,6 +148,26 @@ const findings = (() => {
     }
   };
 
+  // Raft: how far the leader of a term has shown a follower its log.
+  const shown = nodes.map(() => ({ ballot: -1, to: 0 }));
+  const onHeard = (arrow) => {
+    const { to: node, kind, text } = arrow;
+    const ballot = ballotIn(text);
+    const previous = /previous: (\d+)@/.exec(text);
+    if (kind === "AppendEntries" && previous) {
+      if (ballot > shown[node].ballot) shown[node] = { ballot, to: 0 };
+      const count = (text.split("entries: ")[1] ?? "").match(/\d+@\d+/g)?.length ?? 0;
+      if (ballot === shown[node].ballot) shown[node].to = Math.max(shown[node].to, Number(previous[1]) + count);
+    }
+  };
+  const onCommitUnshown = (state, before) => {
+    const { node, ballot, committed: to, time } = state;
+    const seen = shown[node];
+    if (record.protocol !== "raft" || state.role !== "follower" || seen.ballot !== ballot) return;
+    if (to <= before.committed || to <= seen.to || to <= held[node].base) return;
+    report(time, node, "unshown", `takes its log for committed up to ${to}; the leader of term ${ballot} has shown it no more than what is up to ${seen.to}`);
+  };
+
   const onReply = ({ request, attempt }) => {
     const told = /count: (\d+)/.exec(attempt.reply);
     const had = /effect (\d+) had been seen/.exec(attempt.reply);
@@ -167,6 +188,7 @@ const findings = (() => {
   add(foundLogs, "time", 2, onStart);
   add(writes, "asked", 3, onWrite);
   add(arrows, "sent", 4, onMessage);
+  add(arrows.filter((arrow) => arrow.fate === "arrived"), "end", 2, onHeard);
   add(states, "time", 5, onState);
   const replies = requests.flatMap((request) => request.attempts.map((attempt) => ({ request, attempt, time: attempt.replied })));
   add(replies, "time", 6, onReply);

@@ -181,7 +181,7 @@ const fill = (title, pairs, note) => {
 const when = (time) => time === null || time === undefined ? null : `${clock(time)}${violation ? `  (${seconds(time)})` : ""}`;
 const fieldsOf = (text) => partsOf(text).map((part) => {
   const named = /^([a-z_]+): ([\s\S]*)$/.exec(part);
-  return named ? [named[1].replaceAll("_", " "), plain(named[2]).replace(/^b(\d+)$/, "$1")] : ["", plain(part)];
+  return named ? [named[1].replaceAll("_", " "), plain(named[2]).replace(/^(?:term|view|ballot) (\d+)$/, "$1")] : ["", plain(part)];
 });
 
 const showEntry = (ref) => {

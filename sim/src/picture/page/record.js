@@ -113,6 +113,7 @@ const simplify = (text) => text
   .replace(/\b[Rr]eplica (\d+)\b/g, "n$1")
   .replace(/voted_for: None/g, "no vote").replace(/voted_for: /g, "voted for ")
   .replace(/\b(\w+): b(\d+)/g, "$1 $2")
+  .replace(/(?<![#\w])b(\d+)\b/g, `${ballotWord} $1`)
   .replace(/\b(\w+): true\b/g, "$1").replace(/\b(\w+): false\b/g, "not $1")
   .replace(/: \[\]/g, ": none")
   .replace(/OpId\((\d+)\)/g, "op $1")
