@@ -195,7 +195,7 @@ impl<P: Simulated> Cluster<P> {
             self.draw_world();
             verdict?;
         }
-        Ok(())
+        self.checks.concluded()
     }
 
     /// How many mishaps have happened.

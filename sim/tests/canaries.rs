@@ -30,6 +30,6 @@ fn forgetting_the_pledge_on_restart_is_caught() {
 fn reading_from_whatever_state_is_at_hand_is_caught() {
     let canary = Canary::ReadLocally;
     for failed in [caught::<Raft>(canary, 3), caught::<Vsr>(canary, 3)] {
-        assert_eq!(failed.violation.property, "linearizability");
+        assert_eq!(failed.violation.property, "linearizability in the order of the log");
     }
 }

@@ -9,6 +9,7 @@ mod append_only;
 mod commit;
 mod convergence;
 mod durability;
+mod effect_order;
 mod election_safety;
 mod exactly_once;
 mod kept;
@@ -35,11 +36,13 @@ use quorate_core::{
 
 use crate::machine::{Change, Done, Key, OpId, Seen};
 use crate::oracle::{Oracle, Simulated};
+use crate::process::{Ask, Asked, Want};
 use acknowledged::Acknowledged;
 pub use append_only::AppendOnly;
 pub use commit::Commit;
 pub(crate) use convergence::{Converging, Unconverged, converged};
 pub use durability::believes;
+use effect_order::EffectOrder;
 pub use election_safety::ElectionSafety;
 use exactly_once::ExactlyOnce;
 pub use kept::Kept;
@@ -116,6 +119,7 @@ pub(crate) struct Checks<P> {
     exactly_once: ExactlyOnce,
     acknowledged: Acknowledged,
     refused: Refused,
+    effect_order: EffectOrder,
     linearizability: Linearizability,
     /// Up to where each replica knows of no damage to its log.
     sound: Vec<Index>,
@@ -137,6 +141,7 @@ impl<P: Simulated> Checks<P> {
             exactly_once: ExactlyOnce::default(),
             acknowledged: Acknowledged,
             refused: Refused::default(),
+            effect_order: EffectOrder::default(),
             linearizability: Linearizability::default(),
             sound: vec![Index(u64::MAX); nodes],
             own: P::oracles(nodes),
@@ -246,6 +251,7 @@ impl<P: Simulated> Checks<P> {
         self.append_only.forget(node);
         self.monotonic.forget(node);
         self.state_machine_safety.forget(node);
+        self.effect_order.crashed(node);
         self.own.iter_mut().for_each(|oracle| oracle.crashed(node));
     }
 
@@ -306,7 +312,7 @@ impl<P: Simulated> Checks<P> {
         if self.state_machine_safety.changed(node, change)? {
             self.commit.covers(node, change.index)?;
             self.exactly_once.changed(change)?;
-            self.linearizability.changed(change);
+            self.effect_order.changed(change);
         }
         Ok(())
     }
@@ -329,19 +335,45 @@ impl<P: Simulated> Checks<P> {
 
     /// What every answer must take into account that is asked for from here on.
     pub(crate) fn witnessed(&self) -> u64 {
-        self.linearizability.witnessed()
+        self.effect_order.witnessed()
     }
 
     /// A client was told that its write was done; `since` is what had been witnessed when it
     /// first asked for it.
     pub(crate) fn acknowledged(&mut self, op: OpId, key: Key, done: &Done, since: u64) -> Verdict {
         self.acknowledged.acknowledged(op, done, &self.state_machine_safety)?;
-        self.linearizability.wrote(op, key, done, since)
+        self.linearizability.wrote(op, done);
+        self.effect_order.wrote(op, key, done, since)
     }
 
     /// A client was told what is in a register; `since` as with writes.
-    pub(crate) fn answered(&mut self, op: OpId, key: Key, seen: &Seen, since: u64) -> Verdict {
-        self.linearizability.read(op, key, seen, since)
+    pub(crate) fn answered(&mut self, asked: &Asked, seen: &Seen) -> Verdict {
+        let Asked { op, attempt, key, since, .. } = *asked;
+        self.linearizability.read(op, attempt, seen);
+        self.effect_order.read(op, key, seen, since)
+    }
+
+    /// A node was asked for something.
+    pub(crate) fn asked(&mut self, ask: &Ask) {
+        let Ask { client, op, attempt, ref what } = *ask;
+        match what {
+            Want::Session { .. } => {}
+            Want::Write { body, .. } => {
+                let put = postcard::from_bytes(body).expect("what was encoded decodes");
+                self.linearizability.asked_to_write(client, &put);
+            }
+            Want::Read { key } => self.linearizability.asked_to_read(client, op, attempt, *key),
+        }
+    }
+
+    /// A process looked at its own state.
+    pub(crate) fn looked(&mut self, node: usize, key: Key, seen: &Seen) -> Verdict {
+        self.effect_order.looked(node, key, seen)
+    }
+
+    /// Everything has come to rest.
+    pub(crate) fn concluded(&self) -> Verdict {
+        self.linearizability.concluded()
     }
 
     /// The log that a replica holds, saved or not: its base, and the entries behind that.

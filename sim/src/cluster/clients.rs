@@ -4,6 +4,7 @@ use quorate_core::{Command, EntryKind, Event, Origin, Register, RequestId};
 
 use super::{Cluster, Happening};
 use crate::checks::{Verdict, Violation};
+use crate::machine::Look;
 use crate::marks::Mark;
 use crate::oracle::Simulated;
 use crate::process::{Ask, Asked, Local, Want};
@@ -45,6 +46,11 @@ impl<P: Simulated> Cluster<P> {
         let request = process.replica.name_request();
         let origin = Origin { node: it.id, request };
         self.checks.named(origin)?;
+        self.checks.asked(&ask);
+        if let Want::Read { key } = ask.what {
+            let seen = process.applier.query(Look { key });
+            self.checks.looked(node, key, &seen)?;
+        }
         let Ask { client, op, attempt, what } = ask;
         let (key, since, event) = match what {
             Want::Session { max_sessions, window, max_response_bytes } => {
@@ -60,7 +66,7 @@ impl<P: Simulated> Cluster<P> {
         };
         process.asked.insert(request, Asked { client, op, attempt, key, since });
         if self.canary == Some(Canary::ReadLocally) && matches!(event, Event::Read { .. }) {
-            let seen = process.applier.query(crate::machine::Look { key });
+            let seen = process.applier.query(Look { key });
             return self.reply(node, request, Reply::Seen(seen));
         }
         self.post(node, event);
@@ -78,7 +84,7 @@ impl<P: Simulated> Cluster<P> {
         self.trace.draw(|picture| picture.replies(now, (op, attempt), &reply, since));
         match &reply {
             Reply::Done(done) => self.checks.acknowledged(op, key, done, since)?,
-            Reply::Seen(seen) => self.checks.answered(op, key, seen, since)?,
+            Reply::Seen(seen) => self.checks.answered(&asked, seen)?,
             Reply::Failed(failure) if failure.surely_not_proposed() => {
                 self.marks.note(Mark::SurelyNotProposed);
                 self.checks.surely_not_proposed(Origin { node: it.id, request })?;
