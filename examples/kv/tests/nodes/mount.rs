@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::require::skip;
 
-/// A file system in memory; unmounted when this is dropped.
+/// A file system in memory or in a file; unmounted when this is dropped.
 pub struct Mount {
     path: PathBuf,
 }
@@ -18,6 +18,17 @@ impl Mount {
         let mounted = mount(&["-t", "tmpfs", "-o", &options, "tmpfs"], path);
         if !mounted {
             skip("a tmpfs cannot be mounted here (that takes root on Linux)");
+        }
+        mounted.then(|| Mount { path: path.to_owned() })
+    }
+
+    /// Mounts the one in a file, likewise.
+    pub fn image(image: &Path, path: &Path) -> Option<Mount> {
+        std::fs::create_dir_all(path).unwrap();
+        let image = image.to_str().unwrap();
+        let mounted = mount(&["-o", "loop", image], path);
+        if !mounted {
+            skip("a file cannot be mounted here (that takes root and loop devices on Linux)");
         }
         mounted.then(|| Mount { path: path.to_owned() })
     }

@@ -33,6 +33,8 @@ struct Node {
     address: SocketAddr,
     peer_address: SocketAddr,
     data: PathBuf,
+    /// A program, with arguments, that runs the node's.
+    wrapper: Vec<String>,
     process: Option<Child>,
 }
 
@@ -51,6 +53,7 @@ impl Nodes {
             address: free_address(),
             peer_address: free_address(),
             data: dir.path().join(format!("node-{id}")),
+            wrapper: Vec::new(),
             process: None,
         };
         let list: Vec<Node> = (1..=count).map(node).collect();
@@ -180,6 +183,17 @@ impl Nodes {
         self.list[id - 1].peer_address = address;
     }
 
+    /// Has a node serve and listen elsewhere from its next start on.
+    pub fn set_addresses(&mut self, id: usize, address: SocketAddr, peer_address: SocketAddr) {
+        let node = &mut self.list[id - 1];
+        (node.address, node.peer_address) = (address, peer_address);
+    }
+
+    /// Has a node run by another program, which becomes the node's, from its next start on.
+    pub fn set_wrapper(&mut self, id: usize, wrapper: Vec<String>) {
+        self.list[id - 1].wrapper = wrapper;
+    }
+
     pub fn data(&self, id: usize) -> &Path {
         &self.list[id - 1].data
     }
@@ -252,8 +266,10 @@ impl Nodes {
         let peers = (1..).zip(&self.list);
         let peers: Vec<String> =
             peers.map(|(id, node): (usize, _)| format!("{id}={}", node.peer_address)).collect();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kv"));
+        let mut words = node.wrapper.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_kv")]);
+        let mut command = Command::new(words.next().expect("there is a program"));
         command
+            .args(words)
             .args(["serve", "--id", &id.to_string(), "--peers", &peers.join(",")])
             .args(["--protocol", self.protocol])
             .args(["--listen", &node.address.to_string(), "--data"])

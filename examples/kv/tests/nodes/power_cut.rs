@@ -1,0 +1,67 @@
+//! A power cut: other than a process that is killed, it takes what was written and never synced.
+//!
+//! All nodes keep their data on a file system of its own, in a file. While all who write to it stand
+//! still, the file is copied, and again until two copies agree: what the file system still holds back in
+//! memory is not in it. Then the nodes go on from the copy.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::histories::Recording;
+use super::mount::Mount;
+use super::processes::Nodes;
+
+const IMAGE_MIB: u64 = 48;
+const SMALL_FILES: [&str; 4] = ["--segment-bytes", "65536", "--snapshot-bytes", "100000"];
+
+/// What the file holds, as soon as it is the same twice.
+fn settled(image: &Path) -> Vec<u8> {
+    let mut before = fs::read(image).unwrap();
+    loop {
+        let content = fs::read(image).unwrap();
+        if content == before {
+            return content;
+        }
+        before = content;
+    }
+}
+
+fn made_file_system(image: &Path) -> bool {
+    fs::File::create(image).unwrap().set_len(IMAGE_MIB << 20).unwrap();
+    let output = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_takes_nothing_that_was_acknowledged() {
+    let dir = tempfile::Builder::new().prefix("kv-power-").tempdir().unwrap();
+    let image = |number: usize| dir.path().join(format!("disk-{number}"));
+    let disk = dir.path().join("disk");
+    if !made_file_system(&image(0)) {
+        return super::require::skip("there is no mkfs.ext4");
+    }
+    let Some(mut mount) = Mount::image(&image(0), &disk) else { return };
+    let mut nodes = Nodes::new(3, &SMALL_FILES);
+    (1..=3).for_each(|id| nodes.set_data(id, disk.join(format!("node-{id}"))));
+    nodes.start_all().await;
+    nodes.leader().await;
+    let recording = Recording::start(&nodes);
+    for cut in 1..=2 {
+        recording.progress(400).await;
+        (1..=3).for_each(|id| nodes.pause(id));
+        fs::write(disk.join("never-synced"), "x").unwrap();
+        let content = settled(&image(cut - 1));
+        nodes.kill_all().await;
+        drop(mount);
+        fs::write(image(cut), content).unwrap();
+        mount = Mount::image(&image(cut), &disk).expect("it could be mounted before");
+        println!("cut {cut}: what was not synced is there: {}", disk.join("never-synced").exists());
+        nodes.start_all().await;
+        recording.progress(200).await;
+    }
+    nodes.converge().await;
+    recording.check().await;
+    drop(nodes);
+    drop(mount);
+}
