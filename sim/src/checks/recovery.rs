@@ -95,13 +95,16 @@ fn log_is_found(log: &Mirror, found: &Recovered) -> bool {
         return log.last() == found.last.index;
     }
     // Digests chain, so the last one stands for all; what was read back into memory is compared
-    // one by one, and of the rest the ballots.
+    // one by one, and of the rest the ballots. What precedes the mirror was never seen whole: the
+    // mirror of a disk that had lost its end begins with what was found.
     let last = Some((found.last.ballot, found.last_digest));
     let tail = found
         .tail
         .iter()
+        .filter(|entry| entry.index() >= log.base())
         .all(|entry| log.at(entry.index()) == Some((entry.ballot(), entry.digest())));
-    let ballots = found.ballots.iter().all(|(index, ballot)| {
+    let mut known = found.ballots.iter().filter(|(index, _)| *index >= log.base());
+    let ballots = known.all(|(index, ballot)| {
         let before = log.at(index.previous()).map(|(b, _)| b);
         log.at(*index).is_some_and(|(b, _)| b == *ballot)
             && (index.previous() < log.base()

@@ -128,7 +128,9 @@ impl<P: Simulated> Cluster<P> {
         }
         self.marks.note(Mark::SyncFailed);
         self.trace.note(self.now(), Some(node), "stop");
-        self.crash_for(node, Duration::from_millis(500));
+        self.crash(node, Death::Sudden);
+        let down = self.mishap_rng.duration(Duration::from_millis(1), Duration::from_millis(500));
+        self.agenda.after(down, Happening::Restart(node));
         Ok(())
     }
 

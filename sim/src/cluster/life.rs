@@ -34,7 +34,10 @@ impl<P: Simulated> Cluster<P> {
         self.trace.note(self.now(), Some(node), "start");
         let now = self.clock(node);
         let members = self.members();
-        if self.phase == Phase::Storm && self.disk_rng.one_in(6) {
+        // Who was put back is noticed by the count of its starts, as long as somebody hears of one
+        // before it has caught up with what is known.
+        let may_die = self.phase == Phase::Storm && !self.nodes[node].harm.is_unnoticed;
+        if may_die && self.disk_rng.one_in(6) {
             self.die_while_opening(node);
         }
         let is_damaged = self.nodes[node].disk.is_damaged();
@@ -120,7 +123,6 @@ impl<P: Simulated> Cluster<P> {
         if self.nodes[node].disk.crash(&mut self.disk_rng, &faults) {
             self.marks.note(Mark::UnsyncedLost);
         }
-        self.keep_image(node);
     }
 
     /// The process of a node dies, if it runs; what its disk was still to write is lost.
@@ -143,6 +145,7 @@ impl<P: Simulated> Cluster<P> {
         let asked = process.asked;
         drop(process.store);
         self.lose_unsynced(node, death);
+        self.keep_image(node);
         self.checks.crashed(node);
         for asked in asked.into_values() {
             let reply = Reply::ConnectionLost;
