@@ -651,6 +651,10 @@ impl Log {
             gap.digest = behind.parent;
         }
         let (first, last) = (gap.first, gap.last);
+        // A search on disk may not find the names; this log has them in memory, unless they were
+        // lost before it was read.
+        let is_nameless = |old: &Gap| !old.ids_known && old.first <= last && first <= old.last;
+        gap.ids_known = !self.gaps.missing().iter().any(is_nameless);
         self.gaps.add(gap);
         let is_added = self.gaps.missing_at(first).is_some_and(|gap| gap.last == last);
         if is_added && let Some(position) = self.cache_position(first) {

@@ -118,7 +118,7 @@ impl Primary {
                 cx.out.send(from, Message::Checkpoint { view: server.view, snapshot });
             }
             // It asks again, and peers give back what is damaged.
-            Found::Damaged { .. } => progress.leave_to_pull(),
+            Found::Damaged { .. } | Found::Nameless => progress.leave_to_pull(),
         }
     }
 

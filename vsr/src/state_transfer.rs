@@ -25,11 +25,16 @@ pub(crate) enum Found {
     Compacted,
     /// The first of them is damaged on this disk; `missing` is its name, if that is known.
     Damaged { previous: LogId, missing: Option<LogId> },
+    /// The names are lost of what stands where the two may part.
+    Nameless,
 }
 
 /// What follows in `log`, for a replica whose log ends with `last`.
 pub(crate) fn look_up(log: &Log, last: LogId, max_bytes: usize) -> Found {
-    let Some(previous) = log.last_common_with(last) else { return Found::Compacted };
+    let Some(previous) = log.last_common_with(last) else {
+        let parts_behind_base = last.index > log.base().index && last >= log.base();
+        return if parts_behind_base { Found::Nameless } else { Found::Compacted };
+    };
     let from = previous.index.next();
     if log.is_missing(from) {
         return Found::Damaged { previous, missing: log.id_at(from) };
@@ -76,4 +81,58 @@ pub(crate) fn send_new_state(
 pub(crate) fn is_impossible(log: &Log, snapshot: &SnapshotMeta) -> bool {
     let contradicts = snapshot.last.index <= log.committed() && !log.holds(snapshot.last);
     contradicts || snapshot.last.index >= ABSURD_INDEX || snapshot.membership.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_core::{
+        Ballot, Digest, EntryKind, Gap, Incarnation, LogTime, Membership, Proposal, RecoveredLog,
+    };
+
+    use super::*;
+
+    /// A log of four entries of view 1, as found on a disk which lost the second and third with
+    /// their names.
+    fn nameless() -> Log {
+        let members = Membership::new((1..=3).map(|id| (NodeId(id), Incarnation(id))));
+        let mut whole = Log::founded_by(members.clone());
+        for _ in 0..4 {
+            whole
+                .append(Ballot(1), Proposal::new(EntryKind::Noop, LogTime(0), bytes::Bytes::new()));
+        }
+        let entries = whole.entries(Index(1), usize::MAX).unwrap();
+        let digest = |index: usize| entries[index - 1].digest();
+        let gap = Gap {
+            first: Index(2),
+            last: Index(3),
+            digest: digest(3),
+            before: digest(1),
+            ids_known: false,
+        };
+        let found = RecoveredLog {
+            base: LogId::ZERO,
+            base_digest: members.digest(),
+            ballots: vec![(Index(1), Ballot(1))],
+            memberships: Vec::new(),
+            tail: vec![entries[3].clone()],
+            last: whole.last(),
+            last_digest: whole.last_digest(),
+            gaps: vec![gap],
+        };
+        Log::recover(members, None, found)
+    }
+
+    #[test]
+    fn a_log_whose_names_are_lost_has_nothing_to_show_and_says_so() {
+        let log = nameless();
+        assert!(log.snapshot().is_none(), "nothing is compacted");
+        let at = |index| LogId::new(Index(index), Ballot(1));
+        for index in [2, 3] {
+            assert_eq!(look_up(&log, at(index), 1000), Found::Nameless);
+        }
+        assert_eq!(look_up(&log, at(1), 1000), Found::Damaged { previous: at(1), missing: None });
+        let Found::Entries { previous, entries } = look_up(&log, at(4), 1000) else { panic!() };
+        assert_eq!((previous, entries.len()), (at(4), 0));
+        assert_ne!(log.last_digest(), Digest::ZERO);
+    }
 }

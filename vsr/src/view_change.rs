@@ -82,7 +82,7 @@ impl ViewChange {
             }
             // Without its name, nobody can say that it never had it. The primary does not wait for
             // ever.
-            Found::Damaged { missing: None, .. } => {}
+            Found::Damaged { missing: None, .. } | Found::Nameless => {}
         }
     }
 

@@ -317,6 +317,18 @@ fn gap_of(log: &Log, first: u64, last: u64) -> Gap {
 }
 
 #[test]
+fn what_a_search_finds_without_names_keeps_those_that_the_log_remembers() {
+    let mut log = log_of(&[1, 1, 2, 2, 3]);
+    save(&mut log, 1);
+    log.commit(Index(4));
+    log.trim_cache(0);
+    log.note_damage(Gap { ids_known: false, ..gap_of(&log_of(&[1, 1, 2, 2, 3]), 2, 3) });
+    assert!(log.is_missing(Index(2)) && log.is_missing(Index(3)));
+    assert_eq!(log.ballot_at(Index(2)), Some(Ballot(1)));
+    assert_eq!(log.last_common_with(LogId::new(Index(9), Ballot(2))), log.id_at(Index(4)));
+}
+
+#[test]
 fn damage_that_reaches_into_what_is_not_committed_is_noted_as_far_as_is_committed() {
     let mut log = log_of(&[1, 1, 1, 1, 1]);
     save(&mut log, 1);
