@@ -23,7 +23,7 @@ use crate::checks::{Checks, Converging, Unconverged, Verdict, Violation, converg
 use crate::clock::{Agenda, NodeClock, Time};
 use crate::faults::Plan;
 use crate::machine::Look;
-use crate::marks::{Mark, Marks};
+use crate::marks::{Mark, Marks, sometimes};
 use crate::network::Network;
 use crate::oracle::Simulated;
 use crate::process::{Local, Node};
@@ -195,7 +195,9 @@ impl<P: Simulated> Cluster<P> {
             self.draw_world();
             verdict?;
         }
-        self.checks.concluded()
+        let is_judged = self.checks.concluded()?;
+        sometimes!(self.marks, Mark::HistoryUndecided, !is_judged);
+        Ok(())
     }
 
     /// How many mishaps have happened.

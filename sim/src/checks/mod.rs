@@ -371,8 +371,8 @@ impl<P: Simulated> Checks<P> {
         self.effect_order.looked(node, key, seen)
     }
 
-    /// Everything has come to rest.
-    pub(crate) fn concluded(&self) -> Verdict {
+    /// Everything has come to rest. False if what clients saw could not be judged by itself.
+    pub(crate) fn concluded(&self) -> Result<bool, Violation> {
         self.linearizability.concluded()
     }
 

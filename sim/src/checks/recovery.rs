@@ -2,7 +2,7 @@
 //! their way, in order, and nothing else (Ongaro 2014, section 3.8: currentTerm, votedFor and
 //! log[] survive; here in one atomic write).
 
-use quorate_core::{LogId, Recovered, WriteSeq};
+use quorate_core::{Gap, Index, LogId, Recovered, WriteSeq};
 
 use super::logs::{Disk, Logs};
 use super::{Mirror, Property, Verdict};
@@ -44,6 +44,7 @@ pub(super) fn recovered_damaged(node: usize, found: &Recovered, logs: &mut Logs)
 /// `node` has found this on its disk.
 pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verdict {
     let synced = describe(&logs.disks[node]);
+    let differs = difference(&logs.disks[node], found);
     let unsynced: Vec<_> = logs.unsynced_pledges(node).collect();
     let is_a_state_of_the_disk = logs.settle(node, |disk| is_found(disk, found));
     PROPERTY.require(is_a_state_of_the_disk, || {
@@ -51,11 +52,12 @@ pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verd
         let snapshot = snapshot.as_ref().map(|meta| meta.last);
         format!(
             "replica {} found a log of {:?} to {:?}, snapshot {snapshot:?}, pledge {:?}; synced \
-             was {synced}",
+             was {synced}, which differs in {}",
             node + 1,
             log.base,
             log.last,
-            pledge.map(|bytes| bytes[..24].to_vec())
+            pledge.map(|bytes| bytes[..24].to_vec()),
+            differs.unwrap_or("nothing")
         )
     })?;
     let sworn = &mut logs.disks[node].sworn;
@@ -82,43 +84,56 @@ fn describe(disk: &Disk) -> String {
 }
 
 fn is_found(disk: &Disk, found: &Recovered) -> bool {
-    let pledge = found.pledge.unwrap_or([0; 64]);
-    pledge == disk.pledge.unwrap_or([0; 64])
-        && found.snapshot.as_ref().map(|meta| meta.id()) == disk.snapshot
-        && found.founding == disk.founding
-        && log_is_found(&disk.log, found)
+    difference(disk, found).is_none()
 }
 
-fn log_is_found(log: &Mirror, found: &Recovered) -> bool {
+/// In what the disk is not what was found.
+fn difference(disk: &Disk, found: &Recovered) -> Option<&'static str> {
+    let parts = [
+        ("the pledge", found.pledge.unwrap_or([0; 64]) == disk.pledge.unwrap_or([0; 64])),
+        ("the snapshot", found.snapshot.as_ref().map(|meta| meta.id()) == disk.snapshot),
+        ("the founding", found.founding == disk.founding),
+        ("the end of the log", is_end(&disk.log, found)),
+        ("the entries in memory", is_tail(&disk.log, found)),
+        ("the ballots", are_ballots(&disk.log, found)),
+    ];
+    parts.into_iter().find(|(_, is_same)| !is_same).map(|(part, _)| part)
+}
+
+/// Digests chain, so the last one stands for all.
+fn is_end(log: &Mirror, found: &Recovered) -> bool {
     let found = &found.log;
-    if found.last == LogId::ZERO {
-        return log.last() == found.last.index;
-    }
-    // Digests chain, so the last one stands for all; what was read back into memory is compared
-    // one by one, and of the rest the ballots. What precedes the mirror was never seen whole: the
-    // mirror of a disk that had lost its end begins with what was found.
-    let last = Some((found.last.ballot, found.last_digest));
-    let tail = found
-        .tail
-        .iter()
-        .filter(|entry| entry.index() >= log.base())
-        .all(|entry| log.at(entry.index()) == Some((entry.ballot(), entry.digest())));
-    let mut known = found.ballots.iter().filter(|(index, _)| *index >= log.base());
-    let ballots = known.all(|(index, ballot)| {
+    let end = Some((found.last.ballot, found.last_digest));
+    let is_empty = found.last == LogId::ZERO;
+    log.last() == found.last.index && (is_empty || log.at(found.last.index) == end)
+}
+
+/// What was read back into memory is compared one by one. What precedes the mirror was never seen
+/// whole: the mirror of a disk that had lost its end begins with what was found.
+fn is_tail(log: &Mirror, found: &Recovered) -> bool {
+    let mut tail = found.log.tail.iter().filter(|entry| entry.index() >= log.base());
+    tail.all(|entry| log.at(entry.index()) == Some((entry.ballot(), entry.digest())))
+}
+
+/// Each is the ballot of the entries from its index on; of a stretch that was repaired it may say
+/// again what the one before says, and of one whose names are lost it is a guess.
+fn are_ballots(log: &Mirror, found: &Recovered) -> bool {
+    let is_guess = |index: Index| {
+        let covers = |gap: &Gap| !gap.ids_known && gap.first <= index && index <= gap.last;
+        found.log.gaps.iter().any(covers)
+    };
+    let mut known =
+        found.log.ballots.iter().filter(|(index, _)| *index >= log.base() && !is_guess(*index));
+    known.all(|(index, ballot)| {
         let before = log.at(index.previous()).map(|(b, _)| b);
         log.at(*index).is_some_and(|(b, _)| b == *ballot)
-            && (index.previous() < log.base()
-                || before.is_none_or(|b| b < *ballot)
-                || index.previous() == found.base.index)
-    });
-    log.last() == found.last.index && log.at(found.last.index) == last && tail && ballots
+            && (index.previous() < log.base() || before.is_none_or(|b| b <= *ballot))
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use quorate_core::{
-        FoundingRecord, Identity, Incarnation, Index, NodeId, RecoveredLog, WriteSeq,
-    };
+    use quorate_core::{FoundingRecord, Identity, Incarnation, NodeId, RecoveredLog, WriteSeq};
 
     use super::super::testing::{digest, entry, run, write};
     use super::*;
