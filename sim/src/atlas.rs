@@ -101,11 +101,13 @@ pub(crate) fn allows<'a>(
     let most = harms.len().saturating_sub(1) / 2;
     let mut met = 0;
     for (other, harm) in harms.enumerate() {
-        if other == node {
-            continue;
-        }
+        // Until it is noticed, nobody knows what is gone; and if it had to start again before that,
+        // it would not be.
         if harm.is_unnoticed {
             return false;
+        }
+        if other == node {
+            continue;
         }
         met += usize::from(harm.took.meets(took));
     }
@@ -153,5 +155,6 @@ mod tests {
         assert!(allows(harms.iter(), 1, &Took::Anything));
         harms[0].is_unnoticed = true;
         assert!(!allows(harms.iter(), 1, &Took::Anything));
+        assert!(!allows(harms.iter(), 0, &Took::Anything));
     }
 }

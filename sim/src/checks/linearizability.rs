@@ -16,10 +16,14 @@ const PROPERTY: Property = Property {
     stated_in: "Herlihy and Wing 1990, section 2.2; Ongaro 2014, section 6.4",
 };
 
+/// What is asked of one register, and what it answers.
+type Input = (Key, RegisterInput<Option<OpId>>);
+type Output = RegisterOutput<Option<OpId>>;
+
 /// The history of all clients.
 #[derive(Default)]
 pub(super) struct Linearizability {
-    history: History<(Key, RegisterInput<Option<OpId>>), RegisterOutput<Option<OpId>>>,
+    history: History<Input, Output>,
     /// Writes that were asked for, and whether they have their answer.
     writes: BTreeMap<OpId, Option<Call>>,
     /// Attempts to read that have none yet.
