@@ -248,9 +248,8 @@ impl Workload {
             What::Read { key } => Want::Read { key },
         };
         out.push(Act::Ask(node, Ask { client, op, attempt, what }));
-        // Where all clients ask again sooner than a node can answer, no answer would ever be in time.
-        let patience = self.load.patience * (1 << (attempt / 8).min(6));
-        out.push(Act::Later(patience, ClientEvent::Patience { op, attempt }));
+        let patience = ClientEvent::Patience { op, attempt };
+        out.push(Act::Later(self.load.patience, patience));
     }
 
     fn is_current(&self, client: usize, op: OpId, attempt: u64) -> bool {
