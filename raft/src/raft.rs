@@ -362,6 +362,12 @@ impl Raft {
         if candidate.phase != phase || !candidate.count(voter, cx.log.membership()) {
             return;
         }
+        if !self.server.may_stand(cx.log) {
+            // Its log was found to be damaged, or what it says does not count any more, after it
+            // had asked for votes.
+            self.role = State::Follower(Follower::default());
+            return;
+        }
         match phase {
             Phase::PreVote => self.campaign(cx, false),
             Phase::Vote => self.become_leader(cx),

@@ -74,14 +74,17 @@ pub(super) struct Repairing {
 }
 
 impl<P: Protocol> Replica<P> {
-    /// Parts of the log cannot be read from this disk any more. What was to be acknowledged with
-    /// the writes that are on their way may stand behind them: it is not said.
+    /// Parts of the log cannot be read from this disk any more. What is about to be acknowledged
+    /// may stand behind them, whether it waits for a write, for a pledge alone, or for the end of
+    /// this batch: it is not said. A vote is withdrawn with it, which is no more than a vote that
+    /// is lost on the way.
     pub(super) fn on_damaged(&mut self, gaps: Vec<Gap>) {
         let Some(formed) = &mut self.formed else { return };
         gaps.into_iter().for_each(|gap| formed.log.note_damage(gap));
         if !formed.log.is_whole() {
             self.writes.withdraw(Replica::<P>::vouches);
             self.after_save.retain(|envelope| !Replica::<P>::vouches(envelope));
+            self.outbox.retain(|envelope| !Replica::<P>::vouches(envelope));
         }
     }
 

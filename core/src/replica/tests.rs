@@ -10,7 +10,7 @@ use crate::event::FetchNext;
 use crate::founding::FoundingRecord;
 use crate::protocol::PeerFaults;
 use crate::types::{Digest, Index, LogId, Start};
-use crate::write::{Identity, RecoveredLog};
+use crate::write::{Gap, Identity, RecoveredLog};
 
 /// A protocol that takes the entries it is sent, and otherwise does nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

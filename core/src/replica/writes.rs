@@ -160,9 +160,10 @@ impl<M, G: Pledge> Writes<M, G> {
         speaking.flat_map(|write| std::mem::take(&mut write.waiting.sworn)).collect()
     }
 
-    /// What waits for writes to be saved and is void by now is not said any more.
+    /// What waits for writes, or for their pledges, and is void by now is not said any more.
     pub(super) fn withdraw(&mut self, is_void: impl Fn(&Envelope<M>) -> bool) {
         for write in &mut self.pending {
+            write.waiting.sworn.retain(|envelope| !is_void(envelope));
             write.waiting.saved.retain(|envelope| !is_void(envelope));
         }
     }

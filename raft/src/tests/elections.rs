@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_core::{Ballot, Index, LogId, Protocol, Role, Timer};
+use quorate_core::{Ballot, Digest, Gap, Index, LogId, Protocol, Role, Timer};
 
 use super::cluster::{Cluster, n};
 use super::node::Node;
@@ -103,6 +103,32 @@ fn a_candidate_whose_disk_is_full_counts_its_own_vote() {
     cluster.save(1);
     cluster.settle();
     assert_eq!(cluster.committed(1), 1);
+}
+
+#[test]
+fn a_candidate_whose_log_is_found_to_be_damaged_gives_up() {
+    let term = Ballot(2);
+    let pre_vote = Message::PreVoteReply { term: Ballot(1), asked: term, granted: true };
+    for (has_pre_votes, last_vote) in [(false, pre_vote), (true, vote(2, true))] {
+        let mut cluster = Cluster::led_by_1(3);
+        cluster.now += cluster.settings.election.end;
+        cluster.isolate(1);
+        cluster.timeout(2, Timer::Election);
+        if has_pre_votes {
+            cluster.slow.insert(n(3));
+            cluster.settle();
+            assert_eq!(cluster.term(2), 2, "the vote of 3 is not on disk");
+        }
+        assert_eq!(cluster.raft(2).standing().role, Role::Candidate);
+        let log = &mut cluster.nodes.get_mut(&n(2)).unwrap().log;
+        let (first, digest) = (log.last().index, log.last_digest());
+        let before = Digest::ZERO;
+        log.note_damage(Gap { first, last: first, digest, before, ids_known: true });
+        assert!(!log.is_whole());
+        cluster.forge(3, 2, last_vote);
+        let standing = cluster.raft(2).standing();
+        assert_eq!((standing.role, standing.leader), (Role::Follower, None));
+    }
 }
 
 #[test]

@@ -17,6 +17,8 @@ enum Say {
     Vote,
     /// Take an entry, and acknowledge it once it is on disk.
     Acknowledge,
+    /// Take what is in the log for committed.
+    Commit,
     /// Say something that counts for nothing.
     Mention,
     /// Tell yourself that you have a vote.
@@ -75,6 +77,7 @@ impl Protocol for Speaker {
                 log.append(Ballot(1), opening);
                 out.after_save(from, Say::Acknowledged(self.promise));
             }
+            Say::Commit => log.commit(log.last().index),
             Say::Mention => out.send(from, Say::Mentioned(self.promise)),
             Say::VoteForYourself => out.send(ME, Say::VotedForMyself(self.promise)),
             // It shows what it heard from itself.
@@ -208,5 +211,40 @@ fn a_vote_that_waited_for_its_promise_does_not_leave_once_a_later_one_is_on_disk
             assert_eq!(replica.on_saved(earlier), [Say::Mentioned(2)]);
             assert_eq!(replica.on_saved(later), []);
         }
+    }
+}
+
+#[test]
+fn nothing_is_vouched_for_once_damage_was_found_whatever_it_waited_for() {
+    for is_of_this_batch in [false, true] {
+        let mut replica = Held::new();
+        let entry = replica.begins(Say::Acknowledge);
+        replica.on_saved(entry);
+        replica.on(from_peer(PeerMessage::Protocol(Say::Commit)));
+        let last = replica.0.log().unwrap().last().index;
+        let gap = Gap {
+            first: last,
+            last,
+            digest: replica.0.log().unwrap().last_digest(),
+            before: Digest::ZERO,
+            ids_known: true,
+        };
+        let damaged = Event::Damaged(vec![gap]);
+        if is_of_this_batch {
+            // Nothing stands in its way but the end of the batch in which the damage is found.
+            let vote = from_peer(PeerMessage::Protocol(Say::Vote));
+            let mut out = Vec::new();
+            replica.0.step(Now::default(), vote, &mut out);
+            let (said, _) = replica.on(damaged);
+            assert_eq!(said, []);
+            continue;
+        }
+        let promise = replica.begins(Say::Swear(2));
+        replica.keeps(Say::Vote);
+        replica.keeps(Say::Mention);
+        let unsaved = replica.begins(Say::Acknowledge);
+        replica.on(damaged);
+        assert_eq!(replica.on_saved(promise), [Say::Mentioned(2)]);
+        assert_eq!(replica.on_saved(unsaved), []);
     }
 }
