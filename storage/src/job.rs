@@ -94,6 +94,15 @@ pub enum Step {
     },
     /// Make the names durable.
     SyncDir,
+    /// Read part of a file from the medium, to see that it can be read.
+    Examine {
+        /// The file.
+        file: String,
+        /// Where, in bytes.
+        offset: u64,
+        /// How much, in bytes.
+        len: usize,
+    },
 }
 
 /// What has come of a job.
@@ -128,6 +137,11 @@ impl Step {
                 other => other,
             },
             Step::SyncDir => disk.sync_dir(),
+            Step::Examine { file, offset, len } => {
+                // What is cached says nothing of the medium.
+                disk.drop_cache(file)?;
+                disk.read_at(file, *offset, &mut vec![0; *len]).map(|_| ())
+            }
         }
     }
 
@@ -139,6 +153,7 @@ impl Step {
             Step::Rename { from, .. } => StorageError::write_failed("rename", from, source),
             Step::Remove { file } => StorageError::write_failed("remove", file, source),
             Step::SyncDir => StorageError::write_failed("sync", "the directory", source),
+            Step::Examine { file, offset, .. } => StorageError::unreadable(file, *offset, source),
         }
     }
 }

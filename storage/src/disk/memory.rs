@@ -439,6 +439,8 @@ impl Disk for MemDisk {
         inner.number(from)?;
         inner.change()?;
         inner.rename(Renaming::Rename(from.to_owned(), to.to_owned()));
+        let unreadable = inner.unreadable.iter_mut().filter(|(name, _)| name == from);
+        unreadable.for_each(|(name, _)| to.clone_into(name));
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_core::Digest;
 
+use crate::disk::is_damage;
 use crate::error::{StorageError, is_out_of_room};
 use crate::frame::BLOCK;
 use crate::job::Step;
@@ -52,6 +53,15 @@ struct Filling {
     filled: u64,
 }
 
+/// A spare which is about to be used again. A part of it that the medium does not give back would
+/// pass for a lost end of the log as soon as it stands ahead of it, at each start of the process:
+/// so it is read through first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Examining {
+    spare: Spare,
+    examined: u64,
+}
+
 /// What is to be done for there to be one segment more.
 #[derive(Debug)]
 pub(super) enum Preparation {
@@ -66,6 +76,7 @@ pub(super) enum Preparation {
 pub(super) struct Rooms {
     segments: BTreeMap<u64, Segment>,
     spares: Vec<Spare>,
+    examining: Option<Examining>,
     filling: Option<Filling>,
     /// The segments up to this one are damaged: nothing goes into them any more.
     closed_through: u64,
@@ -89,6 +100,7 @@ impl Rooms {
             segments,
             spares,
             closed_through,
+            examining: None,
             filling: None,
             abandoned: None,
             out_of_room: None,
@@ -209,11 +221,8 @@ impl Rooms {
         let least = self.wanted.map_or(0, |len| len + BLOCK);
         let tmp = segment::name_in_preparation(id);
         self.filling.take_if(|filling| filling.file != tmp || filling.len < least);
-        if self.filling.is_none()
-            && let Some(spare) = self.take_spare(least.max(2 * BLOCK))
-        {
-            let steps = vec![Step::Rename { from: spare.file, to: tmp }, Step::SyncDir];
-            return Some(self.name(steps, store, id, spare.len));
+        if self.filling.is_none() && self.has_spare(least.max(2 * BLOCK)) {
+            return Some(self.prepare_spare(store, id));
         }
         if self.filling.is_none() && self.out_of_room.is_some() {
             return None;
@@ -227,9 +236,35 @@ impl Rooms {
         Some(self.name(Vec::new(), store, id, len))
     }
 
-    fn take_spare(&mut self, least: u64) -> Option<Spare> {
-        let at = self.spares.iter().position(|spare| spare.len >= least)?;
-        Some(self.spares.remove(at))
+    /// True if there is a spare of at least this length; it is the one that is examined, then.
+    fn has_spare(&mut self, least: u64) -> bool {
+        if let Some(Examining { spare, .. }) = self.examining.take_if(|it| it.spare.len < least) {
+            self.spares.push(spare);
+        }
+        if self.examining.is_none()
+            && let Some(at) = self.spares.iter().position(|spare| spare.len >= least)
+        {
+            self.examining = Some(Examining { spare: self.spares.remove(at), examined: 0 });
+        }
+        self.examining.is_some()
+    }
+
+    /// The next steps which make the spare that is examined segment `id`.
+    fn prepare_spare(&mut self, store: Digest, id: u64) -> Preparation {
+        let Examining { spare, examined } = self.examining.clone().expect("a spare is examined");
+        if examined < spare.len {
+            let part = SLICE_BYTES.min(spare.len - examined);
+            let len = usize::try_from(part).expect("a slice is small");
+            return Preparation::Slice(vec![Step::Examine {
+                file: spare.file,
+                offset: examined,
+                len,
+            }]);
+        }
+        self.examining = None;
+        let to = segment::name_in_preparation(id);
+        let steps = vec![Step::Rename { from: spare.file, to }, Step::SyncDir];
+        self.name(steps, store, id, spare.len)
     }
 
     /// A file is there for segment `id`, once `steps` are done: it gets its header and its name.
@@ -246,11 +281,16 @@ impl Rooms {
 
     /// The steps of a [`Preparation::Slice`] were carried out.
     pub(super) fn on_slice(&mut self) {
+        if let Some(Examining { spare, examined }) = &mut self.examining {
+            *examined = spare.len.min(*examined + SLICE_BYTES);
+            return;
+        }
         let filling = self.filling.as_mut().expect("a slice is of a segment on its way");
         filling.filled = slice_end(filling);
     }
 
-    /// True if the preparation failed for want of room only, before the segment had its name.
+    /// True if the preparation failed for want of room only, before the segment had its name, or
+    /// because what was to be used again cannot be read.
     pub(super) fn gives_up_preparing(
         &mut self,
         id: u64,
@@ -260,6 +300,11 @@ impl Rooms {
     ) -> bool {
         let tmp = segment::name_in_preparation(id);
         let is_about_tmp = match &steps[failed] {
+            Step::Examine { file, .. } if is_damage(error) => {
+                self.examining = None;
+                self.abandoned = Some(file.clone());
+                return true;
+            }
             Step::Write { file, .. } | Step::Create { file } | Step::Sync { file } => *file == tmp,
             // A directory may have to grow for a name, too. One that failed changed nothing.
             Step::Rename { from, to } => *from == tmp || *to == tmp,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quorate_core::*;
 
 use super::fixture::*;
-use crate::disk::MemDisk;
+use crate::disk::{Disk as _, MemDisk};
 use crate::error::StorageError;
 use crate::job::Step;
 use crate::store::{Store, StoreOptions};
@@ -126,6 +126,26 @@ fn the_log_goes_on_in_further_segments() {
     assert!(author.disk.content("wal-0000000000000005").is_some());
     let author = Author::on(&author.disk.crash_losing_all());
     assert_eq!(author.entries.len(), 120);
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_through_is_not_used_again() {
+    let mut author = Author::new();
+    author.append(1, &[&[1; 3000]]);
+    let file = author.place_of(1).0;
+    author.disk.set_unreadable(&file, 60_000..60_512);
+    for round in 0..10u64 {
+        for _ in 0..20 {
+            author.append(1, &[&[1; 3000]]);
+        }
+        author.take_snapshot(round * 20 + 10);
+        // Ahead of the log's end, it would pass for a lost one.
+        let (_, recovered) = open(&author.disk.crash_keeping_all()).unwrap();
+        assert!(!recovered.mute, "round {round}");
+    }
+    let names = author.disk.contents().into_keys();
+    let bad = names.filter(|name| author.disk.read_at(name, 60_000, &mut [0; 512]).is_err());
+    assert_eq!(bad.count(), 0, "it was removed");
 }
 
 #[test]
