@@ -403,12 +403,25 @@ impl<P: Protocol> Replica<P> {
         let Some(formed) = &mut self.formed else { return };
         let base = formed.log.base();
         let snapshot = formed.log.snapshot().map(SnapshotMeta::id);
+        let sworn = formed.protocol.pledge().promise();
         formed.protocol.step(now, input, &mut formed.log, &mut formed.effects);
+        let swears = formed.protocol.pledge().promise() != sworn;
         let rebased = formed.log.base() != base;
         if rebased && formed.log.snapshot().map(SnapshotMeta::id) != snapshot {
             self.restore_snapshot(out);
         }
+        if swears {
+            self.take_back_what_this_batch_vouches_for();
+        }
         self.route(now, out);
+    }
+
+    /// A later promise was sworn, after which the log may become another one. All that changes in a
+    /// batch is one write, so what was vouched for before, in the same batch, would be said of a log
+    /// that was never on this disk. To the others, it is a message that is lost.
+    fn take_back_what_this_batch_vouches_for(&mut self) {
+        self.outbox.retain(|envelope| !Replica::<P>::vouches(envelope));
+        self.after_save.retain(|envelope| !Replica::<P>::vouches(envelope));
     }
 
     /// Passes on what the protocol wants.

@@ -83,8 +83,7 @@ impl<P: Protocol> Replica<P> {
         gaps.into_iter().for_each(|gap| formed.log.note_damage(gap));
         if !formed.log.is_whole() {
             self.writes.withdraw(Replica::<P>::vouches);
-            self.after_save.retain(|envelope| !Replica::<P>::vouches(envelope));
-            self.outbox.retain(|envelope| !Replica::<P>::vouches(envelope));
+            self.take_back_what_this_batch_vouches_for();
         }
     }
 

@@ -248,3 +248,20 @@ fn nothing_is_vouched_for_once_damage_was_found_whatever_it_waited_for() {
         assert_eq!(replica.on_saved(unsaved), []);
     }
 }
+
+#[test]
+fn what_a_batch_vouches_for_does_not_outlive_the_promise_under_which_it_was_said() {
+    let mut replica = Held::new();
+    let entry = replica.begins(Say::Acknowledge);
+    assert_eq!(replica.on_saved(entry), [Say::Acknowledged(1)]);
+    // A process that stood still finds messages of several ballots at once. Those of the later one
+    // may cut off what the earlier one was acknowledged; and all of it is one write.
+    let mut out = Vec::new();
+    for say in [Say::Acknowledge, Say::Vote, Say::Mention, Say::Swear(2), Say::Vote] {
+        replica.0.step(Now::default(), from_peer(PeerMessage::Protocol(say)), &mut out);
+    }
+    let (said, begun) = replica.on(from_peer(PeerMessage::Protocol(Say::Acknowledge)));
+    assert_eq!(said, []);
+    let said = replica.on_saved(begun.unwrap());
+    assert_eq!(said, [Say::Mentioned(1), Say::Voted(2), Say::Acknowledged(2)]);
+}
