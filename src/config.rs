@@ -12,7 +12,8 @@ use crate::error::{ConfigError, StartError};
 use crate::net::{TcpTransport, Transport};
 use crate::node::Node;
 
-/// How much is held for clients, if nothing else is said.
+/// How many clients are served at once and how much is held for them, if nothing else is said.
+const MAX_CLIENTS: usize = 4096;
 const CLIENT_BYTES: usize = 256 << 20;
 
 /// Describes a node, checks the description, and starts it. See [`Node::builder`].
@@ -26,6 +27,7 @@ pub struct Builder<P, S, M = DefaultMachine> {
     segment_bytes: Option<u64>,
     bootstrap: bool,
     listen: Option<String>,
+    max_clients: usize,
     client_bytes: usize,
     transport: Arc<dyn Transport>,
     machine: M,
@@ -75,6 +77,7 @@ pub(crate) struct Config {
     pub(crate) segment_bytes: Option<u64>,
     pub(crate) bootstrap: bool,
     pub(crate) listen: String,
+    pub(crate) max_clients: usize,
     pub(crate) client_bytes: usize,
     pub(crate) transport: Arc<dyn Transport>,
 }
@@ -90,6 +93,7 @@ impl<P: Protocol, S: StateMachine> Builder<P, S> {
             segment_bytes: None,
             bootstrap: false,
             listen: None,
+            max_clients: MAX_CLIENTS,
             client_bytes: CLIENT_BYTES,
             transport: Arc::new(TcpTransport),
             machine: DefaultMachine,
@@ -157,6 +161,15 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
         self
     }
 
+    /// How many [`Client`](crate::Client)s may be connected at once. One more is told that there is no
+    /// room, and looks for another node. There may be fewer: the log and the peers come first, and
+    /// the port takes at most half of what else the process may open, by its limit of open files
+    /// as of the start. Default: 4096.
+    pub fn max_clients(mut self, clients: usize) -> Self {
+        self.max_clients = clients;
+        self
+    }
+
     /// How many bytes may be held for [`Client`](crate::Client)s, all together: requests from their
     /// arrival until they are answered, and answers until they are sent. Beyond that, requests are
     /// refused as busy. Requests which are made in this process do not count. Default: 256 MiB.
@@ -175,7 +188,8 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
     /// Default: `S::default()`.
     pub fn machine(self, machine: S) -> Builder<P, S, GivenMachine<S>> {
         let Builder { id, members, data_dir, cluster, settings, .. } = self;
-        let Builder { segment_bytes, bootstrap, listen, client_bytes, transport, node, .. } = self;
+        let Builder { segment_bytes, bootstrap, listen, max_clients, client_bytes, .. } = self;
+        let Builder { transport, node, .. } = self;
         let machine = GivenMachine(machine);
         Builder {
             id,
@@ -186,6 +200,7 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
             segment_bytes,
             bootstrap,
             listen,
+            max_clients,
             client_bytes,
             transport,
             machine,
@@ -231,6 +246,7 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
             settings: self.settings,
             segment_bytes: self.segment_bytes,
             bootstrap: self.bootstrap,
+            max_clients: self.max_clients,
             client_bytes: self.client_bytes,
             transport: self.transport,
         };

@@ -70,6 +70,16 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The process may not open as many files as a node needs. Raise the limit (`ulimit -n`).
+    #[error(
+        "the process may open {allowed} files, and a node needs {needed} at least: raise the limit"
+    )]
+    OpenFiles {
+        /// How many it may open.
+        allowed: u64,
+        /// How many a node of this cluster needs.
+        needed: u64,
+    },
     /// The operating system gave no thread, no runtime or no randomness.
     #[error("the operating system refused what a node needs: {0}")]
     System(#[source] io::Error),

@@ -75,6 +75,7 @@ mod event_loop;
 mod helpers;
 mod net;
 mod node;
+mod open_files;
 mod requests;
 mod session;
 mod start;

@@ -39,6 +39,7 @@ pub(crate) struct Inner<S: StateMachine> {
     pub(crate) stopper: Stopper,
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
     pub(crate) address: String,
+    pub(crate) max_open_files: usize,
 }
 
 impl<P: Protocol, S: StateMachine> Node<P, S> {
@@ -109,6 +110,14 @@ impl<P: Protocol, S: StateMachine> Node<P, S> {
     #[must_use]
     pub fn local_address(&self) -> &str {
         &self.inner.address
+    }
+
+    /// How many files and sockets the node has open at most, the process's standard streams
+    /// included. Whoever has connections of their own in the same process leaves it as many of
+    /// those that the process may open: a node whose log gets no file stops.
+    #[must_use]
+    pub fn max_open_files(&self) -> usize {
+        self.inner.max_open_files
     }
 
     /// Stops the node in good order: it takes no more requests, lets another node lead if it

@@ -23,6 +23,7 @@ use crate::net::inbox::Inbox;
 use crate::net::listener::{Port, listen};
 use crate::net::peer::Link;
 use crate::node::{Inner, Node};
+use crate::open_files::OpenFiles;
 use crate::requests::Requests;
 use crate::status::{Board, Status};
 use crate::storage_thread::{self, StorageThread};
@@ -136,6 +137,8 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
     open: impl FnOnce(&Config) -> Result<D, StartError>,
     stopper: &Stopper,
 ) -> Result<Prepared<P, S>, StartError> {
+    let peers = others(&config).count();
+    let places = OpenFiles::of_this_process().places(peers, config.max_clients)?;
     let disk = open(&config)?;
     let incarnation = Incarnation(random()?);
     let (store, recovered) = storage_thread::open::<P, D>(&config, disk, incarnation)?;
@@ -174,6 +177,7 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
         local: Arc::clone(&local),
         messages: Inbox::new(to_messages, MESSAGES_BYTES),
         requests: handle.clone(),
+        places,
         client_bytes: config.client_bytes,
     };
     tokio::spawn(listen(acceptor, port));
@@ -181,8 +185,15 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
     warn_of_unknown_addresses(&config, &replica);
 
     let threads = Mutex::new(threads);
-    let inner =
-        Inner { requests: handle, to_loop, board, stopper: stopper.clone(), threads, address };
+    let inner = Inner {
+        requests: handle,
+        to_loop,
+        board,
+        stopper: stopper.clone(),
+        threads,
+        address,
+        max_open_files: places.open_files(peers),
+    };
     let inputs = Inputs { completed, messages, requests };
     let event_loop = Parts { replica, effects, settings, clock, links, workers, inputs };
     Ok(Prepared { event_loop, inner })

@@ -20,16 +20,15 @@ use super::newcomers::{Newcomers, Place};
 use super::peer::{PING_INTERVAL, SILENCE, write_all};
 use super::transport::{Acceptor, Connection};
 use super::{Local, max_peer_frame};
+use crate::open_files::Places;
 use crate::requests::Requests;
-
-/// How many connections of clients are served at once.
-const MAX_CLIENTS: usize = 4096;
 
 /// What a listener's connections have in common.
 pub(crate) struct Port<M, S: StateMachine> {
     pub(crate) local: Arc<Local>,
     pub(crate) messages: Inbox<M>,
     pub(crate) requests: Requests<S>,
+    pub(crate) places: Places,
     /// How much all clients together may make this node hold, in bytes.
     pub(crate) client_bytes: usize,
 }
@@ -41,13 +40,13 @@ where
     S: StateMachine,
 {
     let reception = Arc::new(Reception {
-        clients: Arc::new(Semaphore::new(MAX_CLIENTS)),
+        clients: Arc::new(Semaphore::new(port.places.clients)),
         budget: Budget::new(port.client_bytes),
         peers: Mutex::default(),
         complaints: Complaints::new(port.local.board.clone()),
         port,
     });
-    let mut newcomers = Newcomers::default();
+    let mut newcomers = Newcomers::new(reception.port.places.newcomers);
     loop {
         match acceptor.accept().await {
             Ok(connection) => {
@@ -56,7 +55,7 @@ where
                 tokio::task::yield_now().await;
             }
             Err(error) => {
-                // Out of file descriptors, most likely.
+                // Out of file descriptors, most likely: the program around the node has them.
                 reception.complaints.complain("unknown", &error);
                 newcomers.dismiss_one();
                 sleep(Duration::from_millis(100)).await;

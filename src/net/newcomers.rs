@@ -4,14 +4,12 @@ use std::collections::VecDeque;
 
 use tokio::sync::oneshot;
 
-/// How many there may be at once.
-const MAX: usize = 256;
-
 /// The places of those who have not said who they are. When there is none left, the one who has
 /// been silent for longest gives way: whoever speaks at once, as nodes and clients do, gets in
 /// however many say nothing.
-#[derive(Default)]
 pub(super) struct Newcomers {
+    /// How many there may be at once.
+    max: usize,
     /// From the first to the last. A place is free again when its holder has dropped it.
     silent: VecDeque<oneshot::Sender<()>>,
 }
@@ -20,9 +18,13 @@ pub(super) struct Newcomers {
 pub(super) type Place = oneshot::Receiver<()>;
 
 impl Newcomers {
+    pub(super) fn new(max: usize) -> Newcomers {
+        Newcomers { max, silent: VecDeque::new() }
+    }
+
     pub(super) fn admit(&mut self) -> Place {
         self.silent.retain(|one| !one.is_closed());
-        if self.silent.len() >= MAX {
+        if self.silent.len() >= self.max {
             self.dismiss_one();
         }
         let (dismissal, place) = oneshot::channel();
@@ -46,7 +48,8 @@ mod tests {
 
     #[test]
     fn the_longest_silent_gives_way_and_no_other() {
-        let mut newcomers = Newcomers::default();
+        const MAX: usize = 20;
+        let mut newcomers = Newcomers::new(MAX);
         let mut places: Vec<Place> = (0..MAX).map(|_| newcomers.admit()).collect();
         drop(places.remove(0));
         places.push(newcomers.admit());

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug)]
 pub struct Buffers {
     max_bytes: usize,
+    small_bytes: usize,
     bytes: AtomicUsize,
 }
 
@@ -18,13 +19,15 @@ pub struct Share<'a> {
 }
 
 impl Buffers {
-    /// A client for which no more is held than this is never the one to be cut off.
+    /// A client for which no more is held than this, or than half of an equal share, is never the
+    /// one to be cut off.
     const SMALL_BYTES: usize = 64 << 10;
 
-    /// Nothing held so far, and a limit.
+    /// Nothing held so far, and the limit for so many clients.
     #[must_use]
-    pub fn new(max_bytes: usize) -> Buffers {
-        Buffers { max_bytes, bytes: AtomicUsize::new(0) }
+    pub fn new(max_bytes: usize, max_clients: usize) -> Buffers {
+        let small_bytes = (max_bytes / max_clients.max(1) / 2).min(Buffers::SMALL_BYTES);
+        Buffers { max_bytes, small_bytes, bytes: AtomicUsize::new(0) }
     }
 
     /// The share of a client for which nothing is held yet.
@@ -47,7 +50,7 @@ impl Share<'_> {
         }
         let more = bytes - before;
         let all = self.all.bytes.fetch_add(more, Ordering::Relaxed) + more;
-        if all > self.all.max_bytes && bytes > Buffers::SMALL_BYTES {
+        if all > self.all.max_bytes && bytes > self.all.small_bytes {
             return Err(io::Error::new(
                 io::ErrorKind::QuotaExceeded,
                 format!("cut off: {all} bytes held for all clients, {bytes} of them for this one"),
@@ -69,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_client_that_holds_little_is_not_cut_off_for_others() {
-        let buffers = Buffers::new(200_000);
+        let buffers = Buffers::new(200_000, 2);
         let (mut large, mut small) = (buffers.share(), buffers.share());
         large.set(199_000).unwrap();
         small.set(2_000).unwrap();
@@ -78,5 +81,16 @@ mod tests {
         small.set(180_000).unwrap();
         drop((large, small));
         assert_eq!(buffers.bytes.into_inner(), 0);
+    }
+
+    #[test]
+    fn clients_that_hold_little_hold_no_more_than_the_limit_together() {
+        let buffers = Buffers::new(200_000, 10);
+        let mut shares: Vec<Share<'_>> = (0..10).map(|_| buffers.share()).collect();
+        for share in &mut shares {
+            share.set(10_000).unwrap();
+        }
+        shares[0].set(110_000).unwrap();
+        assert!(shares[1].set(10_001).is_err());
     }
 }

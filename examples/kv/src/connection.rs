@@ -80,6 +80,13 @@ impl Connection {
         Connection { id, version: Version::V2, readonly: false, name: Vec::new(), multi: None }
     }
 
+    /// How much is held between requests: what was queued since MULTI, and the client's name.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let queued = self.multi.as_ref().filter(|multi| !multi.queue.is_empty());
+        self.name.capacity() + queued.map_or(0, |multi| multi.bytes)
+    }
+
     /// Takes the next request. What can be answered at once is answered into `out`.
     pub fn on_request(
         &mut self,

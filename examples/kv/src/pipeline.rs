@@ -157,7 +157,7 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
     ) -> io::Result<()> {
         loop {
             poll_fn(|cx| self.poll_advance(around, cx)).await;
-            self.share.set(self.input.capacity() + self.output.capacity() + self.ready_bytes)?;
+            self.share.set(self.held_bytes())?;
             if !self.output.is_empty() {
                 stream.write_all(&self.output).await?;
                 self.sent();
@@ -176,6 +176,11 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
                 _ = stop.wait_for(|stop| *stop), if !self.ended => self.ended = true,
             }
         }
+    }
+
+    fn held_bytes(&self) -> usize {
+        let buffers = self.input.capacity() + self.output.capacity() + self.ready_bytes;
+        buffers + self.connection.held_bytes()
     }
 
     fn is_done(&self) -> bool {

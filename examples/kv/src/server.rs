@@ -23,8 +23,8 @@ pub struct ServerOptions {
     /// How many clients may be connected at once; one more is sent away with an error.
     /// Default: 10,000.
     pub max_clients: usize,
-    /// How many bytes of incomplete requests and of replies on their way may be held for all clients
-    /// together. Beyond that, clients for which much is held are cut off. Default: 256 MiB.
+    /// How many bytes of incomplete requests, of transactions that are not executed yet and of
+    /// replies on their way may be held for all clients together. Beyond that, clients for which much is held are cut off. Default: 256 MiB.
     pub max_buffer_bytes: usize,
     /// How long clients have, once the server is told to stop, to take the replies to what they
     /// had asked by then. Default: 1 s.
@@ -54,7 +54,7 @@ pub async fn serve<C: Cluster>(
         started: Instant::now(),
         max_clients: options.max_clients,
         clients: AtomicUsize::new(0),
-        buffers: Buffers::new(options.max_buffer_bytes),
+        buffers: Buffers::new(options.max_buffer_bytes, options.max_clients),
         last_id: AtomicU64::new(0),
         keys: Mutex::default(),
     });

@@ -239,6 +239,32 @@ async fn clients_that_send_large_requests_by_halves_are_cut_off_before_memory_is
 }
 
 #[tokio::test]
+async fn what_transactions_queue_is_bounded_for_all_clients_together() {
+    let max_buffer_bytes = 4 << 20;
+    let server = Server::with(ServerOptions { max_buffer_bytes, ..ServerOptions::default() }).await;
+    let value = "x".repeat(1 << 20);
+    let queue = format!("MULTI\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n{value}\r\n", 1 << 20);
+    let (mut queued, mut cut_off) = (Vec::new(), 0);
+    for _ in 0..10 {
+        let mut client = server.connect().await;
+        // Whoever is cut off may not come to the end.
+        let _ = client.send(queue.as_bytes()).await;
+        let replies = [client.receive().await, client.receive().await];
+        match replies {
+            [Ok(_), Ok(reply)] => {
+                assert_eq!(text(&reply), "QUEUED");
+                queued.push(client);
+            }
+            _ => cut_off += 1,
+        }
+    }
+    assert!((1..=4).contains(&queued.len()) && cut_off >= 6, "{cut_off}");
+    for client in &mut queued {
+        assert!(matches!(client.call(&["EXEC"]).await.unwrap(), Value::Array(_)));
+    }
+}
+
+#[tokio::test]
 async fn a_client_too_many_is_told_so_and_a_place_that_gets_free_is_given_away_again() {
     let options = ServerOptions { max_clients: 2, ..ServerOptions::default() };
     let server = Server::with(options).await;

@@ -13,6 +13,9 @@ use crate::net::inbox::Received;
 use crate::net::testing::{Echo, End, Played, hello_of_client, hello_of_peer, pair};
 use crate::status::{Board, Status};
 
+/// How many clients are served at once.
+const CLIENTS: usize = 5;
+
 /// A listener of node 1, to which the test connects.
 struct Listening {
     connections: mpsc::UnboundedSender<Connection>,
@@ -55,6 +58,7 @@ impl Listening {
             local: Arc::new(local),
             messages: Inbox::new(to_loop, 1 << 20),
             requests: played.requests.clone(),
+            places: Places { newcomers: 256, clients: CLIENTS },
             client_bytes: 1 << 20,
         };
         let (connections, accepted) = mpsc::unbounded_channel();
@@ -115,6 +119,29 @@ async fn however_many_say_nothing_nodes_and_clients_get_in() {
         assert_eq!(pong.kind, Kind::Pong);
     }
     assert!(listening.refused() > 2000);
+}
+
+#[tokio::test]
+async fn a_client_too_many_is_told_so_and_peers_get_in_all_the_same() {
+    let (captured, _guard) = Captured::start();
+    let listening = Listening::start();
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(listening.greet(&hello_of_client()).await);
+    }
+    assert_eq!(captured.lines(), [""; 0]);
+    let mut refused = listening.dial("one too many");
+    refused.send(Kind::Hello, &hello_of_client()).await;
+    assert_eq!(refused.receive().await, (Kind::Refusal, Refusal::Full));
+    refused.ended().await;
+    let lines = captured.lines();
+    assert!(matches!(&lines[..], [line] if line.contains("as many connections")), "{lines:?}");
+    let _peer = listening.greet(&hello_of_peer(2)).await;
+    drop(clients.pop());
+    clients.last_mut().unwrap().send(Kind::Ping, &()).await;
+    let pong = clients.last_mut().unwrap().reader.next().await.unwrap().unwrap();
+    assert_eq!(pong.kind, Kind::Pong);
+    let _client = listening.greet(&hello_of_client()).await;
 }
 
 #[tokio::test(start_paused = true)]

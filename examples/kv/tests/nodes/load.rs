@@ -21,6 +21,9 @@ const AT_ONCE: usize = 6;
 const REPLY_TIMEOUT: Duration = Duration::from_secs(15);
 const KEYS_AT_ONCE: usize = 500;
 
+/// What a client too many is told, once, whatever it asks.
+const TOO_MANY: &str = "ERR max number of clients reached";
+
 pub struct Load {
     shared: Arc<Shared>,
     writers: JoinSet<Writer>,
@@ -202,7 +205,9 @@ impl Writer {
                 Fate::Unknown
             }
             (_, Value::Error(text))
-                if text.starts_with("BUSY ") || text.starts_with("CLUSTERDOWN ") =>
+                if text.starts_with("BUSY ")
+                    || text.starts_with("CLUSTERDOWN ")
+                    || text == TOO_MANY =>
             {
                 Fate::NotProposed
             }
@@ -228,7 +233,7 @@ impl Writer {
             return;
         };
         match (Kind::of(number), &reply) {
-            (_, Value::Error(text)) if text.starts_with("CLUSTERDOWN ") => {}
+            (_, Value::Error(text)) if text.starts_with("CLUSTERDOWN ") || text == TOO_MANY => {}
             (Kind::Set, Value::Bulk(value)) if *value == key.as_bytes() => {}
             (Kind::IncrOnce, Value::Bulk(value)) if value == b"1" => {}
             (Kind::Count, Value::Bulk(value)) => {

@@ -17,6 +17,7 @@ mod load;
 mod minority;
 mod mount;
 mod namespaces;
+mod open_files;
 mod partitions;
 mod peer_port;
 mod power_cut;

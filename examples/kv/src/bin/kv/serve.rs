@@ -38,6 +38,12 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// The node leaves no files for its clients' sockets.
+    #[error("node {id} has no room for clients: raise the limit of open files (ulimit -n)")]
+    OpenFiles {
+        /// Which.
+        id: u64,
+    },
     /// The node has stopped by itself.
     #[error("node {id} has stopped: {reason}")]
     Stopped {
@@ -54,8 +60,17 @@ pub enum ServeError {
 /// A node that is asked to end has ended after that long, whatever its clients and peers do.
 const GRACE: Duration = Duration::from_millis(4700);
 
-/// How many files a node opens besides its clients' sockets, generously.
-const OTHER_FILES: u64 = 128;
+/// How many [`quorate::Client`]s the node takes at its own port: clients of the server come to
+/// another one.
+const NODE_CLIENTS: usize = 64;
+
+/// How many files the server opens besides its clients' sockets: its port, its runtime, whoever is
+/// refused.
+const OTHER_FILES: u64 = 16;
+
+/// For how many files besides its clients' sockets the limit is raised: more than the node and the
+/// server have.
+const RAISED_BY: u64 = 1024;
 
 /// Runs a node until it is told to stop.
 pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
@@ -78,7 +93,7 @@ pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
 
 async fn serve_node<P: Protocol>(args: &ServeArgs) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
-    let max_clients = max_clients(args.max_clients);
+    raise_open_files(args.max_clients);
     let id = args.id;
     let started = tokio::select! {
         started = builder::<P>(args).start() => started,
@@ -86,6 +101,10 @@ async fn serve_node<P: Protocol>(args: &ServeArgs) -> Result<(), ServeError> {
         _ = signals.next() => return Ok(()),
     };
     let node = started.map_err(|source| ServeError::Start { id, source })?;
+    let Some(max_clients) = max_clients(args.max_clients, node.max_open_files()) else {
+        let _ = node.shutdown().await;
+        return Err(ServeError::OpenFiles { id });
+    };
     let listening = TcpListener::bind(&args.listen).await;
     let listening = listening.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (address, listener) = match listening {
@@ -133,6 +152,7 @@ fn builder<P: Protocol>(args: &ServeArgs) -> Builder<P, Machine> {
         .data_dir(&args.data)
         .cluster(&args.cluster)
         .bootstrap(args.bootstrap)
+        .max_clients(NODE_CLIENTS)
         .settings(settings(args));
     match args.segment_bytes {
         Some(bytes) => builder.segment_bytes(bytes),
@@ -181,18 +201,25 @@ impl Signals {
     }
 }
 
-/// As many clients as were asked for, or as many as the process may open files for. A node must
-/// never find that its clients have left no file for its log.
-fn max_clients(wanted: usize) -> usize {
-    let needed = (wanted as u64).saturating_add(OTHER_FILES);
+/// Raises the limit of open files, as far as that is allowed, to what so many clients need.
+fn raise_open_files(clients: usize) {
+    let needed = (clients as u64).saturating_add(RAISED_BY);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let Some(allowed) = current else { return wanted };
     let raised = maximum.map_or(needed, |maximum| maximum.min(needed));
-    let raise = || setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum });
-    let allowed = if raised > allowed && raise().is_ok() { raised } else { allowed };
-    let clients = usize::try_from(allowed.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
+    if current.is_some_and(|current| current < raised) {
+        // As many clients as the limit has room for are served if it stays as it is.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum });
+    }
+}
+
+/// As many clients as were asked for, or as many as the process may open files for. A node must
+/// never find that its clients have left no file for its log. `None` if there is room for none.
+fn max_clients(wanted: usize, of_node: usize) -> Option<usize> {
+    let Some(allowed) = getrlimit(Resource::Nofile).current else { return Some(wanted) };
+    let room = allowed.checked_sub(of_node as u64 + OTHER_FILES).filter(|room| *room > 0)?;
+    let clients = usize::try_from(room).unwrap_or(usize::MAX);
     if clients < wanted {
         tracing::warn!(wanted, clients, "fewer clients: the limit of open files is too low");
     }
-    clients.clamp(1, wanted.max(1))
+    Some(clients.min(wanted))
 }
