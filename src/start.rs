@@ -140,11 +140,11 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
     let peers = others(&config).count();
     let places = OpenFiles::of_this_process().places(peers, config.max_clients)?;
     let disk = open(&config)?;
-    let incarnation = Incarnation(random()?);
-    let (store, recovered) = storage_thread::open::<P, D>(&config, disk, incarnation)?;
+    let (incarnation, nonce) = (Incarnation(random()?), random()?);
+    let (store, recovered) = storage_thread::open::<P, D>(&config, disk, incarnation, nonce)?;
     let clock = Clock::start();
     let mut effects = Vec::new();
-    let replica = recover::<P>(&config, random()?, recovered, clock, &mut effects)?;
+    let replica = recover::<P>(&config, recovered, clock, &mut effects)?;
     let acceptor = config
         .transport
         .bind(&config.listen)
@@ -201,7 +201,6 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
 
 fn recover<P: Protocol>(
     config: &Config,
-    nonce: u64,
     recovered: Recovered,
     clock: Clock,
     effects: &mut Vec<Effect<P::Message>>,
@@ -210,7 +209,6 @@ fn recover<P: Protocol>(
         me: config.me,
         members: config.members.keys().copied().collect(),
         bootstrap: config.bootstrap,
-        nonce,
         settings: config.settings.clone(),
     };
     Ok(Replica::recover(of_replica, recovered, clock.now(), effects)?)

@@ -68,6 +68,7 @@ pub(crate) fn open<P: Protocol, D: Disk>(
     config: &Config,
     disk: D,
     incarnation: Incarnation,
+    nonce: u64,
 ) -> Result<(Store<D>, Recovered), StartError> {
     let owner =
         Owner { node: config.me, cluster: config.cluster.clone(), protocol: P::NAME.to_owned() };
@@ -76,9 +77,9 @@ pub(crate) fn open<P: Protocol, D: Disk>(
         tail_bytes: config.settings.log_cache_bytes,
         ..StoreOptions::default()
     };
-    let (store, recovered) = Store::open(Arc::new(disk), &owner, options, incarnation)?;
+    let (store, recovered) = Store::open(Arc::new(disk), &owner, options, incarnation, nonce)?;
     let Identity { incarnation, .. } = recovered.identity;
-    let (start, last) = (recovered.start, recovered.log.last);
+    let (start, last) = (recovered.lineage.latest().count, recovered.log.last);
     tracing::info!(%incarnation, start, %last, "recovered");
     Ok((store, recovered))
 }

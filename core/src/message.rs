@@ -20,6 +20,8 @@ pub struct Envelope<M> {
     pub incarnation: Incarnation,
     /// The start of the sender's process.
     pub start: Start,
+    /// The nonce of the start before that one on the same disk; zero if there was none.
+    pub previous_nonce: u64,
     /// What it says.
     pub message: PeerMessage<M>,
 }

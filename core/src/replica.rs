@@ -26,13 +26,14 @@ use std::time::Duration;
 
 use crate::event::{Effect, Event, Failure, Fatal, Reader};
 use crate::founding::Founding;
+use crate::lineage::Lineage;
 use crate::log::Log;
 use crate::membership::Membership;
 use crate::message::{Envelope, Forward, PeerMessage};
 use crate::protocol::{Effects, Input, Pledge, Protocol, ProtocolEffect, Role, Standing, Timer};
 use crate::settings::Settings;
 use crate::snapshot::SnapshotMeta;
-use crate::types::{Ballot, Incarnation, Index, LogTime, NodeId, Now, RequestId, Start, WriteSeq};
+use crate::types::{Ballot, Incarnation, Index, LogTime, NodeId, Now, RequestId, WriteSeq};
 use crate::write::{PledgeBytes, Recovered, Write};
 use acquaintances::Acquaintances;
 use applying::Applying;
@@ -57,8 +58,6 @@ pub struct ReplicaConfig {
     pub members: BTreeSet<NodeId>,
     /// Allows an empty directory to found a cluster of a single member.
     pub bootstrap: bool,
-    /// Drawn at random by the shell, anew at each start: no two starts of a node have the same.
-    pub nonce: u64,
     /// Times and limits.
     pub settings: Settings,
 }
@@ -78,6 +77,7 @@ pub struct Replica<P: Protocol> {
     incarnation: Incarnation,
     settings: Settings,
     names: RequestId,
+    lineage: Lineage,
     founding: Founding,
     readmitting: Readmitting,
     acquaintances: Acquaintances,
@@ -135,7 +135,7 @@ impl<P: Protocol> Replica<P> {
         now: Now,
         out: &mut Vec<Effect<P::Message>>,
     ) -> Result<Replica<P>, Fatal> {
-        let ReplicaConfig { me, members, bootstrap, nonce, settings } = config;
+        let ReplicaConfig { me, members, bootstrap, settings } = config;
         let incarnation = recovered.identity.incarnation;
         let record = recovered.founding.clone();
         if !record.formed {
@@ -150,7 +150,8 @@ impl<P: Protocol> Replica<P> {
             me,
             incarnation,
             settings,
-            names: RequestId::before_first(Start { count: recovered.start, nonce }),
+            names: RequestId::before_first(recovered.lineage.latest()),
+            lineage: recovered.lineage.clone(),
             founding: Founding::new(me, incarnation, members, record.clone()),
             readmitting: Readmitting::starting(recovered.mute),
             acquaintances: Acquaintances::from(recovered.peers.clone()),
@@ -463,8 +464,9 @@ impl<P: Protocol> Replica<P> {
     }
 
     fn envelope(&self, to: NodeId, message: PeerMessage<P::Message>) -> Envelope<P::Message> {
-        let (from, incarnation, start) = (self.me, self.incarnation, self.names.start);
-        Envelope { from, to, incarnation, start, message }
+        let (from, incarnation) = (self.me, self.incarnation);
+        let (start, previous_nonce) = (self.lineage.latest(), self.lineage.previous_nonce());
+        Envelope { from, to, incarnation, start, previous_nonce, message }
     }
 
     /// Sends at the end of the batch, if nothing has to be saved first.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::Entry;
 use crate::founding::FoundingRecord;
+use crate::lineage::Lineage;
 use crate::membership::Membership;
 use crate::snapshot::SnapshotMeta;
 use crate::types::{Ballot, Digest, Incarnation, Index, LogId, NodeId, Start};
@@ -103,8 +104,8 @@ pub struct Identity {
 pub struct Recovered {
     /// Whose data this is.
     pub identity: Identity,
-    /// How many times a process has opened the directory, this one included. Durable.
-    pub start: u64,
+    /// The starts of processes on this disk, this one included. Durable.
+    pub lineage: Lineage,
     /// How far the founding of the cluster had come.
     pub founding: FoundingRecord,
     /// The pledge of the last write that was saved; `None` in a directory which never saw one.
@@ -116,8 +117,9 @@ pub struct Recovered {
     /// does not know of any more. So it is from the moment when the storage, or the replica
     /// itself, finds that out, until a write says otherwise. Durable before anything else is.
     pub mute: bool,
-    /// The disks of the other members. Whoever speaks from an earlier start than the one known
-    /// here is late, or runs on an old image of its disk, which has forgotten what it promised.
+    /// The disks of the other members. Whoever speaks from a start that does not come after the
+    /// one known here is late, or runs on an old image of its disk, which has forgotten what it
+    /// promised.
     pub peers: BTreeMap<NodeId, Disk>,
     /// The newest snapshot, present and verified.
     pub snapshot: Option<SnapshotMeta>,

@@ -36,7 +36,7 @@ fn written() -> &'static (MemDisk, Vec<Entry>) {
     WRITTEN.get_or_init(|| {
         let disk = MemDisk::new();
         let (mut store, _) =
-            Store::open(Arc::new(disk.clone()), &owner(), options(), Incarnation(7))
+            Store::open(Arc::new(disk.clone()), &owner(), options(), Incarnation(7), 1)
                 .expect("an empty directory opens");
         let mut entries: Vec<Entry> = Vec::new();
         let (mut previous, mut previous_digest) = (LogId::ZERO, Digest::ZERO);
@@ -93,7 +93,7 @@ fuzz_target!(|damage: &[u8]| {
         }
         disk.set_content(name, &content);
     }
-    let opened = Store::open(Arc::new(disk), &owner(), options(), Incarnation(8));
+    let opened = Store::open(Arc::new(disk), &owner(), options(), Incarnation(8), 1);
     let Ok((store, recovered)) = opened else { return };
     let last = usize::try_from(recovered.log.last.index.0).expect("a short log");
     assert!(last <= entries.len());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use quorate_core::{
-    Disk as Acquaintance, Entry, EntryKind, FoundingRecord, Identity, Incarnation, LogId,
+    Disk as Acquaintance, Entry, EntryKind, FoundingRecord, Identity, Incarnation, Lineage, LogId,
     Membership, NodeId, PledgeBytes, Recovered, RecoveredLog, Run, Start, Write, WriteSeq,
 };
 use quorate_sim::oracles::Mirror;
@@ -16,8 +16,8 @@ pub(crate) struct Disk {
     sworn: Option<(WriteSeq, PledgeBytes)>,
     entries: Vec<Entry>,
     peers: BTreeMap<NodeId, Acquaintance>,
-    /// How often a process has been started on it.
-    starts: u64,
+    /// The starts of processes on it.
+    lineage: Lineage,
     log: Mirror,
 }
 
@@ -27,7 +27,7 @@ impl Disk {
         let first = |incarnation| Acquaintance { incarnation, start: start_number(1) };
         let peers = members.peers_of(node).map(|id| (id, first(incarnation_of(id)))).collect();
         let (entries, log) = (Vec::new(), Mirror::default());
-        Disk { pledge: None, sworn: None, entries, peers, starts: 0, log }
+        Disk { pledge: None, sworn: None, entries, peers, lineage: Lineage::default(), log }
     }
 
     pub(crate) fn log(&self) -> &Mirror {
@@ -73,14 +73,10 @@ impl Disk {
         (self.pledge, self.sworn.map(|(_, pledge)| pledge))
     }
 
-    /// A process starts. Says which start it is, and what it finds.
-    pub(crate) fn open(
-        &mut self,
-        node: NodeId,
-        members: &Membership,
-        protocol: &str,
-    ) -> (Start, Recovered) {
-        self.starts += 1;
+    /// A process starts. Says what it finds.
+    pub(crate) fn open(&mut self, node: NodeId, members: &Membership, protocol: &str) -> Recovered {
+        let count = self.lineage.latest().count + 1;
+        self.lineage.begin(start_number(count).nonce);
         // The numbers of writes begin anew.
         self.sworn = self.sworn.map(|(_, pledge)| (WriteSeq(0), pledge));
         let identity = Identity {
@@ -92,9 +88,9 @@ impl Disk {
         let founding =
             FoundingRecord { list: Some(members.clone()), formed: true, ..Default::default() };
         let (pledge, sworn) = self.pledges();
-        let found = Recovered {
+        Recovered {
             identity,
-            start: self.starts,
+            lineage: self.lineage.clone(),
             founding,
             pledge,
             sworn,
@@ -102,8 +98,7 @@ impl Disk {
             peers: self.peers.clone(),
             snapshot: None,
             log: self.recovered_log(members),
-        };
-        (start_number(self.starts), found)
+        }
     }
 
     fn recovered_log(&self, founders: &Membership) -> RecoveredLog {

@@ -339,7 +339,7 @@ fn start<P: Simulated>(
     mut disk: Disk,
     rules: &Rules,
 ) -> (Replica<P>, Disk, Vec<Effect<P::Message>>) {
-    let (start, mut found) = disk.open(id, &rules.members, P::NAME);
+    let mut found = disk.open(id, &rules.members, P::NAME);
     if rules.canary == Some(Canary::ForgetPledge) {
         (found.pledge, found.sworn) = (None, None);
     }
@@ -347,7 +347,6 @@ fn start<P: Simulated>(
         me: id,
         members: rules.members.voters().collect(),
         bootstrap: true,
-        nonce: start.nonce,
         settings: rules.settings.clone(),
     };
     let mut effects = Vec::new();

@@ -7,12 +7,13 @@
 //! - A replica has made it good once it is running, counts, has no gap in its log, and either all
 //!   that was damaged was written anew, or the process was started since: then it has read
 //!   everything that is of use.
-//! - An old image is put back only where all others know of a later start of the process: no other
-//!   one can be noticed.
+//! - An old image is put back only where all others, each of whom may be the one to count its
+//!   word, know of a later start of the process, and started only as often as that can be told: no
+//!   other one can be noticed.
 
 use std::sync::Arc;
 
-use quorate_core::{Gap, Incarnation, Index};
+use quorate_core::{Gap, Incarnation, Index, Lineage};
 
 use crate::checks::DiskImage;
 use crate::disk::SimDisk;
@@ -23,8 +24,9 @@ pub(crate) struct Harm {
     took: Took,
     /// In which life of the process, the last time.
     life: u64,
-    /// The disk is an old image, and the replica does not know.
-    pub(crate) is_unnoticed: bool,
+    /// The disk is an old image, and the replica does not know: the number of the last start of
+    /// the process before it was taken.
+    pub(crate) unnoticed: Option<u64>,
 }
 
 /// What was taken.
@@ -86,6 +88,17 @@ impl Harm {
         };
     }
 
+    /// True if the disk is an old image, and the replica does not know.
+    pub(crate) fn is_unnoticed(&self) -> bool {
+        self.unnoticed.is_some()
+    }
+
+    /// True if start number `start` of the process is one too many to be told from one on the disk
+    /// which the image took the place of.
+    pub(crate) fn is_past_noticing(&self, start: u64) -> bool {
+        self.unnoticed.is_some_and(|image| start > image + Lineage::KEPT as u64)
+    }
+
     /// True if a process that lives this life has read everything since.
     pub(crate) fn is_before(&self, life: u64) -> bool {
         self.life < life
@@ -101,9 +114,8 @@ pub(crate) fn allows<'a>(
     let most = harms.len().saturating_sub(1) / 2;
     let mut met = 0;
     for (other, harm) in harms.enumerate() {
-        // Until it is noticed, nobody knows what is gone; and if it had to start again before that,
-        // it would not be.
-        if harm.is_unnoticed {
+        // Until it is noticed, nobody knows what is gone, and whoever knows of it is needed.
+        if harm.is_unnoticed() {
             return false;
         }
         if other == node {
@@ -149,11 +161,19 @@ mod tests {
     }
 
     #[test]
+    fn an_image_is_started_no_more_often_than_it_can_be_told() {
+        let kept = Lineage::KEPT as u64;
+        let image = Harm { unnoticed: Some(7), ..Harm::default() };
+        assert!(!image.is_past_noticing(7 + kept) && image.is_past_noticing(8 + kept));
+        assert!(!Harm::default().is_past_noticing(8 + kept));
+    }
+
+    #[test]
     fn nothing_is_taken_while_an_old_image_is_not_noticed() {
         let mut harms = harms(&[Took::Anything, Took::Nothing, Took::Nothing, Took::Nothing]);
         harms.push(Harm::default());
         assert!(allows(harms.iter(), 1, &Took::Anything));
-        harms[0].is_unnoticed = true;
+        harms[0].unnoticed = Some(1);
         assert!(!allows(harms.iter(), 1, &Took::Anything));
         assert!(!allows(harms.iter(), 0, &Took::Anything));
     }

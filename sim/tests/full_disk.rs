@@ -44,13 +44,12 @@ impl Node {
         };
         let handle = Arc::new(disk.clone());
         let (store, mut recovered) =
-            Store::open(handle, &owner, options, Incarnation(101)).unwrap();
+            Store::open(handle, &owner, options, Incarnation(101), 1).unwrap();
         recovered.founding = FoundingRecord { round: 1, list: Some(members()), formed: true };
         let config = ReplicaConfig {
             me: ME,
             members: members().voters().collect(),
             bootstrap: false,
-            nonce: 0,
             settings: Settings::default(),
         };
         let mut out = Vec::new();
@@ -109,6 +108,7 @@ impl Node {
             to: ME,
             incarnation,
             start: Start::default(),
+            previous_nonce: 0,
             message,
         }));
         self.work();

@@ -7,30 +7,50 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use quorate_core::{Fatal, Incarnation, PeerMessage, Protocol, Readmission};
+use quorate_core::{Fatal, Incarnation, Lineage, NodeId, PeerMessage, Protocol, Readmission};
 use quorate_raft::Raft;
 use quorate_vsr::Vsr;
-use replicas::{Replicas, n};
+use replicas::{Filter, Replicas, n};
 
-/// An image of a follower's disk is put back after the follower has gone on without it.
-fn an_old_image_is_noticed<P: Protocol>(starts_since: u64) {
+/// Says nothing that arrives.
+fn unheard<P: Protocol>(node: NodeId) -> Filter<P> {
+    Box::new(move |envelope| envelope.from != node)
+}
+
+impl<P: Protocol> Replicas<P> {
+    fn start_again(&mut self, id: NodeId, times: u64) {
+        for _ in 0..times {
+            self.stop(id);
+            self.start(id);
+            self.pass(Duration::from_secs(1));
+        }
+    }
+
+    fn has_stopped_as_an_old_image(&self, id: NodeId) -> bool {
+        self.nodes[&id].stopped == Some(Fatal::OldImage { node: id })
+    }
+}
+
+/// An image of a follower's disk is put back after the follower has gone on without it, and is
+/// started more often before anybody hears from it.
+fn an_old_image_is_noticed<P: Protocol>(starts_since: u64, starts_unheard: u64) {
     let mut cluster = Replicas::<P>::founded(3);
     cluster.pass(Duration::from_secs(2));
     let leader = cluster.leader().unwrap();
     assert!(cluster.commits(leader));
     let restored = (1..=3).map(n).find(|id| *id != leader).unwrap();
     let image = cluster.nodes[&restored].recovered(restored);
-    for _ in 0..starts_since {
-        cluster.stop(restored);
-        cluster.start(restored);
-        cluster.pass(Duration::from_secs(1));
-    }
+    cluster.start_again(restored, starts_since);
     assert!(cluster.commits(leader));
     cluster.stop(restored);
-    cluster.start_with(restored, image);
-    cluster.pass(Duration::from_secs(2));
-    let stopped = cluster.nodes[&restored].stopped.clone();
-    assert_eq!(stopped, Some(Fatal::OldImage { node: restored }));
+    cluster.put_back(restored, &image);
+    cluster.filter = unheard::<P>(restored);
+    cluster.start_again(restored, starts_unheard);
+    cluster.filter = Box::new(|_| true);
+    assert!(!cluster.has_stopped_as_an_old_image(restored));
+    cluster.start_again(restored, 1);
+    cluster.pass(Duration::from_secs(1));
+    assert!(cluster.has_stopped_as_an_old_image(restored));
     // Started empty, as it says, it is put back.
     cluster.wipe(restored, 900);
     cluster.start(restored);
@@ -44,10 +64,93 @@ fn an_old_image_is_noticed<P: Protocol>(starts_since: u64) {
 
 #[test]
 fn an_old_image_of_a_disk_is_noticed_by_the_starts_since() {
-    an_old_image_is_noticed::<Raft>(1);
-    an_old_image_is_noticed::<Raft>(3);
-    an_old_image_is_noticed::<Vsr>(1);
-    an_old_image_is_noticed::<Vsr>(3);
+    for starts_since in [1, 3] {
+        an_old_image_is_noticed::<Raft>(starts_since, 0);
+        an_old_image_is_noticed::<Vsr>(starts_since, 0);
+    }
+}
+
+#[test]
+fn an_old_image_is_noticed_however_often_it_was_started_before_anybody_hears_from_it() {
+    for starts_unheard in 1..=4 {
+        an_old_image_is_noticed::<Raft>(2, starts_unheard);
+        an_old_image_is_noticed::<Vsr>(2, starts_unheard);
+    }
+    an_old_image_is_noticed::<Raft>(1, Lineage::KEPT as u64 - 1);
+}
+
+/// One member has heard of the starts since, and the other has not: it hears from the image first.
+fn whoever_knows_better_notices<P: Protocol>(starts_of_image: u64) {
+    let mut cluster = Replicas::<P>::founded(3);
+    cluster.pass(Duration::from_secs(2));
+    let leader = cluster.leader().unwrap();
+    assert!(cluster.commits(leader));
+    let mut followers = (1..=3).map(n).filter(|id| *id != leader);
+    let (restored, other) = (followers.next().unwrap(), followers.next().unwrap());
+    let image = cluster.nodes[&restored].recovered(restored);
+    cluster.filter = Box::new(move |envelope| (envelope.from, envelope.to) != (restored, other));
+    cluster.start_again(restored, 2);
+    cluster.stop(restored);
+    cluster.put_back(restored, &image);
+    let heard_by_other = Rc::new(RefCell::new(0));
+    let count = heard_by_other.clone();
+    cluster.filter = Box::new(move |envelope| {
+        let is_to_other = (envelope.from, envelope.to) == (restored, other);
+        *count.borrow_mut() += u32::from(is_to_other);
+        // It is asked by nobody but the one that knows nothing.
+        is_to_other || ![envelope.from, envelope.to].contains(&restored) || envelope.from == other
+    });
+    cluster.start_again(restored, starts_of_image);
+    // Long enough without a leader to ask for votes.
+    cluster.pass(Duration::from_secs(2));
+    assert!(*heard_by_other.borrow() > 0);
+    assert!(!cluster.has_stopped_as_an_old_image(restored));
+    cluster.filter = Box::new(|_| true);
+    cluster.pass(Duration::from_secs(2));
+    assert!(cluster.has_stopped_as_an_old_image(restored));
+}
+
+#[test]
+fn a_member_that_knows_of_later_starts_notices_an_image_which_another_has_taken_for_the_disk() {
+    for starts_of_image in 1..=4 {
+        whoever_knows_better_notices::<Raft>(starts_of_image);
+        whoever_knows_better_notices::<Vsr>(starts_of_image);
+    }
+}
+
+/// A disk is started several times before anybody hears from it, and what it answers when it is
+/// asked is lost at first.
+fn a_disk_counts_again<P: Protocol>(starts_unheard: u64) {
+    let mut cluster = Replicas::<P>::founded(3);
+    cluster.pass(Duration::from_secs(2));
+    let leader = cluster.leader().unwrap();
+    assert!(cluster.commits(leader));
+    let mut followers = (1..=3).map(n).filter(|id| *id != leader);
+    let (again, other) = (followers.next().unwrap(), followers.next().unwrap());
+    cluster.stop(other);
+    cluster.filter = unheard::<P>(again);
+    cluster.start_again(again, starts_unheard);
+    let lost = Rc::new(RefCell::new(0));
+    let count = lost.clone();
+    cluster.filter = Box::new(move |envelope| {
+        let follows =
+            matches!(&envelope.message, PeerMessage::Readmission(Readmission::Follows { .. }));
+        let is_lost = follows && *count.borrow() < 3;
+        *count.borrow_mut() += u32::from(is_lost);
+        !is_lost
+    });
+    cluster.start_again(again, 1);
+    assert!(cluster.commits(again));
+    assert_eq!(*lost.borrow(), 3);
+    assert_eq!(cluster.nodes[&again].stopped, None);
+}
+
+#[test]
+fn a_disk_that_was_started_several_times_unheard_counts_once_it_has_said_what_it_comes_after() {
+    for starts_unheard in [1, 2, 5] {
+        a_disk_counts_again::<Raft>(starts_unheard);
+        a_disk_counts_again::<Vsr>(starts_unheard);
+    }
 }
 
 /// A message of an earlier start arrives late, as one does after any restart, and by the time of the
@@ -75,8 +178,7 @@ fn what_was_said_of_another_disk_stops_nobody<P: Protocol>() {
     let answers = Rc::new(RefCell::new(Vec::new()));
     let recorded = answers.clone();
     cluster.filter = Box::new(move |envelope| {
-        let told =
-            matches!(&envelope.message, PeerMessage::Readmission(Readmission::Outdated { .. }));
+        let told = matches!(&envelope.message, PeerMessage::Readmission(Readmission::Knows { .. }));
         if told {
             recorded.borrow_mut().push(envelope.clone());
         }

@@ -64,7 +64,8 @@ mod tests {
     fn envelope() -> Envelope<()> {
         let (from, to, incarnation) = (NodeId(2), NodeId(1), Incarnation(9));
         let start = Start { count: 1, nonce: 0 };
-        Envelope { from, to, incarnation, start, message: PeerMessage::Protocol(()) }
+        let message = PeerMessage::Protocol(());
+        Envelope { from, to, incarnation, start, previous_nonce: 0, message }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use quorate_core::{At, Ballot, Envelope, Index, LogId, PeerMessage, Start};
+use quorate_core::{At, Ballot, Envelope, Index, LogId, PeerMessage};
 use quorate_raft::Raft;
 use quorate_storage::{MemDisk, Operation, StorageError};
 use serde::{Deserialize, Serialize};
@@ -41,13 +41,16 @@ type Member = Node<Raft, Sum>;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn start_on_disk(id: u64, addresses: &[String], disk: &MemDisk) -> Member {
+fn config(id: u64, addresses: &[String]) -> Config {
     let builder = Member::builder().id(id).members((1..).zip(addresses)).data_dir("in memory");
     let settings = Settings { request_timeout: PATIENCE, ..Settings::default() };
     let builder = builder.settings(settings).segment_bytes(256 << 10).bootstrap(true);
-    let (config, _) = builder.check().unwrap();
+    builder.check().unwrap().0
+}
+
+async fn start_on_disk(id: u64, addresses: &[String], disk: &MemDisk) -> Member {
     let disk = disk.clone();
-    super::start_on(config, Sum::default(), move |_| Ok(disk)).await.unwrap()
+    super::start_on(config(id, addresses), Sum::default(), move |_| Ok(disk)).await.unwrap()
 }
 
 async fn alone(disk: &MemDisk) -> Member {
@@ -141,8 +144,14 @@ async fn what_a_peer_gets_wrong_stands_in_the_status() {
         term,
         last: LogId::new(Index(1), term),
     });
-    let start = Start { count: 2, nonce: 0 };
-    let envelope = Envelope { from: node, to: NodeId(1), incarnation, start, message };
+    // Another start on its disk.
+    let copy = disks[2].crash_keeping_all();
+    let config = config(3, &addresses);
+    let opened = storage_thread::open::<Raft, _>(&config, copy, incarnation, 1);
+    let found = opened.unwrap().1;
+    let (start, previous_nonce) = (found.lineage.latest(), found.lineage.previous_nonce());
+    let to = NodeId(1);
+    let envelope = Envelope { from: node, to, incarnation, start, previous_nonce, message };
     let mut bytes = BytesMut::new();
     frame::encode(Kind::Hello, &Hello::new("quorate", identity, role), &mut bytes);
     frame::encode(Kind::Message, &envelope, &mut bytes);

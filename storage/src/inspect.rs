@@ -140,7 +140,7 @@ pub fn inspect<D: Disk>(disk: &Arc<D>) -> Result<Inspection, StorageError> {
     }
     Ok(Inspection {
         identity: meta.identity(),
-        start: meta.start,
+        start: meta.lineage.latest().count,
         is_clean: meta.is_clean,
         bad_meta_copies,
         sworn: meta.sworn.as_ref().map(|sworn| (sworn.sequence, sworn.pledge())),

@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use quorate_core::{Digest, FoundingRecord, Identity, Incarnation, NodeId, PledgeBytes};
+use quorate_core::{Digest, FoundingRecord, Identity, Incarnation, Lineage, NodeId, PledgeBytes};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{Put, Take, as_u32, as_usize};
@@ -47,8 +47,8 @@ pub(crate) struct Meta {
     pub(crate) cluster: String,
     pub(crate) protocol: String,
     pub(crate) incarnation: Incarnation,
-    /// How many times a process has opened the directory.
-    pub(crate) start: u64,
+    /// The starts of processes on it.
+    pub(crate) lineage: Lineage,
     /// The registered segments: from the first, and one past the last.
     pub(crate) first_segment: u64,
     pub(crate) end_segment: u64,
@@ -130,7 +130,7 @@ impl Meta {
             cluster,
             protocol,
             incarnation,
-            start: 0,
+            lineage: Lineage::default(),
             first_segment: 1,
             end_segment: 1,
             first_sequence: 1,

@@ -57,7 +57,8 @@ impl<D: Disk> fmt::Debug for Store<D> {
 
 impl<D: Disk> Store<D> {
     /// Opens a directory and says what is in it. An empty one becomes this owner's, under the
-    /// given incarnation.
+    /// given incarnation. `nonce` is drawn at random, anew each time: no two starts on a disk have
+    /// the same.
     ///
     /// # Errors
     /// If the directory is another's, in use, not writable, or damaged where it matters. Nothing
@@ -67,8 +68,9 @@ impl<D: Disk> Store<D> {
         owner: &Owner,
         options: StoreOptions,
         fresh_incarnation: Incarnation,
+        nonce: u64,
     ) -> Result<(Store<D>, Recovered), StorageError> {
-        open::open(disk, owner, options, fresh_incarnation)
+        open::open(disk, owner, options, fresh_incarnation, nonce)
     }
 
     /// Takes a write. It is saved with one of the next jobs.

@@ -315,7 +315,7 @@ impl Wal {
             durable_through: self.head.sequence,
             previous: self.head.digest,
             pledge,
-            start: self.meta.start,
+            start: self.meta.lineage.latest().count,
             found: self.meta.found.0,
             last: head.last,
             last_digest: head.last_digest,

@@ -1,7 +1,11 @@
 //! What this replica knows of the others' disks, so that an old image of one is noticed.
 //!
 //! It is noticed if a process was started on the disk after the image was taken, and a member that
-//! is asked to count its word had heard from that process.
+//! is asked to count its word had heard from that process. For the start that a member knows must
+//! be among those which the disk has seen before: that is so at once if it is the one before, which
+//! every message names; otherwise the node is asked, and until it has answered nothing that it
+//! says from its later start is taken. An image which was not started when the known start was
+//! does not have that, however often it is started: it stops instead of answering.
 
 use std::collections::BTreeMap;
 
@@ -22,23 +26,38 @@ impl From<BTreeMap<NodeId, Disk>> for Acquaintances {
 }
 
 impl Acquaintances {
-    /// `node` speaks from this start of this disk, which is the one that the members list. If a
-    /// later start of it is known, or another one of the same count: that one.
-    pub(super) fn meet(&mut self, node: NodeId, disk: Disk) -> Option<Start> {
-        if let Some(known) = self.disks.get(&node)
-            && known.incarnation == disk.incarnation
-        {
-            let known = known.start;
+    /// `node` speaks from this start of this disk, which is the one that the members list. If
+    /// another start of it is known which is not known to be before that one: the known one.
+    pub(super) fn meet(&mut self, node: NodeId, disk: Disk, previous_nonce: u64) -> Option<Start> {
+        if let Some(known) = self.start_of(node, disk) {
+            let is_previous = known.count + 1 == disk.start.count && known.nonce == previous_nonce;
             if known == disk.start {
                 return None;
             }
-            if known.count >= disk.start.count {
+            if !is_previous {
                 return Some(known);
             }
         }
+        self.remember(node, disk);
+        None
+    }
+
+    /// `node`, which speaks from this start of this disk, says that `earlier` was before it.
+    pub(super) fn hear_of(&mut self, node: NodeId, disk: Disk, earlier: Start) {
+        // What was said of another start than the known one says nothing of that.
+        if self.start_of(node, disk) == Some(earlier) && earlier.count < disk.start.count {
+            self.remember(node, disk);
+        }
+    }
+
+    fn start_of(&self, node: NodeId, disk: Disk) -> Option<Start> {
+        let known = self.disks.get(&node).filter(|known| known.incarnation == disk.incarnation);
+        known.map(|known| known.start)
+    }
+
+    fn remember(&mut self, node: NodeId, disk: Disk) {
         self.disks.insert(node, disk);
         self.are_news = true;
-        None
     }
 
     /// True if something is to be written.
@@ -57,21 +76,52 @@ mod tests {
     use super::*;
     use crate::types::Incarnation;
 
+    const NODE: NodeId = NodeId(2);
+
+    fn disk(count: u64, nonce: u64) -> Disk {
+        Disk { incarnation: Incarnation(7), start: Start { count, nonce } }
+    }
+
+    /// Knows the third start of a disk, the nonce of which is 1.
+    fn acquainted() -> Acquaintances {
+        let mut known = Acquaintances::default();
+        assert_eq!(known.meet(NODE, disk(3, 1), 0), None);
+        assert_eq!(known.take_news().map(|disks| disks.len()), Some(1));
+        known
+    }
+
     #[test]
     fn an_earlier_start_and_another_one_of_the_same_count_are_noticed() {
-        let mut known = Acquaintances::default();
-        let node = NodeId(2);
-        let disk =
-            |count, nonce| Disk { incarnation: Incarnation(7), start: Start { count, nonce } };
-        assert_eq!(known.meet(node, disk(3, 1)), None);
-        assert_eq!(known.take_news().map(|disks| disks.len()), Some(1));
-        assert_eq!(known.meet(node, disk(3, 1)), None);
+        let mut known = acquainted();
+        assert_eq!(known.meet(NODE, disk(3, 1), 0), None);
+        assert_eq!(known.meet(NODE, disk(2, 9), 1), Some(disk(3, 1).start));
+        assert_eq!(known.meet(NODE, disk(3, 2), 1), Some(disk(3, 1).start));
         assert!(!known.are_news());
-        assert_eq!(known.meet(node, disk(2, 9)), Some(disk(3, 1).start));
-        assert_eq!(known.meet(node, disk(3, 2)), Some(disk(3, 1).start));
-        assert_eq!(known.meet(node, disk(4, 2)), None);
-        assert!(known.are_news());
         let replaced = Disk { incarnation: Incarnation(8), ..disk(1, 1) };
-        assert_eq!(known.meet(node, replaced), None);
+        assert_eq!(known.meet(NODE, replaced, 0), None);
+        assert!(known.are_news());
+    }
+
+    #[test]
+    fn the_following_start_is_taken_at_once_and_only_if_it_follows() {
+        let mut known = acquainted();
+        assert_eq!(known.meet(NODE, disk(4, 5), 9), Some(disk(3, 1).start));
+        assert!(!known.are_news());
+        assert_eq!(known.meet(NODE, disk(4, 2), 1), None);
+        assert_eq!(known.take_news(), Some(BTreeMap::from([(NODE, disk(4, 2))])));
+    }
+
+    #[test]
+    fn a_start_further_on_is_taken_once_it_says_that_it_comes_after_the_known_one() {
+        let mut known = acquainted();
+        let (later, first) = (disk(6, 4), disk(3, 1).start);
+        assert_eq!(known.meet(NODE, later, 8), Some(first));
+        known.hear_of(NODE, later, disk(2, 9).start);
+        assert_eq!(known.meet(NODE, later, 8), Some(first), "that was said of another start");
+        known.hear_of(NODE, later, first);
+        assert_eq!(known.meet(NODE, later, 8), None);
+        // The answer of an earlier process arrives when a later one is known.
+        known.hear_of(NODE, disk(5, 8), first);
+        assert_eq!(known.take_news(), Some(BTreeMap::from([(NODE, later)])));
     }
 }

@@ -15,7 +15,7 @@ impl<P: Protocol> Replica<P> {
         envelope: Envelope<P::Message>,
         out: &mut Vec<Effect<P::Message>>,
     ) {
-        let Envelope { from, to, incarnation, start, message } = envelope;
+        let Envelope { from, to, incarnation, start, previous_nonce, message } = envelope;
         if to != self.me || from == self.me {
             self.ignored.strangers += 1;
             return;
@@ -39,12 +39,22 @@ impl<P: Protocol> Replica<P> {
             self.ignored.strangers += 1;
             return;
         };
+        let disk = Disk { incarnation, start };
+        match message {
+            PeerMessage::Readmission(Readmission::Knows { incarnation, start }) => {
+                return self.on_known(from, incarnation, start, out);
+            }
+            PeerMessage::Readmission(Readmission::Follows { start }) if listed == incarnation => {
+                return self.acquaintances.hear_of(from, disk, start);
+            }
+            _ => {}
+        }
         if listed == incarnation
-            && let Some(known) = self.acquaintances.meet(from, Disk { incarnation, start })
+            && let Some(start) = self.acquaintances.meet(from, disk, previous_nonce)
         {
             self.ignored.outdated += 1;
-            let outdated = Readmission::Outdated { incarnation, start: known };
-            return self.post(from, PeerMessage::Readmission(outdated));
+            let known = Readmission::Knows { incarnation, start };
+            return self.post(from, PeerMessage::Readmission(known));
         }
         match message {
             PeerMessage::Protocol(message) => {

@@ -53,11 +53,17 @@ pub enum Readmission {
         /// The last entry of the leader's log.
         through: LogId,
     },
-    /// Anybody's: I know of a later start of your process than the one that you spoke from.
-    Outdated {
+    /// Anybody's: I know this start of your process, and not that the one which you spoke from
+    /// comes after it. Answered by `Follows`, or by nobody any more.
+    Knows {
         /// The incarnation of the disk on which both were.
         incarnation: Incarnation,
-        /// The later start.
+        /// The start that I know.
+        start: Start,
+    },
+    /// Anybody's: the one that I speak from comes after this one.
+    Follows {
+        /// That one.
         start: Start,
     },
 }
@@ -134,14 +140,9 @@ impl<P: Protocol> Replica<P> {
                     self.post(from, PeerMessage::Readmission(rejoin));
                 }
             }
-            Readmission::Outdated { incarnation: outdated, start } => {
-                // Told to an earlier process of this node, or on another disk, it says nothing new.
-                let own = self.names.start;
-                let is_own_disk = outdated == self.incarnation;
-                if is_own_disk && start != own && start.count >= own.count {
-                    self.stop(Fatal::OldImage { node: self.me }, out);
-                }
-            }
+            // Taken before it is asked whose word counts; of a disk which is not listed it counts
+            // for nothing.
+            Readmission::Knows { .. } | Readmission::Follows { .. } => {}
             Readmission::CatchUp { request, through } => {
                 let readmitting = &mut self.readmitting;
                 let is_of_now = readmitting
@@ -154,6 +155,25 @@ impl<P: Protocol> Replica<P> {
                     readmitting.through = Some(through);
                 }
             }
+        }
+    }
+
+    /// A member knows this start of a process of this node.
+    pub(super) fn on_known(
+        &mut self,
+        by: NodeId,
+        incarnation: Incarnation,
+        start: Start,
+        out: &mut Vec<Effect<P::Message>>,
+    ) {
+        // What was said of another disk says nothing of this one.
+        if incarnation != self.incarnation {
+            return;
+        }
+        if !self.lineage.may_include(start) {
+            self.stop(Fatal::OldImage { node: self.me }, out);
+        } else if start != self.lineage.latest() {
+            self.post(by, PeerMessage::Readmission(Readmission::Follows { start }));
         }
     }
 

@@ -50,7 +50,8 @@ pub struct Ignored {
     pub strangers: u64,
     /// Votes and acknowledgements from a disk which the membership does not list.
     pub foreign_incarnations: u64,
-    /// From an earlier start of the sender's process, or from an old image of its disk.
+    /// From an earlier start of the sender's process, or from an old image of its disk; or from a
+    /// start of which it is not known yet that it is neither.
     pub outdated: u64,
     /// What cannot be said in the phase which this node is in.
     pub untimely: u64,

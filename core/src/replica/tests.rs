@@ -103,11 +103,13 @@ fn started_anew<P: Protocol>(settings: Settings, nonce: u64) -> Replica<P> {
         protocol: String::new(),
         incarnation: Incarnation(101),
     };
+    let mut lineage = Lineage::default();
+    lineage.begin(nonce);
     let recovered = Recovered {
         mute: false,
         peers: BTreeMap::new(),
         identity,
-        start: 1,
+        lineage,
         founding: FoundingRecord::default(),
         pledge: None,
         sworn: None,
@@ -115,7 +117,7 @@ fn started_anew<P: Protocol>(settings: Settings, nonce: u64) -> Replica<P> {
         log: RecoveredLog::default(),
     };
     let members = [ME, PEER].into();
-    let config = ReplicaConfig { me: ME, members, bootstrap: false, nonce, settings };
+    let config = ReplicaConfig { me: ME, members, bootstrap: false, settings };
     Replica::recover(config, recovered, Now::default(), &mut Vec::new()).unwrap()
 }
 
@@ -182,6 +184,7 @@ fn from_peer<M>(message: PeerMessage<M>) -> Event<M> {
         to: ME,
         incarnation: Incarnation(102),
         start: Start { count: 1, nonce: 0 },
+        previous_nonce: 0,
         message,
     })
 }

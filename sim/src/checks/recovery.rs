@@ -133,7 +133,9 @@ fn are_ballots(log: &Mirror, found: &Recovered) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use quorate_core::{FoundingRecord, Identity, Incarnation, NodeId, RecoveredLog, WriteSeq};
+    use quorate_core::{
+        FoundingRecord, Identity, Incarnation, Lineage, NodeId, RecoveredLog, WriteSeq,
+    };
 
     use super::super::testing::{digest, entry, run, write};
     use super::*;
@@ -147,7 +149,7 @@ mod tests {
                 protocol: String::new(),
                 incarnation: Incarnation(1),
             },
-            start: 2,
+            lineage: Lineage::default(),
             founding: FoundingRecord::default(),
             pledge: None,
             sworn: None,

@@ -169,7 +169,7 @@ impl<P: Simulated> Cluster<P> {
     fn check_speech(&mut self, node: usize, to: usize, message: &P::Message) -> Verdict {
         let process = self.nodes[node].process.as_ref();
         let Some(log) = process.and_then(|process| process.replica.log()) else { return Ok(()) };
-        if log.may_vouch() && !self.nodes[node].harm.is_unnoticed {
+        if log.may_vouch() && !self.nodes[node].harm.is_unnoticed() {
             let is_readmitted = self.checks.regained(node)?;
             sometimes!(self.marks, Mark::Readmitted, is_readmitted);
         }

@@ -73,7 +73,7 @@ impl<P: Simulated> Cluster<P> {
         it.disk = Arc::default();
         it.incarnation = Incarnation(self.birth_rng.bits());
         it.image = None;
-        it.harm.is_unnoticed = false;
+        it.harm.unnoticed = None;
         it.harm.take(Took::Anything, it.life);
         self.checks.wiped(node);
     }
@@ -100,7 +100,7 @@ impl<P: Simulated> Cluster<P> {
         let it = &mut self.nodes[node];
         it.disk = image.disk.clone();
         it.harm.take(Took::Anything, it.life);
-        it.harm.is_unnoticed = true;
+        it.harm.unnoticed = Some(start.count);
         self.checks.put_back(node, &image.held);
         let down = self.mishap_rng.duration(Duration::from_millis(1), self.plan.downtime);
         self.agenda.after(down, Happening::Restart(node));
@@ -138,7 +138,7 @@ impl<P: Simulated> Cluster<P> {
     pub(super) fn on_fatal(&mut self, node: usize, why: &Fatal) -> Verdict {
         let it = &self.nodes[node];
         match why {
-            Fatal::OldImage { .. } if it.harm.is_unnoticed => {
+            Fatal::OldImage { .. } if it.harm.is_unnoticed() => {
                 self.marks.note(Mark::ImageNoticed);
                 // The operator does what the message says.
                 let life = it.life;
@@ -170,7 +170,7 @@ impl<P: Protocol> Node<P> {
     fn is_well(&self) -> bool {
         let log = self.process.as_ref().and_then(|process| process.replica.log());
         log.is_some_and(|log| log.may_vouch() && log.is_whole())
-            && !self.harm.is_unnoticed
+            && !self.harm.is_unnoticed()
             && (!self.disk.is_damaged() || self.harm.is_before(self.life))
     }
 }

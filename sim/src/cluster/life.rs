@@ -34,10 +34,7 @@ impl<P: Simulated> Cluster<P> {
         self.trace.note(self.now(), Some(node), "start");
         let now = self.clock(node);
         let members = self.members();
-        // Who was put back is noticed by the count of its starts, as long as somebody hears of one
-        // before it has caught up with what is known.
-        let may_die = self.phase == Phase::Storm && !self.nodes[node].harm.is_unnoticed;
-        if may_die && self.disk_rng.one_in(6) {
+        if self.phase == Phase::Storm && self.disk_rng.one_in(6) {
             self.die_while_opening(node);
         }
         let is_damaged = self.nodes[node].disk.is_damaged();
@@ -58,10 +55,17 @@ impl<P: Simulated> Cluster<P> {
             }
             Err(why) => return Err(gave_up(node, &why)),
         };
+        let start = found.lineage.latest().count;
+        if self.nodes[node].harm.is_past_noticing(start) {
+            // The operator has lost patience, and does not know how close that was.
+            let life = self.nodes[node].life;
+            self.agenda.after(Duration::ZERO, Happening::Empty { node, life });
+            return Ok(());
+        }
         let is_right = self.checks.recovered(node, &found, is_damaged);
         self.draw_disk(node, &found);
         is_right?;
-        self.nodes[node].start = found.start;
+        self.nodes[node].start = start;
         sometimes!(self.marks, Mark::DamageFoundAtStart, !found.log.gaps.is_empty());
         sometimes!(self.marks, Mark::EndLost, found.mute && is_damaged);
         if self.canary == Some(Canary::ForgetPledge) {
@@ -73,7 +77,6 @@ impl<P: Simulated> Cluster<P> {
             me: it.id,
             members,
             bootstrap: true,
-            nonce: self.start_rng.bits(),
             settings: self.plan.settings.clone(),
         };
         let machine = Registers::with_ballast(self.plan.load.ballast_bytes);
@@ -96,7 +99,8 @@ impl<P: Simulated> Cluster<P> {
             tail_bytes: self.disk_rng.between(0, 20_000) as usize,
         };
         let it = &self.nodes[node];
-        Store::open(it.disk.clone(), &it.owner, options, it.incarnation)
+        let nonce = self.start_rng.bits();
+        Store::open(it.disk.clone(), &it.owner, options, it.incarnation, nonce)
     }
 
     /// A process that begins to read its disk, and to tidy it, and dies.

@@ -216,8 +216,7 @@ impl<P: Simulated> Cluster<P> {
 
     /// A node has said its last word.
     pub(super) fn silence(&mut self, node: usize, life: u64) {
-        let may_die = self.phase == Phase::Storm && !self.nodes[node].harm.is_unnoticed;
-        if may_die && self.nodes[node].life == life {
+        if self.phase == Phase::Storm && self.nodes[node].life == life {
             self.crash(node, Death::AfterLastWords);
             let down = self.mishap_rng.duration(Duration::ZERO, Duration::from_millis(20));
             self.agenda.after(down, Happening::Restart(node));
@@ -288,8 +287,7 @@ impl<P: Simulated> Cluster<P> {
     }
 
     pub(super) fn crash_for(&mut self, node: usize, most: Duration) {
-        let it = &self.nodes[node];
-        if it.process.is_none() || it.harm.is_unnoticed {
+        if self.nodes[node].process.is_none() {
             return;
         }
         self.crash(node, Death::Sudden);

@@ -70,11 +70,10 @@ pub(crate) enum Mishap {
 }
 
 impl Mishap {
-    /// True of what is left out until a run with it can be judged. An old image that is started
-    /// several times before anybody hears from it is not noticed, and is no bug found; clients that
-    /// want far more than there is room for may still wait when the time for progress is over.
+    /// True of what is left out until a run with it can be judged: clients that want far more than
+    /// there is room for may still wait when the time for progress is over.
     pub(super) fn is_unsettled(self) -> bool {
-        matches!(self, Mishap::RestoreImage | Mishap::Overload)
+        self == Mishap::Overload
     }
 
     /// Its own generator, so that a new kind of mishap does not reshuffle the others.

@@ -193,14 +193,14 @@ impl Recorder {
         log: impl Iterator<Item = (LogId, Digest)>,
     ) {
         self.pending_writes.remove(&node);
-        let Recovered { start, mute, snapshot, log: RecoveredLog { base, last, gaps, .. }, .. } =
-            found;
+        let Recovered { lineage, mute, snapshot, log: found, .. } = found;
+        let RecoveredLog { base, last, gaps, .. } = found;
         let pledge = self.pledge(sworn.as_ref());
         let mut text = format!("the disk has {} and the log {base} … {last}", self.texts[pledge]);
         text.extend(snapshot.as_ref().map(|meta| format!(" with a snapshot of {}", meta.last)));
         text.extend(mute.then_some(", and is mute"));
         text.extend((!gaps.is_empty()).then(|| format!(", damaged: {gaps:?}")));
-        text += &format!("; start {start} of the process");
+        text += &format!("; start {} of the process", lineage.latest().count);
         self.note(now, Some(node), "start", text);
         let mut ids = log.map(|(id, digest)| self.entry_named(id, digest));
         let base = ids.next().map_or(LogId::ZERO, |(id, _)| id);

@@ -8,15 +8,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_core::{
     Applied, Command, Digest, Disk, Effect, Entry, EntryKind, Envelope, Event, FetchNext,
-    FoundingRecord, Identity, Incarnation, Index, LogTime, Membership, NodeId, Now, Origin,
-    Protocol, Reader, Recovered, RecoveredLog, Replica, ReplicaConfig, RequestId, Settings,
+    FoundingRecord, Identity, Incarnation, Index, Lineage, LogTime, Membership, NodeId, Now,
+    Origin, Protocol, Reader, Recovered, RecoveredLog, Replica, ReplicaConfig, RequestId, Settings,
     SnapshotMeta, Timer, Write, WriteSeq,
 };
 
 pub struct Node<P: Protocol> {
     pub replica: Option<Replica<P>>,
     incarnation: Incarnation,
-    start: u64,
+    lineage: Lineage,
     timers: BTreeMap<Timer, Duration>,
     pub entries: Vec<Entry>,
     pub last_write: Option<Write>,
@@ -35,6 +35,8 @@ pub type Filter<P> = Box<dyn FnMut(&Envelope<<P as Protocol>::Message>) -> bool>
 pub struct Replicas<P: Protocol> {
     pub nodes: BTreeMap<NodeId, Node<P>>,
     pub now: Duration,
+    /// How many starts of processes there were.
+    starts: u64,
     pub settings: Settings,
     pub filter: Filter<P>,
     wire: VecDeque<Envelope<P::Message>>,
@@ -53,6 +55,7 @@ impl<P: Protocol> Replicas<P> {
         let mut cluster = Replicas {
             nodes: BTreeMap::new(),
             now: Duration::from_secs(1),
+            starts: 0,
             settings,
             filter: Box::new(|_| true),
             wire: VecDeque::new(),
@@ -68,9 +71,7 @@ impl<P: Protocol> Replicas<P> {
 
     fn config(&self, me: NodeId) -> ReplicaConfig {
         let members = self.nodes.keys().copied().collect();
-        // No two starts are at the same moment.
-        let nonce = u64::try_from(self.now.as_nanos()).unwrap();
-        ReplicaConfig { me, members, bootstrap: true, nonce, settings: self.settings.clone() }
+        ReplicaConfig { me, members, bootstrap: true, settings: self.settings.clone() }
     }
 
     fn at(&self) -> Now {
@@ -83,10 +84,12 @@ impl<P: Protocol> Replicas<P> {
         self.start_with(id, recovered);
     }
 
-    pub fn start_with(&mut self, id: NodeId, recovered: Recovered) {
+    pub fn start_with(&mut self, id: NodeId, mut recovered: Recovered) {
         let (config, at) = (self.config(id), self.at());
         let node = self.nodes.get_mut(&id).unwrap();
-        node.start += 1;
+        self.starts += 1;
+        recovered.lineage.begin(self.starts);
+        node.lineage = recovered.lineage.clone();
         let mut out = Vec::new();
         let replica = Replica::recover(config, recovered, at, &mut out).unwrap();
         node.replica = Some(replica);
@@ -98,6 +101,17 @@ impl<P: Protocol> Replicas<P> {
         node.replica = None;
         node.timers.clear();
         node.events.clear();
+    }
+
+    /// Puts the disk of a node, which is down, back to what it was.
+    pub fn put_back(&mut self, id: NodeId, image: &Recovered) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        node.lineage = image.lineage.clone();
+        node.entries = image.log.tail.clone();
+        node.founding = image.founding.clone();
+        node.peers = image.peers.clone();
+        let last_write = node.last_write.as_mut().unwrap();
+        (last_write.pledge, last_write.mute) = (image.pledge.unwrap(), image.mute);
     }
 
     /// Puts an empty disk in the place of the node's.
@@ -253,7 +267,7 @@ impl<P: Protocol> Node<P> {
         Node {
             replica: None,
             incarnation,
-            start: 0,
+            lineage: Lineage::default(),
             timers: BTreeMap::new(),
             entries: Vec::new(),
             last_write: None,
@@ -304,7 +318,7 @@ impl<P: Protocol> Node<P> {
         self.events.push_back(Event::Saved(seq));
     }
 
-    /// What the disk says after a restart.
+    /// What the disk says when no process runs.
     pub fn recovered(&self, id: NodeId) -> Recovered {
         let mut log = RecoveredLog::default();
         for entry in &self.entries {
@@ -328,7 +342,7 @@ impl<P: Protocol> Node<P> {
                 protocol: P::NAME.to_owned(),
                 incarnation: self.incarnation,
             },
-            start: self.start + 1,
+            lineage: self.lineage.clone(),
             founding: self.founding.clone(),
             pledge: self.last_write.as_ref().map(|write| write.pledge),
             sworn: None,

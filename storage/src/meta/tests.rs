@@ -12,7 +12,9 @@ fn meta() -> Meta {
     let mut pledge = [0; 64];
     pledge[..3].copy_from_slice(&[1, 2, 3]);
     let (sworn, ahead) = (Some(Sworn::in_group(5, &pledge)), Some(Oath::new(&[4; 64])));
-    Meta { sworn, ahead, ..Meta::founded(identity) }
+    let mut lineage = Lineage::default();
+    lineage.begin(8);
+    Meta { sworn, ahead, lineage, ..Meta::founded(identity) }
 }
 
 fn disk_with(meta: &Meta) -> MemDisk {
@@ -25,7 +27,7 @@ fn disk_with(meta: &Meta) -> MemDisk {
 fn a_copy_has_the_same_bytes_forever() {
     let bytes = meta().encode(2).unwrap();
     assert_eq!(&bytes[..8], b"QRM-META");
-    let golden: u128 = 57_811_920_605_788_142_879_457_132_673_794_481_852;
+    let golden: u128 = 58_570_492_164_289_693_644_872_311_428_942_328_049;
     assert_eq!(u128::from_le_bytes(Digest::of(&bytes).0), golden);
     let golden: u128 = 168_546_338_965_930_326_660_564_117_588_512_031_459;
     assert_eq!(u128::from_le_bytes(meta().store_id().0), golden);
@@ -36,7 +38,7 @@ fn an_update_leaves_one_pair_as_it_was() {
     let mut meta = meta();
     let disk = disk_with(&meta);
     let before = meta.clone();
-    meta.start = 9;
+    meta.lineage.begin(9);
     let [write, _] = meta.update().unwrap();
     let Step::Write { file, offset, bytes } = write else { panic!("{write:?}") };
     disk.write_at(&file, offset, &bytes).unwrap();
@@ -89,6 +91,18 @@ fn a_newer_format_is_told_from_damage() {
     bytes[8..12].copy_from_slice(&crc.to_le_bytes());
     disk.set_content(META, &bytes);
     assert!(matches!(read(&disk), Err(StorageError::NewerFormat { found: 2, supported: 1, .. })));
+}
+
+#[test]
+fn beside_the_longest_lineage_there_is_room_for_fifty_members() {
+    let mut meta = meta();
+    (0..2 * Lineage::KEPT as u64).for_each(|ago| meta.lineage.begin(u64::MAX - ago));
+    let (ids, incarnation) = ((1..=50).map(NodeId), Incarnation(u64::MAX));
+    meta.founding.list = Some(Membership::new(ids.clone().map(|id| (id, incarnation))));
+    let disk = quorate_core::Disk { incarnation, start: meta.lineage.latest() };
+    meta.peers = ids.map(|id| (id, disk)).collect();
+    let disk = disk_with(&meta);
+    assert_eq!(read(&disk).unwrap().meta, meta);
 }
 
 #[test]

@@ -23,7 +23,10 @@ pub(super) struct Starts {
 
 impl Starts {
     pub(super) fn new(meta: &Meta) -> Starts {
-        Starts { found: BTreeMap::from([(meta.start, meta.found.0)]), last_found: meta.found }
+        Starts {
+            found: BTreeMap::from([(meta.lineage.latest().count, meta.found.0)]),
+            last_found: meta.found,
+        }
     }
 
     /// A start found everything up to this sequence.
@@ -78,7 +81,7 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_core::{Identity, Incarnation, NodeId};
+    use quorate_core::{Identity, Incarnation, Lineage, NodeId};
 
     fn digest(name: u64) -> Digest {
         Digest::of(&name.to_le_bytes())
@@ -99,7 +102,7 @@ mod tests {
         }
     }
 
-    fn meta(start: u64, found: u64) -> Meta {
+    fn meta(starts: u64, found: u64) -> Meta {
         let identity = Identity {
             node: NodeId(1),
             cluster: String::new(),
@@ -107,7 +110,9 @@ mod tests {
             incarnation: Incarnation(1),
         };
         let found = (found, digest(found));
-        Meta { start, found, ..Meta::founded(identity) }
+        let mut lineage = Lineage::default();
+        (1..=starts).for_each(|nonce| lineage.begin(nonce));
+        Meta { lineage, found, ..Meta::founded(identity) }
     }
 
     fn chosen(meta: &Meta, groups: &[Sighting]) -> Vec<u64> {

@@ -24,6 +24,7 @@ pub(super) fn open<D: Disk>(
     owner: &Owner,
     options: StoreOptions,
     fresh: Incarnation,
+    nonce: u64,
 ) -> Result<(Store<D>, Recovered), StorageError> {
     options.validate()?;
     lock(&*disk)?;
@@ -48,7 +49,7 @@ pub(super) fn open<D: Disk>(
     if stored.is_none() {
         create_meta(&*disk, &meta)?;
     }
-    let steps = sign_in(&mut found)?;
+    let steps = sign_in(&mut found, nonce)?;
     for step in steps {
         step.run(&*disk).map_err(|error| step.failed(error))?;
     }
@@ -60,7 +61,7 @@ pub(super) fn open<D: Disk>(
     let FoundLog { meta, head, index, segments, spares, closed_through, .. } = found;
     let recovered = Recovered {
         identity: meta.identity(),
-        start: meta.start,
+        lineage: meta.lineage.clone(),
         founding: meta.founding.clone(),
         pledge: head.pledge,
         sworn: meta.ahead.as_ref().map(Oath::bytes),
@@ -193,10 +194,10 @@ fn create_meta<D: Disk>(disk: &D, meta: &Meta) -> Result<(), StorageError> {
 
 /// Counts this start, and notes what was found: what the log says is durable, and it holds the
 /// newest pledge. All copies of the meta file are written, so that damaged ones are whole again
-/// and no start is ever counted twice.
-fn sign_in(found: &mut FoundLog) -> Result<Vec<crate::job::Step>, StorageError> {
+/// and no start is ever counted twice. `nonce` tells it from a start of an image of this disk.
+fn sign_in(found: &mut FoundLog, nonce: u64) -> Result<Vec<crate::job::Step>, StorageError> {
     let FoundLog { meta, head, found: last, end_is_lost, .. } = found;
-    meta.start += 1;
+    meta.lineage.begin(nonce);
     meta.is_clean = false;
     meta.durable_through = head.sequence;
     meta.sworn = match meta.sworn_beyond(last.0) {

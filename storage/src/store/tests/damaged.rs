@@ -127,7 +127,7 @@ fn a_flip_in_any_byte_of_meta_changes_nothing_that_is_found() {
     author.save(write);
     let found = |disk: &MemDisk| {
         let disk = std::sync::Arc::new(disk.crash_keeping_all());
-        Store::open(disk, &owner(), small(), Incarnation(77)).unwrap().1
+        Store::open(disk, &owner(), small(), Incarnation(77), 1).unwrap().1
     };
     let expected = found(&author.disk);
     // A byte of any one copy, and the same byte of two: of the newer pair, the older one, or both.
@@ -164,7 +164,7 @@ fn a_clean_stop_and_a_start_attest_the_last_group_too() {
     let job = author.store.close().unwrap().unwrap();
     author.run(job).unwrap();
     let started = author.disk.crash_keeping_all();
-    drop(Store::open(std::sync::Arc::new(started.clone()), &owner(), small(), Incarnation(7)));
+    drop(Store::open(std::sync::Arc::new(started.clone()), &owner(), small(), Incarnation(7), 1));
     let (file, offset) = author.place_of(7);
     for disk in [author.disk, started] {
         disk.flip(&file, offset + 100, 1);
@@ -296,7 +296,7 @@ fn a_disk_that_cannot_be_read_at_all_is_a_stop() {
     disk.fail(Operation::Read, "wal-", io::ErrorKind::Other, u64::MAX);
     let before = disk.contents();
     let handle = std::sync::Arc::new(disk.clone());
-    let error = Store::open(handle, &owner(), small(), Incarnation(7)).unwrap_err();
+    let error = Store::open(handle, &owner(), small(), Incarnation(7), 1).unwrap_err();
     assert!(matches!(error, StorageError::Unreadable { .. }), "{error}");
     assert!(disk.contents() == before);
 }

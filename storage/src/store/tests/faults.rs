@@ -147,7 +147,7 @@ fn a_segment_of_another_directory_is_a_stop() {
     let author = long_log();
     let disk = MemDisk::new();
     let owner = Owner { node: NodeId(2), ..owner() };
-    drop(Store::open(Arc::new(disk.clone()), &owner, options(), Incarnation(5)).unwrap());
+    drop(Store::open(Arc::new(disk.clone()), &owner, options(), Incarnation(5), 1).unwrap());
     let bytes = disk.content(&segment::name(1)).unwrap();
     let last = author.disk.contents().into_keys().rfind(|n| n.starts_with("wal-"));
     let next = segment::name(segment::parse_name(&last.unwrap()).unwrap() + 1);
@@ -281,7 +281,8 @@ fn a_directory_of_another_node_cluster_or_protocol_is_refused_with_both_names() 
         let disk = author.disk.crash_keeping_all();
         let before = disk.contents();
         let handle = Arc::new(disk.clone());
-        let error = Store::open(handle, &other, options(), Incarnation(1)).map(|_| ()).unwrap_err();
+        let error =
+            Store::open(handle, &other, options(), Incarnation(1), 1).map(|_| ()).unwrap_err();
         let text = error.to_string();
         assert!(text.contains(found) && text.contains(expected), "{text}");
         assert!(disk.contents() == before);
@@ -306,13 +307,13 @@ fn a_second_process_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let open = || {
         let disk = Arc::new(FileDisk::create(directory.path()).unwrap());
-        Store::open(disk, &owner(), options(), Incarnation(1))
+        Store::open(disk, &owner(), options(), Incarnation(1), 1)
     };
     let (store, recovered) = open().unwrap();
-    assert_eq!(recovered.start, 1);
+    assert_eq!(recovered.lineage.latest().count, 1);
     assert!(matches!(open(), Err(StorageError::Locked)));
     drop(store);
-    assert_eq!(open().unwrap().1.start, 2);
+    assert_eq!(open().unwrap().1.lineage.latest().count, 2);
 }
 
 #[test]
@@ -330,7 +331,7 @@ fn foreign_files_are_ignored_and_what_stands_in_the_way_is_named() {
     let path = directory.path();
     let open = || {
         let disk = Arc::new(FileDisk::create(path).unwrap());
-        Store::open(disk, &owner(), options(), Incarnation(1)).map(|(_, recovered)| recovered)
+        Store::open(disk, &owner(), options(), Incarnation(1), 1).map(|(_, recovered)| recovered)
     };
     std::fs::write(path.join("notes.txt"), b"mine").unwrap();
     std::fs::write(path.join("wal-backup"), b"mine").unwrap();
@@ -353,7 +354,7 @@ fn a_store_on_real_files_keeps_what_it_saved() {
     let mut author = Author::new();
     let open = || {
         let disk = Arc::new(FileDisk::create(directory.path()).unwrap());
-        Store::open(disk, &owner(), options(), Incarnation(1)).unwrap()
+        Store::open(disk, &owner(), options(), Incarnation(1), 1).unwrap()
     };
     let (mut store, _) = open();
     for i in 0..60u8 {

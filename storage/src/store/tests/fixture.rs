@@ -19,7 +19,7 @@ pub(crate) fn options() -> StoreOptions {
 }
 
 pub(crate) fn open(disk: &MemDisk) -> Result<(Store<MemDisk>, Recovered), StorageError> {
-    Store::open(Arc::new(disk.clone()), &owner(), options(), Incarnation(77))
+    Store::open(Arc::new(disk.clone()), &owner(), options(), Incarnation(77), 1)
 }
 
 /// What the author of the log knows of it.
@@ -50,7 +50,7 @@ impl Author {
     }
 
     pub(crate) fn with(disk: &MemDisk, options: StoreOptions) -> Author {
-        let opened = Store::open(Arc::new(disk.clone()), &owner(), options, Incarnation(77));
+        let opened = Store::open(Arc::new(disk.clone()), &owner(), options, Incarnation(77), 1);
         let (store, recovered) = opened.unwrap();
         let reader = store.reader();
         let from = recovered.log.base.index.next();
@@ -239,7 +239,7 @@ pub(crate) fn outcome(disk: &MemDisk) -> Found {
 pub(crate) fn outcome_with(disk: &MemDisk, options: StoreOptions) -> Found {
     let disk = disk.crash_keeping_all();
     let before = disk.contents();
-    match Store::open(Arc::new(disk.clone()), &owner(), options, Incarnation(77)) {
+    match Store::open(Arc::new(disk.clone()), &owner(), options, Incarnation(77), 1) {
         Ok((_, Recovered { log, pledge, .. })) => Found::Opens { last: log.last.index, pledge },
         Err(error) => {
             assert!(disk.contents() == before, "{error}: and yet something was changed");

@@ -83,7 +83,7 @@ pub(crate) fn try_see(
     entries: &[Entry],
 ) -> Result<Seen, StorageError> {
     let disk = disk.crash_keeping_all();
-    let opened = Store::open(Arc::new(disk), &owner(), options, Incarnation(77));
+    let opened = Store::open(Arc::new(disk), &owner(), options, Incarnation(77), 1);
     opened.map(|(store, recovered)| check(&store, &recovered, entries))
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn heal(disk: &MemDisk, options: StoreOptions, entries: &[Entry], ran
         assert!(round < 500, "it comes to an end");
         let handle = Arc::new(disk.clone());
         let (mut store, recovered) =
-            Store::open(handle, &owner(), options, Incarnation(77)).unwrap();
+            Store::open(handle, &owner(), options, Incarnation(77), 1).unwrap();
         let seen = check(&store, &recovered, entries);
         let log = &recovered.log;
         let whole = entries.last().map_or(log.base.index, Entry::index);

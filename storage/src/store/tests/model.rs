@@ -344,8 +344,9 @@ impl Model {
         self.sworn = sworn;
         let mut state = state.clone();
         state.founding = found.founding.clone();
-        assert!(found.start > self.start, "a start is counted twice");
-        self.start = found.start;
+        let start = found.lineage.latest().count;
+        assert!(start > self.start, "a start is counted twice");
+        self.start = start;
         self.saved = state.clone();
         self.now = state;
         self.pending.clear();
@@ -358,7 +359,7 @@ impl Model {
 }
 
 fn open(disk: &MemDisk) -> Result<(Store<MemDisk>, Recovered), StorageError> {
-    Store::open(Arc::new(disk.clone()), &owner(), options(), Incarnation(77))
+    Store::open(Arc::new(disk.clone()), &owner(), options(), Incarnation(77), 1)
 }
 
 #[test]

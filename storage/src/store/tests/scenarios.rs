@@ -15,10 +15,11 @@ fn an_empty_directory_becomes_the_owners() {
     let disk = MemDisk::new();
     let (_, recovered) = open(&disk).unwrap();
     assert_eq!(recovered.identity.incarnation, Incarnation(77));
-    assert_eq!((recovered.start, recovered.pledge, recovered.snapshot), (1, None, None));
+    assert_eq!(recovered.lineage.latest().count, 1);
+    assert_eq!((recovered.pledge, recovered.snapshot), (None, None));
     assert_eq!(recovered.log, RecoveredLog::default());
     let (_, recovered) = open(&disk.crash_losing_all()).unwrap();
-    assert_eq!(recovered.start, 2);
+    assert_eq!(recovered.lineage.latest().count, 2);
 }
 
 #[test]
@@ -31,7 +32,7 @@ fn sizes_which_could_not_be_read_back_are_refused_before_anything_is_touched() {
         StoreOptions { segment_bytes: Some(u64::MAX), ..options() },
         StoreOptions { group_bytes, ..options() },
     ] {
-        let opened = Store::open(Arc::new(disk.clone()), &owner(), refused, Incarnation(77));
+        let opened = Store::open(Arc::new(disk.clone()), &owner(), refused, Incarnation(77), 1);
         let error = opened.unwrap_err();
         assert!(matches!(error, StorageError::OptionsTooLarge { .. }), "{error}");
         assert_eq!(disk.changes(), 0);
@@ -233,7 +234,7 @@ fn a_log_of_many_small_entries_is_found_without_holding_them_all() {
     }
     let options = StoreOptions { tail_bytes: 10_000, ..options() };
     let disk = Arc::new(author.disk.crash_losing_all());
-    let (store, recovered) = Store::open(disk, &owner(), options, Incarnation(77)).unwrap();
+    let (store, recovered) = Store::open(disk, &owner(), options, Incarnation(77), 1).unwrap();
     assert_eq!(recovered.log.last, LogId::new(Index(100_000), Ballot(1)));
     assert_eq!(recovered.log.ballots.len(), 1);
     assert!(recovered.log.tail.len() < 200);
@@ -284,7 +285,8 @@ fn entries_are_read_by_one_thread_while_another_writes_cuts_and_compacts() {
 fn a_group_waits_for_a_slice_of_a_new_segment_and_not_for_all_of_it() {
     let disk = MemDisk::new();
     let large = StoreOptions { segment_bytes: Some(4 << 20), ..options() };
-    let (store, _) = Store::open(Arc::new(disk.clone()), &owner(), large, Incarnation(77)).unwrap();
+    let (store, _) =
+        Store::open(Arc::new(disk.clone()), &owner(), large, Incarnation(77), 1).unwrap();
     let mut author = Author::new();
     (author.disk, author.store) = (disk, store);
     let (mut slices, mut registered) = (0, 0);
@@ -312,7 +314,8 @@ fn a_group_waits_for_a_slice_of_a_new_segment_and_not_for_all_of_it() {
         author.flush().unwrap();
     }
     let disk = author.disk.crash_losing_all();
-    let (store, recovered) = Store::open(Arc::new(disk), &owner(), large, Incarnation(77)).unwrap();
+    let (store, recovered) =
+        Store::open(Arc::new(disk), &owner(), large, Incarnation(77), 1).unwrap();
     assert_eq!(recovered.log.last, author.entries.last().unwrap().id);
     assert_eq!(store.reader().read_entries(Index(1), usize::MAX).unwrap(), author.entries);
 }

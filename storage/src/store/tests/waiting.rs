@@ -134,7 +134,7 @@ fn no_write_waits_for_a_snapshot_that_is_read_or_removed() {
     let gate = Arc::<Gate>::default();
     let disk = SlowSnapshots { disk: MemDisk::new(), gate: gate.clone() };
     let handle = Arc::new(disk.clone());
-    let (mut store, _) = Store::open(handle, &owner(), options(), Incarnation(77)).unwrap();
+    let (mut store, _) = Store::open(handle, &owner(), options(), Incarnation(77), 1).unwrap();
     let mut author = Author::new();
     let mut snapshots = Vec::new();
     let mut seq = 0;
