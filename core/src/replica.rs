@@ -556,6 +556,7 @@ impl<P: Protocol> Replica<P> {
         if let Some(formed) = &mut self.formed {
             formed.log.saved(seq);
         }
+        let promise = self.protocol().map(|protocol| protocol.pledge().promise());
         for write in self.writes.saved(seq) {
             if let Some(record) = write.founding {
                 self.on_founding_saved(record, out);
@@ -568,9 +569,9 @@ impl<P: Protocol> Replica<P> {
             }
             let Waiting { mut sworn, saved } = write.waiting;
             sworn.extend(saved);
-            // A later promise may be on disk by now, and may have been spoken under. What was to be
-            // vouched for under the earlier one is not said any more.
-            if write.pledge.is_some_and(|pledge| !self.writes.may_speak_under(pledge)) {
+            // What was to be vouched for under an earlier promise is not said any more: the later one
+            // may be on disk by now, may have been spoken under, and what it cut off is gone.
+            if write.pledge.map(|pledge| pledge.promise()) != promise {
                 sworn.retain(|envelope| !Replica::<P>::vouches(envelope));
             }
             self.deliver(now, sworn, out);

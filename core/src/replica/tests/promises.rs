@@ -158,11 +158,21 @@ impl Held {
 #[test]
 fn what_rests_on_a_promise_waits_for_it_and_what_rests_on_the_log_for_that() {
     let mut replica = Held::new();
-    let entry = replica.begins(Say::Acknowledge);
     let promise = replica.begins(Say::Swear(2));
     replica.keeps(Say::Vote);
-    assert_eq!(replica.on_saved(entry), [Say::Acknowledged(1)]);
+    let entry = replica.begins(Say::Acknowledge);
     assert_eq!(replica.on_saved(promise), [Say::Voted(2)]);
+    assert_eq!(replica.on_saved(entry), [Say::Acknowledged(2)]);
+}
+
+#[test]
+fn an_acknowledgement_is_not_given_once_a_later_promise_is_on_its_way_to_the_disk() {
+    let mut replica = Held::new();
+    let entry = replica.begins(Say::Acknowledge);
+    let promise = replica.begins(Say::Swear(2));
+    // The disk may be further than the replica was told.
+    assert_eq!(replica.on_saved(entry), []);
+    assert_eq!(replica.on_saved(promise), []);
 }
 
 #[test]
