@@ -180,8 +180,8 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
         places,
         client_bytes: config.client_bytes,
     };
-    tokio::spawn(listen(acceptor, port));
-    let links = dial_others(&config, &local);
+    stopper.spawn_task("listener", listen(acceptor, port));
+    let links = dial_others(&config, &local, stopper);
     warn_of_unknown_addresses(&config, &replica);
 
     let threads = Mutex::new(threads);
@@ -267,12 +267,12 @@ fn spawn_threads<S: StateMachine, D: Disk>(
     Ok((workers, threads.map_err(StartError::System)?))
 }
 
-fn dial_others(config: &Config, local: &Arc<Local>) -> BTreeMap<NodeId, Link> {
+fn dial_others(config: &Config, local: &Arc<Local>, stopper: &Stopper) -> BTreeMap<NodeId, Link> {
     let Settings { window_bytes, append_bytes, max_command_bytes, .. } = config.settings;
     let bound_bytes = 2 * (window_bytes + append_bytes + max_command_bytes);
     let link = |(id, address): (NodeId, &String)| {
         let (link, task) = Link::new(id, address.clone(), bound_bytes, Arc::clone(local));
-        tokio::spawn(task);
+        stopper.spawn_task("link", task);
         (id, link)
     };
     others(config).map(link).collect()

@@ -65,6 +65,22 @@ impl Stopper {
             drop(worker);
         })
     }
+
+    /// Starts a task without which the node is of no use, so its panic stops the node.
+    pub(crate) fn spawn_task(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let stopper = self.clone();
+        let task = tokio::spawn(task);
+        tokio::spawn(async move {
+            let Err(error) = task.await else { return };
+            if let Ok(panic) = error.try_into_panic() {
+                stopper.stop(StopReason::Internal { thread: name, message: message_of(&*panic) });
+            }
+        });
+    }
 }
 
 /// What a panic said.
@@ -88,6 +104,19 @@ mod tests {
         thread.unwrap().join().unwrap();
         let reason = stopper.reason().unwrap().to_string();
         assert!(reason.contains("storage") && reason.contains("enough"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_stops_the_node_and_one_that_ends_does_not() {
+        let stopper = Stopper::default();
+        stopper.spawn_task("links", async {});
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        assert!(!stopper.is_stopping());
+        stopper.spawn_task("links", async { std::panic::resume_unwind(Box::new("enough")) });
+        stopper.signal().triggered().await;
+        let reason = stopper.reason().unwrap().to_string();
+        assert!(reason.contains("links") && reason.contains("enough"), "{reason}");
     }
 
     #[test]
