@@ -14,6 +14,7 @@ mod inspection;
 mod kills;
 mod linearizable;
 mod load;
+mod logs;
 mod minority;
 mod mount;
 mod namespaces;

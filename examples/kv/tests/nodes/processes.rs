@@ -1,6 +1,7 @@
 //! Nodes as processes, each with a data directory and two ports of its own.
 
 use std::fs::{self, File};
+use std::io::PipeWriter;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -35,6 +36,8 @@ struct Node {
     data: PathBuf,
     /// A program, with arguments, that runs the node's.
     wrapper: Vec<String>,
+    /// Where its log goes, if not into the file that is looked at in the end.
+    stderr: Option<PipeWriter>,
     process: Option<Child>,
 }
 
@@ -54,6 +57,7 @@ impl Nodes {
             peer_address: free_address(),
             data: dir.path().join(format!("node-{id}")),
             wrapper: Vec::new(),
+            stderr: None,
             process: None,
         };
         let list: Vec<Node> = (1..=count).map(node).collect();
@@ -104,6 +108,8 @@ impl Nodes {
 
     pub fn spawn(&mut self, id: usize) {
         let log = File::options().create(true).append(true).open(self.log(id)).unwrap();
+        let stderr = self.list[id - 1].stderr.as_ref();
+        let log = stderr.map_or(log.into(), |pipe| Stdio::from(pipe.try_clone().unwrap()));
         let mut command = self.command(id);
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let process = command.kill_on_drop(true).spawn().unwrap();
@@ -192,6 +198,11 @@ impl Nodes {
     /// Has a node run by another program, which becomes the node's, from its next start on.
     pub fn set_wrapper(&mut self, id: usize, wrapper: Vec<String>) {
         self.list[id - 1].wrapper = wrapper;
+    }
+
+    /// Has a node write its log elsewhere from its next start on.
+    pub fn set_stderr(&mut self, id: usize, pipe: PipeWriter) {
+        self.list[id - 1].stderr = Some(pipe);
     }
 
     pub fn data(&self, id: usize) -> &Path {

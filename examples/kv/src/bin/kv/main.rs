@@ -3,6 +3,7 @@
 mod cli;
 mod demo;
 mod directory;
+mod log;
 mod serve;
 
 use std::error::Error;
@@ -11,19 +12,21 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::{Cli, Command};
+use log::Log;
 
 fn main() -> ExitCode {
-    let result: Result<(), Box<dyn Error>> = match Cli::parse().command {
-        Command::Serve(args) => serve::run(&args).map_err(Into::into),
+    let command = Cli::parse().command;
+    // Without a thread for it, nothing can be said but by the status.
+    let Ok(log) = Log::start() else { return ExitCode::FAILURE };
+    let result: Result<(), Box<dyn Error>> = match command {
+        Command::Serve(args) => serve::run(&args, &log).map_err(Into::into),
         Command::Demo(args) => demo::run(&args).map_err(Into::into),
         Command::Inspect { dir, groups } => directory::inspect(&dir, groups).map_err(Into::into),
         Command::Verify { dir } => directory::verify(&dir).map_err(Into::into),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("kv: {error}");
-            ExitCode::FAILURE
-        }
+    if let Err(error) = &result {
+        log.put(format!("kv: {error}\n").as_bytes());
     }
+    log.flush();
+    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

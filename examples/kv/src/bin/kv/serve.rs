@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::{self, ArgsError, ServeArgs};
+use crate::log::Log;
 
 /// Why a node did not start, or has stopped without being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -73,13 +74,15 @@ const OTHER_FILES: u64 = 16;
 const RAISED_BY: u64 = 1024;
 
 /// Runs a node until it is told to stop.
-pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
+pub fn run(args: &ServeArgs, log: &Log) -> Result<(), ServeError> {
     args.validate()?;
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
     tracing_subscriber::fmt()
         .with_env_filter(filter.from_env_lossy())
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
+        .with_writer(log.clone())
+        // They would go to standard error, which is the log's.
+        .log_internal_errors(false)
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = match args.protocol {
