@@ -57,9 +57,27 @@ impl Local {
 }
 
 /// The largest message that a peer may send, in bytes. Members may differ in their settings, so
-/// there is room for those of others.
+/// there is room for the largest command that any of them can allow, and for what surrounds it.
 fn max_peer_frame(settings: &Settings) -> usize {
     let chunk = usize::try_from(SnapshotMeta::CHUNK_BYTES).expect("a chunk fits into memory");
     let largest = settings.append_bytes.max(chunk) + settings.max_command_bytes;
-    (2 * largest + (1 << 20)).max(64 << 20)
+    (2 * largest).max(Settings::MAX_MESSAGE_BYTES) + (1 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use frame::Kind;
+    use frame_reader::FrameReader;
+
+    #[tokio::test]
+    async fn the_largest_command_that_any_member_may_allow_fits_into_a_frame() {
+        let mut bytes = BytesMut::new();
+        frame::encode(Kind::Message, &vec![7_u8; Settings::MAX_MESSAGE_BYTES], &mut bytes);
+        let mut reader = FrameReader::new(&bytes[..], max_peer_frame(&Settings::default()));
+        let frame = reader.next().await.unwrap().unwrap();
+        assert!(frame.body.len() > Settings::MAX_MESSAGE_BYTES);
+    }
 }
