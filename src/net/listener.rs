@@ -139,6 +139,8 @@ where
     let mut heard = Instant::now();
     loop {
         let answer = tokio::select! {
+            // What has been said counts before the time that has passed.
+            biased;
             frame = reader.next() => match frame? {
                 Some(frame) if frame.kind == Kind::Ping => true,
                 Some(frame) => {

@@ -183,10 +183,9 @@ impl Dialler {
         let mut heard = Instant::now();
         loop {
             let sent = tokio::select! {
-                drained = self.queue.drain(&mut batch) => match drained {
-                    Ok(()) => write_all(&mut writer, batch.drain(..)).await,
-                    Err(_) => std::future::pending().await,
-                },
+                // What has been said counts before the time that has passed: while a batch is
+                // written, nobody listens.
+                biased;
                 pong = read_pong(&mut reader) => pong.map(|progress| {
                     heard = Instant::now();
                     self.local.board.heard(self.to, progress);
@@ -194,6 +193,10 @@ impl Dialler {
                 _ = ticks.tick() => match heard.elapsed() {
                     silence if silence > SILENCE => Err(FrameError::Silence(silence)),
                     _ => write_all(&mut writer, [ping.clone().freeze()]).await,
+                },
+                drained = self.queue.drain(&mut batch) => match drained {
+                    Ok(()) => write_all(&mut writer, batch.drain(..)).await,
+                    Err(_) => std::future::pending().await,
                 },
             };
             if let Err(error) = sent {
@@ -231,5 +234,70 @@ pub(crate) async fn write_all(
     match timeout(SILENCE, writer.flush()).await {
         Ok(flushed) => Ok(flushed?),
         Err(_) => Err(FrameError::Silence(SILENCE)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+    use crate::net::TcpTransport;
+    use crate::net::testing::hello_of_peer;
+    use crate::status::{Board, Status};
+    use quorate_core::Incarnation;
+
+    fn dialler() -> (Dialler, Producer<Bytes>) {
+        let peers = [(NodeId(2), String::new())];
+        let board = Board::new(Status::new(NodeId(1), "c".to_owned(), "raft"), peers.into_iter());
+        let local = Local {
+            me: NodeId(1),
+            incarnation: Incarnation(1),
+            cluster: "c".to_owned(),
+            protocol: "raft",
+            peers: vec![NodeId(2)],
+            board,
+            transport: Arc::new(TcpTransport),
+        };
+        let (producer, queue) = queue(1 << 20);
+        let (to, address) = (NodeId(2), String::new());
+        let connected = Arc::default();
+        (Dialler { to, address, queue, connected, local: Arc::new(local), told: None }, producer)
+    }
+
+    /// Takes a batch as slowly as it may, and has given a sign of life meanwhile.
+    async fn take_slowly(theirs: &mut DuplexStream, batch: usize) {
+        let mut pong = BytesMut::new();
+        frame::encode(Kind::Pong, &Progress::default(), &mut pong);
+        let mut taken = vec![0; batch / 2];
+        for _ in 0..2 {
+            sleep(SILENCE - Duration::from_millis(100)).await;
+            theirs.write_all(&pong).await.unwrap();
+            theirs.read_exact(&mut taken).await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_a_batch_slowly_and_speaks_meanwhile_is_not_silent() {
+        const BATCH: usize = 1 << 12;
+        for _ in 0..20 {
+            let (mut dialler, producer) = dialler();
+            // Hardly anything of the batch fits.
+            let (ours, mut theirs) = duplex(1 << 7);
+            let (reader, writer) = tokio::io::split(ours);
+            let reader: Box<dyn tokio::io::AsyncRead + Send + Unpin> = Box::new(reader);
+            let reader = FrameReader::new(reader, 1 << 12);
+            let greeted = Greeted { hello: hello_of_peer(2), reader, writer: Box::new(writer) };
+            producer.push(Bytes::from(vec![0; BATCH]), BATCH).unwrap();
+            let ended = tokio::select! {
+                error = dialler.converse(greeted) => Some(error),
+                () = async {
+                    take_slowly(&mut theirs, BATCH).await;
+                    // Long enough for a tick, and for none more.
+                    sleep(PING_INTERVAL).await;
+                } => None,
+            };
+            assert!(ended.is_none(), "{}", ended.map(|error| error.to_string()).unwrap_or_default());
+        }
     }
 }
