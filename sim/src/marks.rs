@@ -58,6 +58,7 @@ marks! {
     RestorationOvertaken: "restorations overtaken",
     SurelyNotProposed: "requests surely not proposed",
     RequestUnknown: "requests unknown",
+    AnswerAbandoned: "answers that nobody waited for any more",
     HistoryUndecided: "histories of clients too tangled to be judged without the log",
     SessionEvicted: "sessions evicted",
     SessionWindowExceeded: "session windows exceeded",

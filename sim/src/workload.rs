@@ -252,7 +252,8 @@ impl Workload {
         out.push(Act::Later(self.load.patience, patience));
     }
 
-    fn is_current(&self, client: usize, op: OpId, attempt: u64) -> bool {
+    /// True if a client waits for the answer to this attempt.
+    pub(crate) fn is_current(&self, client: usize, op: OpId, attempt: u64) -> bool {
         self.clients[client].ops.get(&op).is_some_and(|op| op.attempt == attempt)
     }
 

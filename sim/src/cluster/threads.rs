@@ -15,7 +15,7 @@ use crate::clock::Time;
 use crate::machine::{Done, Look, Registers};
 use crate::marks::{Mark, sometimes};
 use crate::oracle::Simulated;
-use crate::process::{ApplyJob, HelperJob, Local, Process};
+use crate::process::{ApplyJob, Asked, HelperJob, Local, Process};
 use crate::workload::Reply;
 
 impl<P: Simulated> Cluster<P> {
@@ -41,6 +41,16 @@ impl<P: Simulated> Cluster<P> {
 
     fn apply_next(&mut self, node: usize) {
         let Some(process) = &mut self.nodes[node].process else { return };
+        // As the real one does: who has asked anew, or elsewhere, does not wait for this answer.
+        while !process.applying
+            && let Some(ApplyJob::Answer(request)) = process.apply_queue.front()
+            && let Some(Asked { client, op, attempt, .. }) = process.asked.get(request)
+            && !self.workload.is_current(*client, *op, *attempt)
+        {
+            self.marks.note(Mark::AnswerAbandoned);
+            process.asked.remove(request);
+            process.apply_queue.pop_front();
+        }
         if !process.applying && !process.apply_queue.is_empty() {
             process.applying = true;
             let delay = self.takes(node, self.plan.completions.apply);

@@ -70,12 +70,6 @@ pub(crate) enum Mishap {
 }
 
 impl Mishap {
-    /// True of what is left out until a run with it can be judged: clients that want far more than
-    /// there is room for may still wait when the time for progress is over.
-    pub(super) fn is_unsettled(self) -> bool {
-        self == Mishap::Overload
-    }
-
     /// Its own generator, so that a new kind of mishap does not reshuffle the others.
     pub(crate) fn rng(self, seed: u64) -> Rng {
         Rng::new(seed, &format!("{self:?}"))
