@@ -25,6 +25,9 @@ pub(crate) enum ClientEvent {
     Answer { op: OpId, attempt: u64, reply: Reply },
 }
 
+/// How often the time doubles for which an attempt is waited for.
+const MOST_DOUBLINGS: u64 = 2;
+
 /// What comes back from a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reply {
@@ -248,8 +251,10 @@ impl Workload {
             What::Read { key } => Want::Read { key },
         };
         out.push(Act::Ask(node, Ask { client, op, attempt, what }));
-        let patience = ClientEvent::Patience { op, attempt };
-        out.push(Act::Later(self.load.patience, patience));
+        // Each is a number of its own, and so is giving one up. Attempts that follow each other
+        // faster than the cluster works would be all that it does: so they take ever longer.
+        let patience = self.load.patience * (1 << (attempt / 2).min(MOST_DOUBLINGS));
+        out.push(Act::Later(patience, ClientEvent::Patience { op, attempt }));
     }
 
     /// True if a client waits for the answer to this attempt.
