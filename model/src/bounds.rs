@@ -27,6 +27,9 @@ pub struct Bounds {
     /// there is no order at all. Those from different senders or to different receivers never keep
     /// any.
     pub overtakings: Option<u8>,
+    /// How often a batch goes on after a message, so that what it gave rise to becomes one write
+    /// with what happens next.
+    pub batched: u8,
     /// How often a write to an idle disk takes any time at all, so that other things can happen
     /// before it is durable, or it can be lost. Those behind it wait.
     pub slow_writes: u8,
@@ -55,6 +58,7 @@ impl Default for Bounds {
             crashes: 1,
             duplicates: 0,
             overtakings: Some(0),
+            batched: 0,
             slow_writes: 1,
             oaths: 0,
             single_entries: false,
@@ -77,6 +81,7 @@ impl Bounds {
             crashes: 8,
             duplicates: 20,
             overtakings: Some(60),
+            batched: 40,
             slow_writes: 60,
             oaths: 8,
             single_entries: true,
@@ -96,11 +101,12 @@ pub(crate) enum Expense {
     Crash,
     Duplicate,
     Overtaking,
+    Batched,
     SlowWrite,
     Oath,
 }
 
-const EXPENSES: usize = 10;
+const EXPENSES: usize = 11;
 
 /// How often each of them has happened; and how many replicas have done anything yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -120,6 +126,7 @@ impl Bounds {
             Expense::Crash => self.crashes,
             Expense::Duplicate => self.duplicates,
             Expense::Overtaking => self.overtakings.unwrap_or(0),
+            Expense::Batched => self.batched,
             Expense::SlowWrite => self.slow_writes,
             Expense::Oath => self.oaths,
         }

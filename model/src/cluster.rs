@@ -120,7 +120,7 @@ impl<P: Simulated> Cluster<P> {
                 let delivery = Delivery { place, way };
                 take(&mut next.network, bounds.is_ordered(), delivery, link);
                 next.spent = pay_for(way, self.spent, bounds)?.wake(to, bounds)?;
-                (to, Happening::Message(&**message))
+                (to, arrival(message, way))
             }
             What::Local(position, local) => {
                 next.spent = local.pay(position, self.spent, bounds)?;
@@ -153,6 +153,9 @@ impl<P: Simulated> Cluster<P> {
             self.network.sort_by_key(Hashed::identity);
         }
         came.verdict?;
+        if came.is_unfinished {
+            return Ok(());
+        }
         let mut history = (*self.history).clone();
         history.see(&self.nodes[node].sight(came.entries, came.crashed))?;
         self.history = Hashed::new(history);
@@ -179,7 +182,7 @@ pub(crate) fn link_between(from: usize, to: usize) -> u16 {
 
 /// How messages may arrive.
 pub(crate) fn ways(spent: Spent, bounds: &Bounds) -> Vec<Way> {
-    let all = [Way::InTurn, Way::Overtaking, Way::Twice];
+    let all = [Way::InTurn, Way::Overtaking, Way::Twice, Way::Batched];
     all.into_iter().filter(|way| pay_for(*way, spent, bounds).is_some()).collect()
 }
 
@@ -189,6 +192,7 @@ pub(crate) fn pay_for(way: Way, spent: Spent, bounds: &Bounds) -> Option<Spent> 
         Way::InTurn => Some(spent),
         Way::Overtaking => spent.pay(Expense::Overtaking, bounds),
         Way::Twice => spent.pay(Expense::Duplicate, bounds),
+        Way::Batched => spent.pay(Expense::Batched, bounds),
     }
 }
 
@@ -199,6 +203,14 @@ pub(crate) fn pay_for_slowness(unsaved: usize, spent: Spent, bounds: &Bounds) ->
         return None;
     }
     spent.pay(Expense::SlowWrite, bounds)
+}
+
+/// What it means to the replica that a message arrives in this way.
+pub(crate) fn arrival<M>(message: &Envelope<M>, way: Way) -> Happening<'_, M> {
+    match way {
+        Way::InTurn | Way::Overtaking | Way::Twice => Happening::Message(message),
+        Way::Batched => Happening::Batched(message),
+    }
 }
 
 /// What this means to the replica, when so much is committed.

@@ -115,6 +115,9 @@ struct BoundsArgs {
     /// How often a message overtakes others from the same sender to the same receiver.
     #[arg(long, conflicts_with = "any_order")]
     overtakings: Option<u8>,
+    /// How often a batch goes on after a message, and becomes one write with what happens next.
+    #[arg(long)]
+    batched: Option<u8>,
     /// Messages from the same sender to the same receiver have no order at all.
     #[arg(long)]
     any_order: bool,
@@ -181,6 +184,7 @@ impl BoundsArgs {
             crashes: self.crashes.unwrap_or(default.crashes),
             duplicates: self.duplicates.unwrap_or(default.duplicates),
             overtakings,
+            batched: self.batched.unwrap_or(default.batched),
             slow_writes: self.slow_writes.unwrap_or(default.slow_writes),
             oaths: self.oaths.unwrap_or(default.oaths),
             single_entries: self.single_entries || default.single_entries,

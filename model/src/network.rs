@@ -14,6 +14,9 @@ pub enum Way {
     Overtaking,
     /// In its turn, and it will arrive once more.
     Twice,
+    /// In its turn, and what happens to the receiver next belongs to the same batch: a process that
+    /// stood still finds the messages of several ballots at once.
+    Batched,
 }
 
 /// A message that may arrive: where it is in the network, and how.
@@ -38,7 +41,7 @@ pub(crate) fn deliveries<T: PartialEq>(
         let is_first = || !network[..place].iter().any(|other| link(other) == link(message));
         for way in ways {
             let is_possible = match way {
-                Way::InTurn | Way::Twice => true,
+                Way::InTurn | Way::Twice | Way::Batched => true,
                 Way::Overtaking => is_ordered && !is_first(),
             };
             if is_possible {

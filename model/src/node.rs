@@ -30,6 +30,8 @@ pub(crate) struct Node<P: Simulated> {
     unsaved: VecDeque<(WriteSeq, Write)>,
     /// The log as the replica has it, durable or not.
     held: Mirror,
+    /// What a batch that goes on has given rise to so far.
+    batch: Vec<Effect<P::Message>>,
     /// Reads that are not answered, and what each of them has to cover.
     reads: BTreeMap<RequestId, Index>,
     watch: Watch<P>,
@@ -42,6 +44,8 @@ pub(crate) struct Node<P: Simulated> {
 pub(crate) enum Happening<'a, M> {
     /// A message arrives.
     Message(&'a Envelope<M>),
+    /// A message arrives, and the batch goes on.
+    Batched(&'a Envelope<M>),
     /// A timer runs out.
     Timeout(Timer),
     /// A client proposes a command.
@@ -64,13 +68,16 @@ pub(crate) struct Came<M> {
     /// The log, or what of it is durable, is another one than before.
     pub(crate) changed_log: bool,
     pub(crate) crashed: bool,
+    /// The batch goes on: there is nothing to be seen of it yet.
+    pub(crate) is_unfinished: bool,
     pub(crate) verdict: Verdict,
 }
 
 impl<M> Came<M> {
     fn new(verdict: Verdict) -> Came<M> {
         let (sent, entries) = (Vec::new(), Vec::new());
-        Came { sent, entries, changed_log: false, crashed: false, verdict }
+        let (changed_log, crashed, is_unfinished) = (false, false, false);
+        Came { sent, entries, changed_log, crashed, is_unfinished, verdict }
     }
 }
 
@@ -95,6 +102,7 @@ impl<P: Simulated> Node<P> {
             disk,
             unsaved: VecDeque::new(),
             held: Mirror::default(),
+            batch: Vec::new(),
             reads: BTreeMap::new(),
             watch,
             inputs: 0,
@@ -114,8 +122,8 @@ impl<P: Simulated> Node<P> {
     ) -> Came<P::Message> {
         let came = self.take_alone(happening, rules);
         match disk {
-            Speed::Immediate => self.save_all(came, rules),
-            Speed::Slow => came,
+            Speed::Immediate if !came.is_unfinished => self.save_all(came, rules),
+            Speed::Immediate | Speed::Slow => came,
         }
     }
 
@@ -135,12 +143,18 @@ impl<P: Simulated> Node<P> {
         happening: Happening<'_, P::Message>,
         rules: &Rules,
     ) -> Came<P::Message> {
-        let mut effects = Vec::new();
+        if let Happening::Batched(envelope) = happening {
+            self.inputs += 1;
+            self.replica.step(NOW, Event::Message(envelope.clone()), &mut self.batch);
+            return Came { is_unfinished: true, ..Came::new(Ok(())) };
+        }
+        let mut effects = std::mem::take(&mut self.batch);
         let mut verdict = Ok(());
         let crashed = matches!(happening, Happening::Crash(_));
         let changed_disk = crashed || happening == Happening::Save;
         let now = if happening == Happening::Timeout(Timer::Quorum) { END_OF_TIME } else { NOW };
         match happening {
+            Happening::Batched(_) => unreachable!("nothing is carried out while a batch goes on"),
             Happening::Message(envelope) => {
                 self.step(now, Event::Message(envelope.clone()), &mut effects);
             }
@@ -244,6 +258,7 @@ impl<P: Simulated> Node<P> {
             self.disk.lose_last_entry();
         }
         self.watch.crashed();
+        effects.clear();
         self.reads.clear();
         self.held = self.disk.log().clone();
         let (replica, disk, first) = start(self.id, self.disk.clone(), rules);
@@ -306,6 +321,7 @@ impl<P: Simulated> Hash for Node<P> {
         self.replica.hash(state);
         self.disk.hash(state);
         self.unsaved.hash(state);
+        self.batch.hash(state);
         self.reads.hash(state);
         self.watch.hash(state);
     }

@@ -170,9 +170,11 @@ struct Weights {
     election: u64,
     other_timers: u64,
     crash: u64,
-    /// Of a hundred messages, how many arrive twice or overtake others.
+    /// Of a hundred messages, how many arrive twice, overtake others, or are of one batch with what
+    /// happens next.
     duplicates: u64,
     overtakings: u64,
+    batched: u64,
     /// Of a hundred messages, how many leave none behind.
     in_order: u64,
     /// Of a hundred writes, how many are slow.
@@ -191,6 +193,7 @@ impl Weights {
             crash: one_of([0, 1, 3, 10]),
             duplicates: one_of([0, 0, 2, 10]),
             overtakings: one_of([0, 5, 20, 50]),
+            batched: one_of([0, 0, 5, 30]),
             in_order: one_of([0, 50, 80, 95]),
             slow_writes: one_of([0, 10, 30, 90]),
         }
@@ -240,6 +243,8 @@ impl Weights {
             Way::Twice
         } else if chance < self.duplicates + self.overtakings {
             Way::Overtaking
+        } else if chance < self.duplicates + self.overtakings + self.batched {
+            Way::Batched
         } else {
             Way::InTurn
         };

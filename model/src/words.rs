@@ -61,6 +61,9 @@ pub(crate) fn action(action: Action, message: Option<String>) -> String {
     let what = match action.what {
         What::Arrival { way: Way::InTurn, .. } => format!("arrives: {message}"),
         What::Arrival { way: Way::Overtaking, .. } => format!("overtakes others: {message}"),
+        What::Arrival { way: Way::Batched, .. } => {
+            format!("arrives, and the batch goes on: {message}")
+        }
         What::Arrival { way: Way::Twice, .. } => format!("arrives, and will again: {message}"),
         What::Local(position, local) => format!("{:?}: {}", node_id(position), of_itself(local)),
     };

@@ -4,10 +4,12 @@ use quorate_core::{Ballot, Envelope, Index};
 use quorate_sim::{Simulated, Verdict};
 
 use crate::bounds::Spent;
-use crate::cluster::{Action, What, happening_of, link_between, pay_for, pay_for_slowness};
+use crate::cluster::{
+    Action, What, arrival, happening_of, link_between, pay_for, pay_for_slowness,
+};
 use crate::hashed::Hashed;
 use crate::network::{Delivery, take};
-use crate::node::{Came, Happening, Node, position};
+use crate::node::{Came, Node, position};
 use crate::promises::{History, one_log};
 use crate::rules::{Facts, Local, Rules, Speed};
 
@@ -98,7 +100,7 @@ impl<'r, P: Simulated> World<'r, P> {
             Turn::Arrival(delivery) => {
                 arrived = self.network[delivery.place].clone();
                 take(&mut self.network, bounds.is_ordered(), delivery, link);
-                Happening::Message(&arrived)
+                arrival(&arrived, delivery.way)
             }
             Turn::Local(_, local) => happening_of(local, self.history.committed()),
         };
@@ -110,6 +112,9 @@ impl<'r, P: Simulated> World<'r, P> {
     fn note(&mut self, at: usize, came: Came<P::Message>) -> Verdict {
         self.network.extend(came.sent);
         came.verdict?;
+        if came.is_unfinished {
+            return Ok(());
+        }
         let stands = self.nodes[at].stands();
         let stood = std::mem::replace(&mut self.stood[at], stands);
         if stood == stands && !came.changed_log && !came.crashed {

@@ -20,6 +20,7 @@ const TINY: Bounds = Bounds {
     crashes: 0,
     duplicates: 0,
     overtakings: Some(0),
+    batched: 0,
     slow_writes: 0,
     oaths: 0,
     single_entries: false,

@@ -34,6 +34,7 @@ const SMALL: Bounds = Bounds {
     crashes: 1,
     duplicates: 0,
     overtakings: Some(0),
+    batched: 0,
     slow_writes: 1,
     oaths: 0,
     single_entries: false,
