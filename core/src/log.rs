@@ -84,6 +84,8 @@ impl Log {
         snapshot: Option<SnapshotMeta>,
         found: RecoveredLog,
     ) -> Log {
+        let is_lost = found.base == LogId::ZERO && found.base_digest == Digest::ZERO;
+        let base_digest = if is_lost { founders.digest() } else { found.base_digest };
         let members = snapshot.as_ref().map_or(founders, |meta| meta.membership.clone());
         let covered = snapshot.as_ref().map_or(found.base, |meta| meta.last);
         assert!(found.base.index <= covered.index, "the log starts behind the snapshot");
@@ -95,7 +97,7 @@ impl Log {
         let uncommitted = found.tail.iter().filter(|entry| entry.index() > covered.index);
         Log {
             base: found.base,
-            base_digest: found.base_digest,
+            base_digest,
             snapshot,
             memberships,
             ballots: found.ballots,
@@ -135,7 +137,7 @@ impl Log {
         self.last_digest
     }
 
-    /// The timestamp of the last entry. The next one's must not be earlier.
+    /// The timestamp of the last entry, or a later one. The next one's must not be earlier.
     #[must_use]
     pub fn last_time(&self) -> LogTime {
         self.last_time
@@ -485,11 +487,10 @@ impl Log {
     }
 
     /// The timestamp of the entry at `index` if it can be told from memory.
+    /// The timestamp of an entry, if it is at hand. That of the last one need not be.
     fn time_at(&self, index: Index) -> Option<LogTime> {
-        if index == self.last.index {
-            return Some(self.last_time);
-        }
-        self.cached(index).map(|entry| entry.time)
+        let snapshot = self.snapshot.as_ref().filter(|snapshot| snapshot.last.index == index);
+        self.cached(index).map(|entry| entry.time).or(snapshot.map(|snapshot| snapshot.time))
     }
 
     fn cached(&self, index: Index) -> Option<&Entry> {
@@ -508,9 +509,9 @@ impl Log {
         self.memberships.retain(|(since, _)| *since <= keep.index);
         self.last = keep;
         self.last_digest = digest;
-        // The timestamp of an entry that is on disk only is not at hand. Nothing depends on it:
-        // a cut is always followed by the entry that caused it.
-        self.last_time = self.cache.back().map_or(LogTime(0), |entry| entry.time);
+        // The timestamp of an entry that is on disk only is not at hand. It is no later than that
+        // of what was cut off, which may stand for it: whoever leads next must not go back.
+        self.last_time = self.cache.back().map_or(self.last_time, |entry| entry.time);
         self.durability.cut_after(keep, digest);
         self.gaps.cut_after(keep.index);
     }
@@ -719,6 +720,9 @@ impl Log {
             return false;
         }
         self.advance_committed(last.index);
+        if last == self.last {
+            self.last_time = self.last_time.max(snapshot.time);
+        }
         self.snapshot = Some(snapshot.clone());
         self.compact(snapshot);
         true
@@ -732,7 +736,9 @@ impl Log {
     pub fn give_up(&mut self, gap: &Gap) -> bool {
         let keep = gap.first.previous();
         let keep = self.id_at(keep).expect("what precedes a gap is held");
-        self.cut_after(keep, gap.before);
+        // Of what precedes the first entry of all, a disk that lost it knows nothing; this log does.
+        let digest = if keep == self.base { self.base_digest } else { gap.before };
+        self.cut_after(keep, digest);
         !(gap.ids_known && gap.first == gap.last)
     }
 

@@ -406,6 +406,57 @@ fn of_a_log_that_lacks_something_nothing_is_committed_until_that_is_made_good() 
     assert_eq!(log.committed(), Index(1));
 }
 
+/// A log of two entries of ballot 1 with these times, and one of ballot 2.
+fn timed(times: [u64; 3]) -> Vec<Entry> {
+    let mut log = Log::founded_by(members());
+    for (ballot, time) in [1, 1, 2].into_iter().zip(times) {
+        log.append(Ballot(ballot), Proposal { time: LogTime(time), ..command("x") });
+    }
+    all(&log)
+}
+
+#[test]
+fn what_is_given_up_does_not_turn_log_time_back() {
+    let entries = timed([10, 20, 30]);
+    let gap = Gap {
+        first: Index(3),
+        last: Index(3),
+        digest: entries[2].digest(),
+        before: entries[1].digest(),
+        ids_known: true,
+    };
+    let found = RecoveredLog {
+        base: LogId::ZERO,
+        base_digest: members().digest(),
+        ballots: vec![(Index(1), Ballot(1)), (Index(3), Ballot(2))],
+        memberships: Vec::new(),
+        tail: entries[..2].to_vec(),
+        last: entries[2].id,
+        last_digest: entries[2].digest(),
+        gaps: vec![gap.clone()],
+    };
+    let mut log = Log::recover(members(), None, found);
+    log.set_applied(Index(0));
+    log.commit(Index(2));
+    log.trim_cache(0);
+    log.give_up(&gap);
+    assert_eq!(log.last(), entries[1].id);
+    assert!(log.last_time() >= LogTime(20), "{:?}", log.last_time());
+    // An entry of another leader, which is no earlier than the last one held, is taken.
+    let other = timed([10, 20, 25]);
+    assert_eq!(log.splice(entries[1].id, other[2..].to_vec()), Ok(Index(3)));
+}
+
+#[test]
+fn a_log_that_gives_up_all_it_had_begins_anew() {
+    let whole = all(&log_of(&[1, 1, 2]));
+    let mut log = damaged_log(&[1, 1, 2], (1, 3));
+    let lost = Gap { before: Digest::ZERO, ..log.gaps()[0].clone() };
+    log.give_up(&lost);
+    assert_eq!(log.last(), LogId::ZERO);
+    assert_eq!(log.splice(LogId::ZERO, whole), Ok(Index(3)));
+}
+
 #[test]
 fn damage_to_what_is_known_to_be_committed_holds_up_no_commit() {
     let mut log = log_of(&[1, 1, 1, 1]);

@@ -13,7 +13,13 @@ pub(super) struct Fetching {
     from: NodeId,
     /// The chunk that was asked for; `None` while the disk is at work.
     awaited: Option<u64>,
+    /// How often it was asked for since the source gave the last one.
+    unanswered: u32,
 }
+
+/// After so many questions without an answer, the source is given up: it may be gone for good, and
+/// others have the snapshot, or a later one. What is here of it stays.
+const MOST_UNANSWERED: u32 = 5;
 
 /// Keeps a snapshot that could not be had from being asked for at each offer: a disk that is full,
 /// or a snapshot that is damaged, will be so a moment later.
@@ -64,7 +70,7 @@ pub(super) enum Progress<M> {
 
 impl Fetching {
     pub(super) fn new(from: NodeId, snapshot: SnapshotMeta) -> Fetching {
-        Fetching { snapshot, from, awaited: None }
+        Fetching { snapshot, from, awaited: None, unanswered: 0 }
     }
 
     pub(super) fn id(&self) -> SnapshotId {
@@ -73,7 +79,10 @@ impl Fetching {
 
     /// The same bytes can be had from `from`.
     pub(super) fn set_source(&mut self, from: NodeId) {
-        self.from = from;
+        if self.from != from {
+            self.from = from;
+            self.unanswered = 0;
+        }
     }
 
     pub(super) fn on_progress<M>(&mut self, snapshot: SnapshotId, next: FetchNext) -> Progress<M> {
@@ -99,6 +108,7 @@ impl Fetching {
                     return Progress::None;
                 }
                 self.awaited = None;
+                self.unanswered = 0;
                 Progress::Do(Effect::WriteChunk { snapshot, chunk, bytes })
             }
             SnapshotMessage::Gone { snapshot } if snapshot == self.id() => Progress::GiveUp,
@@ -107,8 +117,10 @@ impl Fetching {
     }
 
     /// The chunk that was asked for seems lost.
-    pub(super) fn on_timeout<M>(&self) -> Progress<M> {
-        self.awaited.map_or(Progress::None, |chunk| self.ask(chunk))
+    pub(super) fn on_timeout<M>(&mut self) -> Progress<M> {
+        let Some(chunk) = self.awaited else { return Progress::None };
+        self.unanswered += 1;
+        if self.unanswered >= MOST_UNANSWERED { Progress::GiveUp } else { self.ask(chunk) }
     }
 
     fn ask<M>(&self, chunk: u64) -> Progress<M> {
@@ -155,6 +167,26 @@ mod tests {
         assert_eq!(fetching.on_timeout::<()>(), Progress::None);
         let complete = fetching.on_progress::<()>(meta().id(), FetchNext::Complete);
         assert_eq!(complete, Progress::Complete(NodeId(1), meta()));
+    }
+
+    #[test]
+    fn a_source_that_does_not_answer_is_given_up_and_one_that_does_is_not() {
+        let mut fetching = Fetching::new(NodeId(1), meta());
+        fetching.on_progress::<()>(meta().id(), FetchNext::Chunk(0));
+        let asks = |fetching: &mut Fetching| {
+            (1..MOST_UNANSWERED).all(|_| matches!(fetching.on_timeout::<()>(), Progress::Ask(..)))
+        };
+        assert!(asks(&mut fetching));
+        let first = Bytes::from(vec![0; SnapshotMeta::CHUNK_BYTES as usize]);
+        let checksum = Digest::of(&first);
+        let (snapshot, chunk) = (meta().id(), 0);
+        let answer = SnapshotMessage::Chunk { snapshot, chunk, checksum, bytes: first };
+        assert!(matches!(fetching.on_message::<()>(answer), Progress::Do(_)));
+        fetching.on_progress::<()>(meta().id(), FetchNext::Chunk(1));
+        assert!(asks(&mut fetching));
+        fetching.set_source(NodeId(2));
+        assert!(asks(&mut fetching), "another one has its own time");
+        assert_eq!(fetching.on_timeout::<()>(), Progress::GiveUp);
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl<P: Protocol> Replica<P> {
     }
 
     pub(super) fn on_fetch_timeout(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
-        let Some(fetching) = &self.fetching else { return };
+        let Some(fetching) = &mut self.fetching else { return };
         let progress = fetching.on_timeout();
         self.follow(now, progress, out);
         out.push(Effect::SetTimer(Timer::Fetch, self.settings.election.clone()));
