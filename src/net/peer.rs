@@ -297,7 +297,11 @@ mod tests {
                     sleep(PING_INTERVAL).await;
                 } => None,
             };
-            assert!(ended.is_none(), "{}", ended.map(|error| error.to_string()).unwrap_or_default());
+            assert!(
+                ended.is_none(),
+                "{}",
+                ended.map(|error| error.to_string()).unwrap_or_default()
+            );
         }
     }
 }

@@ -123,7 +123,13 @@ async fn a_node_of_another_cluster_is_refused() {
         .start()
         .await
         .unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // It dials again and again, and each time is told why not.
+    let before = cluster.nodes[&1].status().refused_connections;
+    eventually("refusals", || async {
+        let refused = cluster.nodes[&1].status().refused_connections - before;
+        (refused >= 3).then_some(())
+    })
+    .await;
     assert!(!stranger.status().formed);
     assert!(!stranger.status().peers[0].connected);
     assert_eq!(total(&cluster.nodes[&1]).await, 1);

@@ -1,6 +1,6 @@
 //! Nodes that die, or hang, at any moment.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quorate_kv::resp::Value;
 
@@ -8,6 +8,9 @@ use super::load::Load;
 use super::processes::{Nodes, bulk, call};
 
 const WRITERS: usize = 8;
+
+/// What writes take at most to resume when a node dies.
+const RESUMED: Duration = Duration::from_secs(5);
 
 /// Segments and snapshots come and go all the time.
 const SMALL_FILES: [&str; 4] = ["--segment-bytes", "65536", "--snapshot-bytes", "100000"];
@@ -40,7 +43,10 @@ async fn kill_one_after_the_other(count: usize) {
         // Every other time the leader; else each in turn, whatever it is.
         let victim = if kill % 2 == 0 { nodes.leader().await } else { (kill / 2) % count + 1 };
         nodes.kill(victim).await;
+        let began = Instant::now();
         load.progress(200).await;
+        // An election takes at most 0.4 s to begin; the rest is for a machine that is busy.
+        assert!(began.elapsed() < RESUMED, "writes resumed after {:?}", began.elapsed());
         nodes.start(victim).await;
     }
     load.progress(500).await;

@@ -254,15 +254,16 @@ impl Nodes {
         .await
     }
 
-    /// Waits until all nodes have applied what any of them knows to be committed.
+    /// Waits until all nodes have applied what any of them knows to be committed. All must run.
     pub async fn converge(&self) {
         let index = |id, field| async move {
             let text = self.info(id, field).await;
-            text.and_then(|text| text.parse::<u64>().ok())
+            text.map(|text| text.parse::<u64>().expect("an index is a number"))
         };
         let mut goal = 0;
         for id in 1..=self.list.len() {
-            goal = goal.max(index(id, "committed_index").await.unwrap_or(0));
+            let committed = || async move { index(id, "committed_index").await };
+            goal = goal.max(until("a node tells what is committed", committed).await);
         }
         for id in 1..=self.list.len() {
             until("a node has applied everything", || async move {
