@@ -26,7 +26,7 @@ use crate::completed::Completed;
 use crate::error::{NotProposed, ReadError, StopReason};
 use crate::helpers::{ReadJob, SnapshotJob};
 use crate::net::peer::Link;
-use crate::requests::{OVERHEAD_BYTES, ReadAnswer, Request};
+use crate::requests::{ReadAnswer, Request};
 use crate::status::Board;
 use crate::storage_thread::WriteJob;
 use crate::threads::Stopper;
@@ -204,8 +204,8 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
                 hand_over(&self.workers.snapshots, job, cost);
             }
             Effect::ReadReady { request } => {
-                if let Some((query, answer)) = self.waiting.take_read(request) {
-                    ask(&self.workers.applier, query, answer);
+                if let Some((query, cost, answer)) = self.waiting.take_read(request) {
+                    ask(&self.workers.applier, query, cost, answer);
                 }
             }
             Effect::Failed { request, failure } => self.waiting.fail(request, failure),
@@ -258,17 +258,18 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
         }
         let name = self.replica.name_request();
         let origin = Origin { node: self.replica.id(), request: name };
+        let cost = request.cost();
         let event = match request {
             Request::Propose { body, session, answer } => {
-                self.waiting.admit(name, body.len(), Awaited::Proposal(answer));
+                self.waiting.admit(name, cost, Awaited::Proposal(answer));
                 propose(origin, session, body)
             }
             Request::Register { answer } => {
-                self.waiting.admit(name, 0, Awaited::Proposal(answer));
+                self.waiting.admit(name, cost, Awaited::Proposal(answer));
                 register(origin, &self.settings)
             }
-            Request::Read { query, answer } => {
-                self.waiting.admit(name, 0, Awaited::Read(query, answer));
+            Request::Read { query, answer, .. } => {
+                self.waiting.admit(name, cost, Awaited::Read(query, answer));
                 Event::Read { request: name }
             }
         };
@@ -343,9 +344,10 @@ fn hand_over<T>(worker: &Producer<T>, job: T, cost: usize) {
 fn ask<S: StateMachine>(
     applier: &Producer<Job<S>>,
     query: S::Query,
+    cost: usize,
     answer: ReadAnswer<S::Answer>,
 ) {
-    let queued = applier.push(Job::Query { query, answer }, OVERHEAD_BYTES);
+    let queued = applier.push(Job::Query { query, answer }, cost);
     let Err(error) = queued else { return };
     let why = match &error {
         PushError::Full(_) => ReadError::Busy,
@@ -388,13 +390,14 @@ mod tests {
 
     use super::*;
     use crate::net::testing::Echo;
+    use crate::requests::OVERHEAD_BYTES;
 
     #[test]
     fn reads_beyond_what_may_wait_for_the_state_machine_are_refused_as_busy() {
         let (applier, jobs) = queue(10 * OVERHEAD_BYTES);
         let read = || {
             let (answer, waiter) = slot();
-            ask::<Echo>(&applier, Vec::new(), answer);
+            ask::<Echo>(&applier, Vec::new(), OVERHEAD_BYTES, answer);
             waiter
         };
         let waiters: Vec<_> = (0..12).map(|_| read()).collect();

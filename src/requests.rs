@@ -40,9 +40,31 @@ pub(crate) type Queued<S> =
 
 /// A request on its way to the loop.
 pub(crate) enum Request<S: StateMachine> {
-    Propose { body: Bytes, session: Option<InSession>, answer: Answer<S::Response> },
-    Register { answer: Answer<S::Response> },
-    Read { query: S::Query, answer: ReadAnswer<S::Answer> },
+    Propose {
+        body: Bytes,
+        session: Option<InSession>,
+        answer: Answer<S::Response>,
+    },
+    Register {
+        answer: Answer<S::Response>,
+    },
+    /// A query that costs so much until it is answered.
+    Read {
+        query: S::Query,
+        cost: usize,
+        answer: ReadAnswer<S::Answer>,
+    },
+}
+
+impl<S: StateMachine> Request<S> {
+    /// How much room it takes until it is answered, in bytes.
+    pub(crate) fn cost(&self) -> usize {
+        match self {
+            Request::Propose { body, .. } => body.len() + OVERHEAD_BYTES,
+            Request::Register { .. } => OVERHEAD_BYTES,
+            Request::Read { cost, .. } => *cost,
+        }
+    }
 }
 
 /// Takes requests, from any thread and on any runtime.
@@ -104,14 +126,16 @@ impl<S: StateMachine> Requests<S> {
         query: S::Query,
     ) -> impl Future<Output = Result<S::Answer, ReadError>> + Send + use<S> + 'static {
         let (answer, waiter) = slot();
+        // Of a query that cannot be encoded nobody knows how large it is.
+        let cost = postcard::experimental::serialized_size(&query).unwrap_or(0) + OVERHEAD_BYTES;
         let queued = match level {
             Read::Linearizable => {
-                let request = Request::Read { query, answer };
-                self.to_loop.push(request, OVERHEAD_BYTES).map_err(|error| kind_of(&error))
+                let request = Request::Read { query, cost, answer };
+                self.to_loop.push(request, cost).map_err(|error| kind_of(&error))
             }
             Read::Local => {
                 let job = Job::Query { query, answer };
-                self.to_applier.push(job, OVERHEAD_BYTES).map_err(|error| kind_of(&error))
+                self.to_applier.push(job, cost).map_err(|error| kind_of(&error))
             }
         };
         async move {
@@ -158,11 +182,32 @@ fn kind_of<T>(error: &PushError<T>) -> NotProposed {
 
 #[cfg(test)]
 mod tests {
+    use quorate_handoff::queue;
+
     use super::*;
+    use crate::net::testing::Echo;
 
     #[test]
     fn a_command_that_is_answered_with_a_session_is_of_unknown_outcome() {
         let answered = response_of::<()>(Outcome::Registered(SessionId(7)));
         assert_eq!(answered, Err(RequestError::Unknown));
+    }
+
+    #[test]
+    fn a_read_takes_as_much_room_as_it_is_large() {
+        for level in [Read::Linearizable, Read::Local] {
+            let (to_loop, _asked) = queue(10_000);
+            let (to_applier, _queries) = queue(10_000);
+            let settings = Arc::default();
+            let requests: Requests<Echo> = Requests { to_loop, to_applier, settings };
+            let read = |length: usize| {
+                let mut answer = Box::pin(requests.read(level, vec![0; length]));
+                let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+                answer.as_mut().poll(&mut cx)
+            };
+            assert!(read(6_000).is_pending());
+            assert!(read(1_000).is_pending());
+            assert_eq!(read(6_000), std::task::Poll::Ready(Err(ReadError::Busy)));
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use quorate_core::{Failure, Outcome, RequestId, StateMachine};
 
 use crate::error::ReadError;
-use crate::requests::{Answer, OVERHEAD_BYTES, ReadAnswer, Request};
+use crate::requests::{Answer, ReadAnswer, Request};
 
 /// The requests of this node's clients that are not answered yet.
 pub(super) struct Waiting<S: StateMachine> {
@@ -33,22 +33,22 @@ impl<S: StateMachine> Waiting<S> {
     }
 
     pub(super) fn is_full_for(&self, request: &Request<S>) -> bool {
-        let bytes = match request {
-            Request::Propose { body, .. } => body.len(),
-            Request::Register { .. } | Request::Read { .. } => 0,
-        };
-        self.bytes > 0 && self.bytes + bytes + OVERHEAD_BYTES > self.max_bytes
+        self.bytes > 0 && self.bytes + request.cost() > self.max_bytes
     }
 
-    pub(super) fn admit(&mut self, name: RequestId, bytes: usize, awaited: Awaited<S>) {
-        self.bytes += bytes + OVERHEAD_BYTES;
-        self.requests.insert(name, (awaited, bytes + OVERHEAD_BYTES));
+    pub(super) fn admit(&mut self, name: RequestId, cost: usize, awaited: Awaited<S>) {
+        self.bytes += cost;
+        self.requests.insert(name, (awaited, cost));
     }
 
     fn take(&mut self, name: RequestId) -> Option<Awaited<S>> {
-        let (awaited, bytes) = self.requests.remove(&name)?;
-        self.bytes -= bytes;
-        Some(awaited)
+        Some(self.take_with_cost(name)?.0)
+    }
+
+    fn take_with_cost(&mut self, name: RequestId) -> Option<(Awaited<S>, usize)> {
+        let (awaited, cost) = self.requests.remove(&name)?;
+        self.bytes -= cost;
+        Some((awaited, cost))
     }
 
     /// A response to a request that is no longer waited for was given up as unknown before.
@@ -58,13 +58,16 @@ impl<S: StateMachine> Waiting<S> {
         }
     }
 
+    /// A query, with what it costs.
     pub(super) fn take_read(
         &mut self,
         name: RequestId,
-    ) -> Option<(S::Query, ReadAnswer<S::Answer>)> {
-        match self.take(name)? {
-            Awaited::Read(query, answer) => Some((query, answer)),
-            Awaited::Proposal(_) => unreachable!("a proposal does not become ready to be read"),
+    ) -> Option<(S::Query, usize, ReadAnswer<S::Answer>)> {
+        match self.take_with_cost(name)? {
+            (Awaited::Read(query, answer), cost) => Some((query, cost, answer)),
+            (Awaited::Proposal(_), _) => {
+                unreachable!("a proposal does not become ready to be read")
+            }
         }
     }
 

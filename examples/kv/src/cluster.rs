@@ -65,6 +65,16 @@ pub enum ReadError {
     Unconfirmed(String),
 }
 
+/// A read that took its place among writes has shared their fate.
+impl From<WriteError> for ReadError {
+    fn from(error: WriteError) -> ReadError {
+        match error {
+            WriteError::Busy(why) => ReadError::Busy(why),
+            WriteError::NotProposed(why) | WriteError::Unknown(why) => ReadError::Unconfirmed(why),
+        }
+    }
+}
+
 /// How a node stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {

@@ -43,6 +43,8 @@ pub struct Transaction {
     pub ops: Vec<Op>,
     /// One for each queued command.
     pub parts: Vec<Part>,
+    /// What it costs in memory, about.
+    pub held_bytes: usize,
 }
 
 /// Where the reply to one queued command comes from.
@@ -58,6 +60,7 @@ pub enum Part {
 struct Multi {
     queue: Vec<Queued>,
     bytes: usize,
+    held_bytes: usize,
     broken: bool,
 }
 
@@ -84,7 +87,7 @@ impl Connection {
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         let queued = self.multi.as_ref().filter(|multi| !multi.queue.is_empty());
-        self.name.capacity() + queued.map_or(0, |multi| multi.bytes)
+        self.name.capacity() + queued.map_or(0, |multi| multi.held_bytes)
     }
 
     /// Takes the next request. What can be answered at once is answered into `out`.
@@ -95,6 +98,7 @@ impl Connection {
         out: &mut Vec<u8>,
     ) -> Step {
         let step = match command::resolve(request) {
+            Err(_) if is_http(request) => return Step::Close,
             Err(error) => Err(error),
             Ok(spec) if self.multi.is_some() && is_queued(spec) => self.queue(spec, request, out),
             Ok(Spec { run: Run::Op(parse), .. }) => return self.parsed(parse(request), out),
@@ -173,6 +177,7 @@ impl Connection {
         };
         let Some(multi) = &mut self.multi else { return Err(CommandError::ExecWithoutMulti) };
         multi.bytes += request.consumed() + Multi::QUEUED_BYTES;
+        multi.held_bytes += held_bytes(request) + size_of::<Queued>();
         if multi.bytes > MAX_REQUEST_BYTES {
             multi.queue = Vec::new();
             return Err(CommandError::TransactionTooLarge);
@@ -190,7 +195,8 @@ impl Connection {
         if multi.broken {
             return Err(CommandError::ExecAbort);
         }
-        let mut transaction = Transaction { ops: Vec::new(), parts: Vec::new() };
+        let mut transaction =
+            Transaction { ops: Vec::new(), parts: Vec::new(), held_bytes: multi.held_bytes };
         for queued in multi.queue {
             let mut reply = Vec::new();
             let failed = match queued {
@@ -227,6 +233,21 @@ impl Part {
         Encoder::new(version, &mut bytes).array(length);
         Part::Ready(bytes)
     }
+}
+
+/// What a request costs in memory, about, once it is taken apart: each argument is an allocation
+/// of its own, with a pointer to it and its counts.
+#[must_use]
+pub fn held_bytes(request: &Request<'_>) -> usize {
+    const ARGUMENT_BYTES: usize = 48;
+    request.consumed() + request.len() * ARGUMENT_BYTES
+}
+
+/// A browser that was sent here by a page from elsewhere: what it says must not be taken for
+/// commands, so nothing behind it is read. As in Redis, either of these gives it away.
+fn is_http(request: &Request<'_>) -> bool {
+    let name = request.get(0).unwrap_or_default();
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
 /// True of commands that wait for EXEC between MULTI and EXEC; the others act at once.

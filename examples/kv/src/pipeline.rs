@@ -21,16 +21,17 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::buffers::Share;
-use crate::cluster::{Cluster, Level};
-use crate::connection::{Connection, Part, Step, Transaction};
+use crate::cluster::{Cluster, Level, ReadError, WriteError};
+use crate::connection::{Connection, Part, Step, Transaction, held_bytes};
 use crate::info::Surroundings;
 use crate::limits::MAX_REQUEST_BYTES;
 use crate::machine::{MAX_ANSWER_BYTES, MAX_RESPONSE_BYTES, MAX_VALUE_BYTES};
 use crate::op::{Command, Op, Query, Read, Reply, SetAnswer, Write};
 use crate::replies::Replies;
-use crate::resp::{Decoder, Encoder, Version};
+use crate::resp::{Decoder, Encoder, Request, Version};
 
 /// How many groups of writes may be on their way at once.
 const WINDOW: usize = 8;
@@ -55,6 +56,8 @@ pub struct Pipeline<'a, C> {
     cluster: C,
     connection: Connection,
     share: Share<'a>,
+    /// How long the client may take nothing of what it is sent.
+    stall: Duration,
     decoder: Decoder,
     input: BytesMut,
     output: Vec<u8>,
@@ -67,6 +70,22 @@ pub struct Pipeline<'a, C> {
     ready_bytes: usize,
     /// No more requests are taken.
     ended: bool,
+}
+
+/// Sends all of `output`, as long as the client takes some of it from time to time.
+async fn send(stream: &mut TcpStream, output: &[u8], stall: Duration) -> io::Result<()> {
+    let mut rest = output;
+    while !rest.is_empty() {
+        let taken = match timeout(stall, stream.write(rest)).await {
+            Ok(taken) => taken?,
+            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+        };
+        if taken == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        rest = &rest[taken..];
+    }
+    Ok(())
 }
 
 /// Closes the connection so that the last replies arrive: a socket which is closed while there are
@@ -88,14 +107,21 @@ async fn leave(mut stream: TcpStream, mut stop: watch::Receiver<bool>) -> io::Re
 /// A request, as far as its kind matters here.
 enum Item {
     Reply(Vec<u8>),
-    Op(Op, usize),
+    Op(Op, Size),
     Transaction(Transaction),
+}
+
+/// How large an operation is: as it came, and in memory.
+#[derive(Clone, Copy)]
+struct Size {
+    bytes: usize,
+    held_bytes: usize,
 }
 
 struct Group {
     kind: Kind,
     ops: Vec<Op>,
-    bytes: usize,
+    size: Size,
     /// How many of `ops` return values.
     values: usize,
     level: Level,
@@ -111,7 +137,7 @@ enum Kind {
 }
 
 enum Queued {
-    Awaited { kind: Kind, shape: Shape, outcome: Outcome },
+    Awaited { kind: Kind, shape: Shape, outcome: Outcome, held_bytes: usize },
     Replies(Replies),
     Ready(Vec<u8>),
 }
@@ -119,20 +145,36 @@ enum Queued {
 /// How replies are written.
 struct Shape {
     ops: usize,
+    /// Which of them are reads, if they take part in a group of writes.
+    reads: Vec<bool>,
     version: Version,
     parts: Option<Vec<Part>>,
 }
 
-/// The replies, or the error for each of them.
-type Outcome = Pin<Box<dyn Future<Output = Result<Vec<Reply>, String>> + Send>>;
+/// The replies, or what has become of all of them.
+type Outcome = Pin<Box<dyn Future<Output = Result<Vec<Reply>, Failed>> + Send>>;
+
+/// Why a group was not executed.
+enum Failed {
+    Read(ReadError),
+    Write(WriteError),
+}
 
 impl<'a, C: Cluster> Pipeline<'a, C> {
     /// For a client which has just come.
-    pub fn new(cluster: C, connection: Connection, share: Share<'a>) -> Pipeline<'a, C> {
+    ///
+    /// It is left if it takes nothing of its replies for the time that `stall` says.
+    pub fn new(
+        cluster: C,
+        connection: Connection,
+        share: Share<'a>,
+        stall: Duration,
+    ) -> Pipeline<'a, C> {
         Pipeline {
             cluster,
             connection,
             share,
+            stall,
             decoder: Decoder::new(MAX_REQUEST_BYTES),
             input: BytesMut::new(),
             output: Vec::new(),
@@ -159,7 +201,7 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
             poll_fn(|cx| self.poll_advance(around, cx)).await;
             self.share.set(self.held_bytes())?;
             if !self.output.is_empty() {
-                stream.write_all(&self.output).await?;
+                send(&mut stream, &self.output, self.stall).await?;
                 self.sent();
                 continue;
             }
@@ -179,8 +221,11 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
     }
 
     fn held_bytes(&self) -> usize {
-        let buffers = self.input.capacity() + self.output.capacity() + self.ready_bytes;
-        buffers + self.connection.held_bytes()
+        let buffers = self.input.capacity() + self.output.capacity();
+        let group = self.group.as_ref().map_or(0, |group| group.size.held_bytes);
+        let held = self.held.as_ref().map_or(0, Item::held_bytes);
+        let queue: usize = self.queue.iter().map(Queued::held_bytes).sum();
+        buffers + self.connection.held_bytes() + group + held + queue
     }
 
     fn is_done(&self) -> bool {
@@ -249,21 +294,25 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
             let direct = self.group.is_none() && self.queue.is_empty();
             let mut aside = Vec::new();
             let out = if direct { &mut self.output } else { &mut aside };
-            let (step, consumed) = match self.decoder.decode(&self.input) {
+            let (step, size) = match self.decoder.decode(&self.input) {
                 Ok(None) => return None,
-                Ok(Some(request)) if request.is_empty() => (Step::Replied, request.consumed()),
                 Ok(Some(request)) => {
-                    (self.connection.on_request(&request, around, out), request.consumed())
+                    let step = if request.is_empty() {
+                        Step::Replied
+                    } else {
+                        self.connection.on_request(&request, around, out)
+                    };
+                    (step, Size::of(&request))
                 }
                 Err(error) => {
                     let error = format!("ERR {error}");
                     Encoder::new(self.connection.version, out).error(&error);
-                    (Step::Close, self.input.len())
+                    (Step::Close, Size { bytes: self.input.len(), held_bytes: 0 })
                 }
             };
-            self.input.advance(consumed);
+            self.input.advance(size.bytes);
             match step {
-                Step::Op(op) => return Some(Item::Op(op, consumed)),
+                Step::Op(op) => return Some(Item::Op(op, size)),
                 Step::Transaction(transaction) => return Some(Item::Transaction(transaction)),
                 Step::Close => self.ended = true,
                 Step::Replied => {}
@@ -277,20 +326,20 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
 
     /// Puts an item in its place, or gives it back if it must wait for the group before it.
     fn admit(&mut self, item: Item) -> Result<(), Item> {
-        if let (Some(group), Item::Op(op, bytes)) = (&mut self.group, &item)
-            && group.accepts(op, *bytes)
+        if let (Some(group), Item::Op(op, size)) = (&mut self.group, &item)
+            && group.accepts(op, size.bytes)
         {
-            let Item::Op(op, bytes) = item else { unreachable!("it is an operation") };
-            group.push(op, bytes);
+            let Item::Op(op, size) = item else { unreachable!("it is an operation") };
+            group.push(op, size);
             return Ok(());
         }
         if !self.start_group() {
             return Err(item);
         }
         match item {
-            Item::Op(op, bytes) => {
+            Item::Op(op, size) => {
                 let mut group = Group::new(Kind::of(&op), &self.connection);
-                group.push(op, bytes);
+                group.push(op, size);
                 self.group = Some(group);
             }
             Item::Transaction(transaction) => {
@@ -324,8 +373,9 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
             return false;
         }
         let Some(group) = self.group.take() else { return true };
-        let (kind, level) = (group.kind, group.level);
-        let shape = Shape { ops: group.ops.len(), version: group.version, parts: group.parts };
+        let (kind, level, held_bytes) = (group.kind, group.level, group.size.held_bytes);
+        let (ops, reads) = (group.ops.len(), group.reads());
+        let shape = Shape { ops, reads, version: group.version, parts: group.parts };
         let outcome: Outcome = match kind {
             Kind::Read => {
                 let read = |op| match op {
@@ -334,14 +384,14 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
                 };
                 let query = Query::Run(group.ops.into_iter().map(read).collect());
                 let answer = self.cluster.read(query, level);
-                Box::pin(async { answer.await.map_err(|error| error.to_string()) })
+                Box::pin(async { answer.await.map_err(Failed::Read) })
             }
             Kind::Write => {
                 let response = self.cluster.write(Command::Run(group.ops));
-                Box::pin(async { response.await.map_err(|error| error.to_string()) })
+                Box::pin(async { response.await.map_err(Failed::Write) })
             }
         };
-        self.queue.push_back(Queued::Awaited { kind, shape, outcome });
+        self.queue.push_back(Queued::Awaited { kind, shape, outcome, held_bytes });
         true
     }
 
@@ -376,7 +426,31 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
     }
 }
 
+impl Size {
+    fn of(request: &Request<'_>) -> Size {
+        Size { bytes: request.consumed(), held_bytes: held_bytes(request) }
+    }
+}
+
+impl Item {
+    fn held_bytes(&self) -> usize {
+        match self {
+            Item::Reply(bytes) => bytes.len(),
+            Item::Op(_, size) => size.held_bytes,
+            Item::Transaction(transaction) => transaction.held_bytes,
+        }
+    }
+}
+
 impl Queued {
+    fn held_bytes(&self) -> usize {
+        match self {
+            Queued::Awaited { held_bytes, .. } => *held_bytes,
+            Queued::Replies(replies) => replies.held_bytes(),
+            Queued::Ready(bytes) => bytes.len(),
+        }
+    }
+
     fn ready_bytes(&self) -> usize {
         if let Queued::Ready(bytes) = self { bytes.len() } else { 0 }
     }
@@ -395,20 +469,31 @@ impl Group {
     fn new(kind: Kind, connection: &Connection) -> Group {
         let level = if connection.readonly { Level::Local } else { Level::Linearizable };
         let version = connection.version;
-        Group { kind, ops: Vec::new(), bytes: 0, values: 0, level, version, parts: None }
+        let size = Size { bytes: 0, held_bytes: 0 };
+        Group { kind, ops: Vec::new(), size, values: 0, level, version, parts: None }
     }
 
     /// A transaction is a group of its own, which accepts nothing else. One that only reads needs
     /// no place in the log: its reads are answered from one and the same state anyhow.
     fn of_transaction(transaction: Transaction, connection: &Connection) -> Group {
-        let Transaction { ops, parts } = transaction;
+        let Transaction { ops, parts, held_bytes } = transaction;
         let writes = ops.iter().any(|op| Kind::of(op) == Kind::Write);
         let kind = if writes { Kind::Write } else { Kind::Read };
-        Group { ops, parts: Some(parts), ..Group::new(kind, connection) }
+        let size = Size { bytes: 0, held_bytes };
+        Group { ops, size, parts: Some(parts), ..Group::new(kind, connection) }
+    }
+
+    /// Which operations are reads, if some are and not all.
+    fn reads(&self) -> Vec<bool> {
+        let is_read = |op: &Op| Kind::of(op) == Kind::Read;
+        match self.kind {
+            Kind::Write if self.ops.iter().any(is_read) => self.ops.iter().map(is_read).collect(),
+            _ => Vec::new(),
+        }
     }
 
     fn accepts(&self, op: &Op, bytes: usize) -> bool {
-        let is_full = self.ops.len() >= GROUP_OPS || self.bytes + bytes > GROUP_BYTES;
+        let is_full = self.ops.len() >= GROUP_OPS || self.size.bytes + bytes > GROUP_BYTES;
         if is_full || self.parts.is_some() {
             return false;
         }
@@ -422,11 +507,12 @@ impl Group {
         (keeps_to_kind || may_mix) && values <= WRITE_VALUES
     }
 
-    fn push(&mut self, op: Op, bytes: usize) {
+    fn push(&mut self, op: Op, size: Size) {
         if Kind::of(&op) == Kind::Write {
             self.kind = Kind::Write;
         }
-        self.bytes += bytes;
+        self.size.bytes += size.bytes;
+        self.size.held_bytes += size.held_bytes;
         self.values = self.values.saturating_add(values_returned(&op));
         self.ops.push(op);
     }
@@ -448,7 +534,7 @@ fn values_returned(op: &Op) -> usize {
 }
 
 impl Shape {
-    fn queued(&mut self, outcome: Result<Vec<Reply>, String>) -> Queued {
+    fn queued(&mut self, outcome: Result<Vec<Reply>, Failed>) -> Queued {
         match (outcome, self.parts.take()) {
             (Ok(replies), Some(parts)) => {
                 Queued::Replies(Replies::of_transaction(self.version, parts, replies))
@@ -457,10 +543,20 @@ impl Shape {
                 assert_eq!(replies.len(), self.ops, "each operation has a reply");
                 Queued::Replies(Replies::new(self.version, replies))
             }
-            (Err(error), parts) => {
-                let times = if parts.is_some() { 1 } else { self.ops };
+            (Err(failed), parts) => {
+                let (of_reads, of_writes) = match failed {
+                    Failed::Read(error) => (String::new(), error.to_string()),
+                    Failed::Write(error) => {
+                        (ReadError::from(error.clone()).to_string(), error.to_string())
+                    }
+                };
+                let errors = if parts.is_some() { 1 } else { self.ops };
                 let mut bytes = Vec::new();
-                (0..times).for_each(|_| Encoder::new(self.version, &mut bytes).error(&error));
+                for number in 0..errors {
+                    let is_read = parts.is_none() && self.reads.get(number) == Some(&true);
+                    let error = if is_read { &of_reads } else { &of_writes };
+                    Encoder::new(self.version, &mut bytes).error(error);
+                }
                 Queued::Ready(bytes)
             }
         }

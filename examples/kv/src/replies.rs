@@ -16,6 +16,7 @@ pub struct Replies {
     stack: Vec<vec::IntoIter<Reply>>,
     /// What remains of a transaction, if it was one.
     parts: Option<vec::IntoIter<Part>>,
+    held_bytes: usize,
 }
 
 enum Next {
@@ -27,7 +28,15 @@ impl Replies {
     /// Replies to operations, one each.
     #[must_use]
     pub fn new(version: Version, replies: Vec<Reply>) -> Replies {
-        Replies { version, stack: vec![replies.into_iter()], parts: None }
+        let held_bytes = held_bytes(&replies);
+        Replies { version, stack: vec![replies.into_iter()], parts: None, held_bytes }
+    }
+
+    /// What they cost in memory until the last of them is encoded, about. Values are the store's
+    /// own, and cost nothing here.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     /// The reply to a transaction.
@@ -81,6 +90,14 @@ impl Replies {
         }
         self.stack.first_mut().and_then(Iterator::next).map(Next::Reply)
     }
+}
+
+fn held_bytes(replies: &[Reply]) -> usize {
+    let within = replies.iter().map(|reply| match reply {
+        Reply::Array(replies) => held_bytes(replies),
+        _ => 0,
+    });
+    size_of_val(replies) + within.sum::<usize>()
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ impl Player {
             Step::Op(op) => {
                 Replies::new(version, self.run(vec![op])).encode(&mut out, usize::MAX);
             }
-            Step::Transaction(Transaction { ops, parts }) => {
+            Step::Transaction(Transaction { ops, parts, .. }) => {
                 let replies = self.run(ops);
                 Replies::of_transaction(version, parts, replies).encode(&mut out, usize::MAX);
             }
@@ -155,4 +155,16 @@ fn replies_to_one_entry_are_bounded_and_what_is_refused_has_no_effect() {
     let replies = player.send("EXEC");
     assert!(replies.ends_with("-ERR reply too large: ask for less at a time "));
     assert_eq!(player.send("EXISTS big"), ":1 ");
+}
+
+#[test]
+fn what_a_transaction_has_queued_counts_as_much_as_it_takes_in_memory() {
+    let mut player = Player::new();
+    player.send("MULTI");
+    player.send(&format!("MSET{}", " k v".repeat(1000)));
+    // Each argument is an allocation of two bytes at least behind two counts, and a pointer to it.
+    let least = 2 * 1000 * (size_of::<crate::Blob>() + 2 * size_of::<usize>() + 1);
+    assert!(player.connection.held_bytes() >= least, "{}", player.connection.held_bytes());
+    player.send("DISCARD");
+    assert_eq!(player.connection.held_bytes(), 0);
 }

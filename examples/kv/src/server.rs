@@ -23,9 +23,12 @@ pub struct ServerOptions {
     /// How many clients may be connected at once; one more is sent away with an error.
     /// Default: 10,000.
     pub max_clients: usize,
-    /// How many bytes of incomplete requests, of transactions that are not executed yet and of
-    /// replies on their way may be held for all clients together. Beyond that, clients for which much is held are cut off. Default: 256 MiB.
+    /// How many bytes of requests and of replies on their way, and of transactions that are not
+    /// executed yet, may be held for all clients together. Beyond that, clients for which much is
+    /// held are cut off. Default: 256 MiB.
     pub max_buffer_bytes: usize,
+    /// A client that takes nothing of its replies for so long is cut off. Default: 60 s.
+    pub stall: Duration,
     /// How long clients have, once the server is told to stop, to take the replies to what they
     /// had asked by then. Default: 1 s.
     pub drain: Duration,
@@ -36,6 +39,7 @@ impl Default for ServerOptions {
         ServerOptions {
             max_clients: 10_000,
             max_buffer_bytes: 256 << 20,
+            stall: Duration::from_secs(60),
             drain: Duration::from_secs(1),
         }
     }
@@ -53,6 +57,7 @@ pub async fn serve<C: Cluster>(
     let shared = Arc::new(Shared {
         started: Instant::now(),
         max_clients: options.max_clients,
+        stall: options.stall,
         clients: AtomicUsize::new(0),
         buffers: Buffers::new(options.max_buffer_bytes, options.max_clients),
         last_id: AtomicU64::new(0),
@@ -100,6 +105,7 @@ const COUNT_EVERY: Duration = Duration::from_secs(1);
 struct Shared {
     started: Instant,
     max_clients: usize,
+    stall: Duration,
     clients: AtomicUsize,
     buffers: Buffers,
     last_id: AtomicU64,
@@ -160,7 +166,7 @@ async fn serve_one<C: Cluster>(
         Err(error) => Err(error),
         Ok(()) => {
             let share = shared.buffers.share();
-            let pipeline = Pipeline::new(cluster.clone(), connection, share);
+            let pipeline = Pipeline::new(cluster.clone(), connection, share, shared.stall);
             pipeline.serve(stream, &around, stopping).await
         }
     };

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quorate_kv::resp::Value;
 use quorate_kv::{
@@ -322,4 +322,81 @@ async fn a_stop_answers_what_was_asked_and_closes_idle_clients() {
     assert!(is_closed(&mut idle).await);
     server.task.await.unwrap();
     assert!(Client::connect(server.address).await.is_err());
+}
+
+/// Waits until nobody but this client is connected.
+async fn is_alone(client: &mut Client) {
+    let since = Instant::now();
+    while !text(&client.call(&["INFO"]).await.unwrap()).contains("connected_clients:1\r") {
+        assert!(since.elapsed() < PATIENCE, "nobody was cut off");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn replies_that_a_client_does_not_take_are_bounded() {
+    let max_buffer_bytes = 1 << 20;
+    let server = Server::with(ServerOptions { max_buffer_bytes, ..ServerOptions::default() }).await;
+    let mut other = server.connect().await;
+    for first in (0..60_000).step_by(1000) {
+        let keys: Vec<String> = (first..first + 1000).map(|n| format!("key:{n}")).collect();
+        let pairs = keys.iter().flat_map(|key| [key.as_str(), "v"]);
+        let mset: Vec<&str> = ["MSET"].into_iter().chain(pairs).collect();
+        assert_eq!(text(&other.call(&mset).await.unwrap()), "OK");
+    }
+    let mut client = server.connect().await;
+    let _ = client.send(&b"KEYS *\r\n".repeat(400)).await;
+    is_alone(&mut other).await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_for_long_is_cut_off() {
+    let stall = Duration::from_millis(100);
+    let server = Server::with(ServerOptions { stall, ..ServerOptions::default() }).await;
+    let mut other = server.connect().await;
+    other.call(&["SET", "k", &"x".repeat(1 << 20)]).await.unwrap();
+    let mut client = server.connect().await;
+    client.send(&b"GET k\r\n".repeat(100)).await.unwrap();
+    is_alone(&mut other).await;
+}
+
+#[tokio::test]
+async fn what_a_browser_sends_is_not_taken_for_commands() {
+    let server = Server::start().await;
+    let body = "SET k v\r\n";
+    for method in ["POST", "PUT"] {
+        let mut browser = server.connect().await;
+        let request = format!("{method} / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n{body}");
+        browser.send(b"PING\r\n").await.unwrap();
+        browser.send(request.as_bytes()).await.unwrap();
+        assert_eq!(text(&browser.receive().await.unwrap()), "PONG");
+        if method == "PUT" {
+            let reply = browser.receive().await.unwrap();
+            assert!(text(&reply).starts_with("ERR unknown command"), "{reply:?}");
+        }
+        assert!(is_closed(&mut browser).await);
+    }
+    let mut client = server.connect().await;
+    assert_eq!(client.call(&["GET", "k"]).await.unwrap(), Value::Null);
+}
+
+#[tokio::test]
+async fn a_read_among_writes_that_fail_is_told_what_a_read_is_told() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    let why = || "so it is".to_owned();
+    let writes = [
+        (WriteError::Busy(why()), "BUSY the write", "BUSY the read"),
+        (WriteError::NotProposed(why()), "CLUSTERDOWN the write", "CLUSTERDOWN the read"),
+        (WriteError::Unknown(why()), "UNKNOWN the write", "CLUSTERDOWN the read"),
+    ];
+    for (error, of_writes, of_reads) in writes {
+        server.cluster.set_write_error(Some(error));
+        client.send(b"SET a 1\nGET a\nINCR a\n").await.unwrap();
+        for expected in [of_writes, of_reads, of_writes] {
+            let reply = client.receive().await.unwrap();
+            assert!(text(&reply).starts_with(expected), "{reply:?}");
+        }
+    }
+    assert_eq!(server.cluster.commands(), [3, 3, 3]);
 }
