@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use quorate_core::{Applier, Entry, Generation, LogTime, SnapshotMeta, SnapshotView, StateMachine};
 use quorate_handoff::{Consumer, Producer};
@@ -26,6 +27,8 @@ pub(crate) enum Job<S: StateMachine> {
 
 pub(crate) struct ApplyThread<S: StateMachine, D: Disk> {
     pub(crate) applier: Applier<S>,
+    /// When log time moved on to what it is.
+    pub(crate) moved: Instant,
     pub(crate) jobs: Consumer<Job<S>>,
     pub(crate) done: Producer<Completed<S>>,
     pub(crate) snapshots: Snapshots<D>,
@@ -64,7 +67,11 @@ impl<S: StateMachine, D: Disk> ApplyThread<S, D> {
     }
 
     fn apply(&mut self, generation: Generation, entries: Vec<Entry>) -> Result<(), StopReason> {
+        let before = self.applier.time();
         let batch = self.guarded(|applier| applier.apply(generation, entries))??;
+        if self.applier.time() > before {
+            self.moved = Instant::now();
+        }
         self.tell(Completed::Applied(batch));
         Ok(())
     }
@@ -80,6 +87,7 @@ impl<S: StateMachine, D: Disk> ApplyThread<S, D> {
             Err(_) if self.newest_restore.load(Ordering::Acquire) > generation.0 => return Ok(()),
             Err(reason) => return Err(reason),
         };
+        self.moved = Instant::now();
         tracing::info!(index = %snapshot.last.index, bytes = snapshot.size_bytes, "restored");
         self.tell(Completed::Restored { generation, deadline });
         Ok(())
@@ -110,8 +118,8 @@ impl<S: StateMachine, D: Disk> ApplyThread<S, D> {
         if answer.is_abandoned() {
             return;
         }
-        let applier = &self.applier;
-        let result = catch_unwind(AssertUnwindSafe(|| applier.query(query)));
+        let (applier, passed) = (&self.applier, self.moved.elapsed());
+        let result = catch_unwind(AssertUnwindSafe(|| applier.query_after(passed, query)));
         let result = result.map_err(|panic| {
             let index = self.applier.applied();
             let message = message_of(&*panic);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use quorate_core::{
     Applier, Effect, Incarnation, NodeId, Protocol, Recovered, Replica, ReplicaConfig, Settings,
@@ -237,6 +238,7 @@ fn spawn_threads<S: StateMachine, D: Disk>(
         StorageThread::new(store, writes, to_snapshots.clone(), done.clone(), stopper.clone());
     let apply = ApplyThread {
         applier,
+        moved: Instant::now(),
         jobs,
         done: done.clone(),
         snapshots: snapshots.clone(),

@@ -20,6 +20,7 @@ mod tests;
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -178,14 +179,27 @@ impl<S: StateMachine> Applier<S> {
         Ok(Batch { applied, responses })
     }
 
-    /// Answers a question from the state as it is.
+    /// Answers a question from the state as it is, as of the log time of the last applied entry.
     ///
     /// # Panics
     /// If applying has failed before. A panic of the state machine is passed on.
     pub fn query(&self, query: S::Query) -> S::Answer {
+        self.query_after(Duration::ZERO, query)
+    }
+
+    /// The same, when `passed` has gone by since log time moved on to what it is: a cluster in
+    /// which nobody writes has a clock all the same. The state is the same however much that is,
+    /// so log time is not taken to have reached the machine's deadline before the log says so.
+    ///
+    /// # Panics
+    /// As [`query`](Applier::query).
+    pub fn query_after(&self, passed: Duration, query: S::Query) -> S::Answer {
         self.assert_whole();
-        let seed = seed_of(self.books.digest);
-        let at = At { index: self.applied(), time: self.books.time, seed };
+        let of_log = self.books.time;
+        let due = self.machine.deadline().unwrap_or(LogTime(u64::MAX));
+        let before_due = LogTime(due.0.saturating_sub(1));
+        let time = of_log.plus(passed).min(before_due).max(of_log);
+        let at = At { index: self.applied(), time, seed: seed_of(self.books.digest) };
         self.machine.query(&at, query)
     }
 

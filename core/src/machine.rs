@@ -7,13 +7,20 @@ use serde::de::DeserializeOwned;
 
 use crate::types::{Index, LogTime};
 
-/// Where in the log a command or query is executed. The same on every replica.
+/// Where in the log a command or query is executed. For a command the same on every replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At {
     /// The index of the entry which is being applied; for a query, of the last applied entry.
     pub index: Index,
     /// Log time. Use this instead of a clock: it is the same on every replica, never goes back,
     /// and a leader change or an outage makes it stand still rather than jump.
+    ///
+    /// For a query: that of the last applied entry, moved on by the time for which the node that
+    /// answers has applied none, but never to the machine's
+    /// [`deadline`](StateMachine::deadline). So it runs on while nobody writes; between two nodes
+    /// it may differ by the time that entries take from one to the other, and after a change of
+    /// leader, an outage or a restart it may go back by as much as the cluster was without a
+    /// leader, or the node away.
     pub time: LogTime,
     /// A number that differs from entry to entry and is the same on every replica: a seed for
     /// commands that need randomness.

@@ -288,6 +288,22 @@ fn log_time_never_goes_back() {
 }
 
 #[test]
+fn a_query_is_asked_later_than_the_last_entry_but_never_when_something_is_due() {
+    let (mut applier, mut chain) = (applier(), Chain::new());
+    let after = |applier: &Applier<Journal>, micros| {
+        applier.query_after(Duration::from_micros(micros), ()).1
+    };
+    apply(&mut applier, chain.command(ME, None, Do::Note(0)));
+    assert_eq!(after(&applier, 500), LogTime(1500));
+    apply(&mut applier, chain.command(ME, None, Do::SetTimer(LogTime(1200))));
+    assert_eq!(after(&applier, 100), LogTime(1100));
+    assert_eq!(after(&applier, 500), LogTime(1199));
+    // The log's own time counts, though something was due before it.
+    apply(&mut applier, chain.command(ME, None, Do::SetTimer(LogTime(900))));
+    assert_eq!(after(&applier, 500), LogTime(1000));
+}
+
+#[test]
 fn seeds_differ_from_entry_to_entry_and_agree_between_replicas() {
     let mut chain = Chain::new();
     let entries: Vec<_> = (0..3).map(|_| chain.command(ME, None, Do::Note(0))).collect();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use quorate_kv::resp::Value;
 
-use super::processes::{Nodes, call, insist, until};
+use super::processes::{LOOK_AGAIN, Nodes, PATIENCE, call, insist, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_expires_on_every_node_without_a_further_write_and_never_early() {
@@ -29,4 +29,33 @@ async fn a_key_expires_on_every_node_without_a_further_write_and_never_early() {
     let Value::Integer(ttl) = insist(&nodes, 1, &["TTL", "late"]).await else { panic!("no TTL") };
     assert!((900..=1000).contains(&ttl), "{ttl}");
     assert_eq!(insist(&nodes, 3, &["EXISTS", "soon"]).await, Value::Integer(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_key_has_left_becomes_less_on_every_node_though_nobody_writes() {
+    let nodes = Nodes::three(&[]).await;
+    let leader = nodes.leader().await;
+    let before = Instant::now();
+    insist(&nodes, leader, &["SET", "k", "v", "PX", "100000"]).await;
+    let written = Instant::now();
+    nodes.converge().await;
+    let last = nodes.info(leader, "last_index").await;
+    for (id, mode) in [(1, "READWRITE"), (2, "READWRITE"), (3, "READWRITE"), (leader, "READONLY")] {
+        let mut client = nodes.client(id).await;
+        call(&mut client, &[mode]).await;
+        let mut least = 100_000;
+        while least > 98_500 {
+            let Value::Integer(left) = call(&mut client, &["PTTL", "k"]).await else {
+                panic!("no PTTL")
+            };
+            assert!(left <= least, "node {id}: {left} after {least}");
+            // Entries carry a time that has passed already when they are applied.
+            let passed = i64::try_from(before.elapsed().as_millis()).unwrap();
+            assert!(left + passed + 10 >= 100_000, "node {id}: {left} after {passed} ms");
+            least = left;
+            assert!(written.elapsed() < PATIENCE, "node {id}: {left} after {PATIENCE:?}");
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+    assert_eq!(nodes.info(leader, "last_index").await, last, "somebody wrote");
 }
