@@ -74,16 +74,20 @@ impl SetOptions {
                 b"xx" if condition != Condition::IfAbsent => condition = Condition::IfPresent,
                 b"get" => get = true,
                 b"keepttl" if clock.is_none() => keep = true,
-                unit @ (b"ex" | b"px" | b"exat" | b"pxat") if clock.is_none() && !keep => {
+                unit => {
                     let unit = match unit {
                         b"ex" => Clock::Seconds,
                         b"px" => Clock::Millis,
                         b"exat" => Clock::EpochSeconds,
-                        _ => Clock::EpochMillis,
+                        b"pxat" => Clock::EpochMillis,
+                        _ => return Err(CommandError::Syntax),
                     };
+                    // As in Redis, the last one counts, but they must be of one kind.
+                    if keep || clock.is_some_and(|(before, _)| before != unit) {
+                        return Err(CommandError::Syntax);
+                    }
                     clock = Some((unit, args.next().ok_or(CommandError::Syntax)?));
                 }
-                _ => return Err(CommandError::Syntax),
             }
         }
         let expiry = match clock {
