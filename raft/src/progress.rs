@@ -305,4 +305,23 @@ mod tests {
         progress.on_held_by_mute(last);
         assert_eq!(progress.room(&settings), Some(1000));
     }
+    #[test]
+    fn an_answer_to_anything_but_the_latest_question_does_not_move_a_probe() {
+        let mut log = Log::founded_by(Membership::default());
+        for _ in 0..9 {
+            log.append(Ballot(1), Proposal::new(EntryKind::Noop, LogTime(0), Bytes::new()));
+        }
+        let mut progress = Progress::starting_at(Index(10), None);
+        let refuse = |progress: &mut Progress, previous| {
+            progress.on_conflict(Index(previous), LogId::new(Index(previous - 2), Ballot(1)), &log);
+        };
+        refuse(&mut progress, 9);
+        assert_eq!(progress.next, Index(8));
+        let asked = progress.clone();
+        refuse(&mut progress, 9);
+        refuse(&mut progress, 5);
+        assert_eq!(progress, asked);
+        refuse(&mut progress, 7);
+        assert_eq!(progress.next, Index(6));
+    }
 }

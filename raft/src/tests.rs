@@ -9,6 +9,7 @@ mod disk;
 mod elections;
 mod failover;
 mod hand_over;
+mod mute;
 mod node;
 mod random;
 mod reading;

@@ -108,6 +108,10 @@ fn malformed_stretches_change_nothing() {
     let mut first_parent = good.clone();
     first_parent[0].parent = Digest([9; 16]);
     cases.push(first_parent);
+    // One that is alone is compared with nothing but what the log holds.
+    let mut alone = vec![good[0].clone()];
+    alone[0].parent = Digest([9; 16]);
+    cases.push(alone);
     let mut payload = good.clone();
     payload[1].payload = Bytes::from_static(b"other");
     cases.push(payload);
@@ -367,15 +371,18 @@ fn damage_to_what_is_in_memory_is_made_good_from_there() {
 
 /// A log of these ballots as found on a disk which cannot show `first..=last`, nor their names.
 fn damaged_log(ballots: &[u64], (first, last): (u64, u64)) -> Log {
+    damaged_by(ballots, Gap { ids_known: false, ..gap_of(&log_of(ballots), first, last) })
+}
+
+fn damaged_by(ballots: &[u64], gap: Gap) -> Log {
     let whole = log_of(ballots);
-    let gap = Gap { ids_known: false, ..gap_of(&whole, first, last) };
     let entries = all(&whole);
     let found = RecoveredLog {
         base: LogId::ZERO,
         base_digest: members().digest(),
         ballots: whole.ballots.clone(),
         memberships: Vec::new(),
-        tail: entries.iter().filter(|entry| entry.index().0 > last).cloned().collect(),
+        tail: entries.iter().filter(|entry| entry.index() > gap.last).cloned().collect(),
         last: whole.last(),
         last_digest: whole.last_digest(),
         gaps: vec![gap],
@@ -455,6 +462,42 @@ fn a_log_that_gives_up_all_it_had_begins_anew() {
     log.give_up(&lost);
     assert_eq!(log.last(), LogId::ZERO);
     assert_eq!(log.splice(LogId::ZERO, whole), Ok(Index(3)));
+}
+
+#[test]
+fn a_gap_is_filled_by_nothing_but_the_entries_which_it_names() {
+    let mut other = log_of(&[1, 1, 1]);
+    other.append(Ballot(2), command("other"));
+    let mut log = damaged_log(&[1, 1, 1, 2, 2], (2, 4));
+    let before = log.clone();
+    let other = all(&other)[1..4].to_vec();
+    assert_eq!(log.repair(other.clone()), Err(Rejected::NotMissing(other[2].id)));
+    assert_eq!(log, before);
+}
+
+#[test]
+fn what_fills_a_gap_goes_on_from_what_the_log_holds_before_it() {
+    let whole = log_of(&[1, 1, 1, 2, 2]);
+    let before = Digest([9; 16]);
+    let gap = Gap { before, ids_known: false, ..gap_of(&whole, 2, 4) };
+    let mut log = damaged_by(&[1, 1, 1, 2, 2], gap);
+    let unchanged = log.clone();
+    let missing = all(&whole)[1..4].to_vec();
+    assert_eq!(log.repair(missing.clone()), Err(Rejected::Diverged(missing[0].id)));
+    assert_eq!(log, unchanged);
+}
+
+#[test]
+fn a_membership_that_is_cut_off_is_not_in_force_any_more() {
+    let mut log = log_of(&[1]);
+    let one = Membership::new([(NodeId(1), Incarnation(11))]);
+    let payload = postcard::to_allocvec(&one).unwrap().into();
+    log.append(Ballot(1), Proposal::new(EntryKind::Membership, LogTime(0), payload));
+    assert_eq!(log.membership(), &one);
+    let mut other = log_of(&[1]);
+    other.append(Ballot(2), command("y"));
+    log.splice(LogId::ZERO, all(&other)).unwrap();
+    assert_eq!(log.membership(), &members());
 }
 
 #[test]

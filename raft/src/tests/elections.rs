@@ -322,6 +322,28 @@ fn a_pre_vote_promises_nothing() {
 }
 
 #[test]
+fn who_is_refused_a_pre_vote_enters_the_higher_term() {
+    let mut cluster = Cluster::led_by_1(3);
+    let refusal = Message::PreVoteReply { term: Ballot(7), asked: Ballot(2), granted: false };
+    cluster.forge(2, 3, refusal);
+    assert_eq!(cluster.term(3), 7);
+}
+
+#[test]
+fn a_longer_log_of_an_earlier_term_gets_no_vote() {
+    let mut cluster = Cluster::of(3);
+    cluster.set_log(2, &[1, 2]);
+    let last = LogId::new(Index(9), Ballot(1));
+    cluster.forge(1, 2, Message::RequestVote { term: Ballot(3), last, transfer: false });
+    while cluster.node(2).has_writes() {
+        cluster.save(2);
+    }
+    let refusal = Message::RequestVoteReply { term: Ballot(3), granted: false };
+    let said: Vec<Message> = cluster.take(|_| true).into_iter().map(|sent| sent.message).collect();
+    assert_eq!(said, [refusal]);
+}
+
+#[test]
 fn a_pre_vote_is_refused_to_whom_a_vote_would_be_refused() {
     let mut cluster = Cluster::led_by_1(3);
     cluster.propose(1, "a");

@@ -288,6 +288,25 @@ fn a_follower_converges_although_the_leaders_log_is_purged_completely() {
 }
 
 #[test]
+fn a_follower_that_was_silent_hears_a_leader_whose_log_is_purged_completely() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.propose(1, "a");
+    cluster.heartbeats(2);
+    cluster.crash(3);
+    cluster.heartbeats(10);
+    cluster.nodes.get_mut(&n(1)).unwrap().snapshot();
+    cluster.batch(n(1), vec![]);
+    cluster.settle();
+    cluster.nodes.get_mut(&n(1)).unwrap().compact();
+    let leader = &cluster.node(1).log;
+    assert_eq!(leader.base(), leader.last());
+    cluster.restart(3);
+    assert_eq!(cluster.raft(3).standing().leader, None);
+    cluster.heartbeats(2);
+    assert_eq!(cluster.raft(3).standing().leader, Some(n(1)));
+}
+
+#[test]
 fn entries_that_are_on_disk_only_are_read_and_sent() {
     let mut cluster = Cluster::with(3, tight());
     cluster.elect(1);

@@ -91,6 +91,21 @@ fn a_mute_replica_is_kept_up_to_date_although_it_acknowledges_nothing() {
 }
 
 #[test]
+fn a_replica_that_falls_mute_between_views_reports_no_more() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.now += cluster.settings.election.end;
+    let (view, target) = (Ballot(4), Ballot(4));
+    cluster.forge(1, 3, Message::StartViewChange { view, target });
+    cluster.save(3);
+    cluster.take(|_| true);
+    cluster.timeout(3, Timer::Heartbeat);
+    assert!(cluster.take(|_| true).iter().any(vouches), "it repeats its report");
+    cluster.fall_mute(3);
+    cluster.timeout(3, Timer::Heartbeat);
+    assert_eq!(cluster.network, []);
+}
+
+#[test]
 fn a_mute_replica_lets_its_turn_pass() {
     let mut cluster = Cluster::led_by_1(5);
     cluster.fall_mute(2);
@@ -195,6 +210,7 @@ fn who_has_a_damaged_log_reports_but_does_not_lead() {
     leave_without_1(&mut cluster, 4);
     cluster.settle();
     assert_eq!((cluster.leader(), cluster.view(3)), (None, 4), "node 2 lets its turn pass");
+    assert_eq!(cluster.last_index(2), Index(2), "and opens nothing");
     cluster.now += cluster.settings.election.start;
     cluster.timeout(3, Timer::Election);
     cluster.settle();

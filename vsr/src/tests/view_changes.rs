@@ -401,6 +401,20 @@ fn reports_that_cannot_be_are_faults_and_count_for_nothing() {
 }
 
 #[test]
+fn logs_that_end_alike_and_differ_in_their_digests_begin_no_view() {
+    let mut cluster = Cluster::led_by_1(3);
+    enter_4(&mut cluster);
+    cluster.save(2);
+    cluster.checks.faults_expected = true;
+    let (view, head, commit) = (Ballot(4), LogId::new(Index(1), Ballot(3)), Index(1));
+    let digest = Digest::of(b"another log");
+    cluster.forge(1, 2, Message::DoViewChange(DoViewChange { view, head, digest, commit }));
+    let fault = (n(1), PeerFault::ImpossibleReport);
+    assert_eq!(cluster.vsr(2).peer_faults(), (1, Some(fault)));
+    assert_eq!(cluster.node(2).views(), [3]);
+}
+
+#[test]
 fn a_report_that_comes_when_the_view_has_begun_changes_nothing() {
     let mut cluster = Cluster::led_by_1(3);
     let before = cluster.vsr(1).clone();

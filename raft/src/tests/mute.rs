@@ -1,0 +1,112 @@
+//! A server whose disk may not know what was promised on it: it follows, and nothing that it says
+//! counts. Nor does what was said by a disk that was replaced.
+
+use quorate_core::{
+    Ballot, EntryKind, Incarnation, Index, Input, LogId, LogTime, Proposal, Protocol, Timer,
+};
+
+use super::cluster::{Cluster, n};
+use crate::{Message, Raft};
+
+fn fall_mute(cluster: &mut Cluster, id: u64) {
+    cluster.nodes.get_mut(&n(id)).unwrap().log.set_mute(true);
+}
+
+fn save_all(cluster: &mut Cluster, id: u64) {
+    while cluster.node(id).has_writes() {
+        cluster.save(id);
+    }
+}
+
+/// What `id` has said that would count.
+fn vouched_for(cluster: &Cluster, id: u64) -> Option<&Message> {
+    let said = cluster.network.iter().filter(|sent| sent.from == n(id));
+    said.map(|sent| &sent.message).find(|message| Raft::vouches(message))
+}
+
+#[test]
+fn a_mute_server_follows_and_vouches_for_nothing() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.isolate(3);
+    for text in ["a", "b"] {
+        cluster.propose(1, text);
+        cluster.settle();
+    }
+    cluster.heal();
+    fall_mute(&mut cluster, 3);
+    for _ in 0..5 {
+        cluster.timeout(1, Timer::Heartbeat);
+        for _ in 0..5 {
+            cluster.deliver_to(3);
+            save_all(&mut cluster, 3);
+            assert_eq!(vouched_for(&cluster, 3), None);
+            cluster.deliver_to(1);
+        }
+    }
+    cluster.settle();
+    cluster.assert_log(3, &[1, 1, 1], 3);
+    assert_eq!(cluster.raft(3).standing().leader, Some(n(1)));
+}
+
+#[test]
+fn a_mute_server_has_no_vote_and_stands_for_nothing() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.heartbeats(1);
+    fall_mute(&mut cluster, 3);
+    cluster.forge(1, 3, Message::TimeoutNow { term: Ballot(1) });
+    assert_eq!(cluster.network, []);
+    cluster.now += cluster.settings.election.end;
+    cluster.timeout(3, Timer::Election);
+    let (term, last) = (Ballot(2), LogId::new(Index(9), Ballot(1)));
+    for message in [
+        Message::PreVote { term, last },
+        Message::RequestVote { term, last, transfer: false },
+        Message::RequestVote { term, last, transfer: true },
+    ] {
+        cluster.forge(2, 3, message);
+        save_all(&mut cluster, 3);
+        assert_eq!(cluster.network, []);
+    }
+    assert_eq!(cluster.term(3), 1, "where the leader reaches it");
+}
+
+#[test]
+fn what_a_mute_server_holds_commits_nothing_until_another_has_it() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.heartbeats(1);
+    let before = cluster.committed(1);
+    cluster.isolate(2);
+    fall_mute(&mut cluster, 3);
+    cluster.propose(1, "a");
+    cluster.settle();
+    cluster.timeout(1, Timer::Heartbeat);
+    cluster.settle();
+    assert_eq!(cluster.last_index(3), cluster.last_index(1), "it has the entry");
+    assert_eq!(cluster.committed(1), before);
+    cluster.heal();
+    cluster.heartbeats(2);
+    assert_eq!(cluster.committed(1), before + 1);
+}
+
+#[test]
+fn acknowledgements_of_a_disk_that_was_replaced_do_not_count() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.isolate(2);
+    cluster.slow.insert(n(1));
+    cluster.propose(1, "a");
+    cluster.settle();
+    // Node 3 has acknowledged a. Now its disk is replaced, through the log.
+    cluster.isolate(3);
+    let listed = cluster.founders.incarnation(n(3)).unwrap();
+    let members = cluster.founders.with_replaced(n(3), listed, Incarnation(33)).unwrap();
+    let payload = postcard::to_allocvec(&members).unwrap().into();
+    let proposal = Proposal::new(EntryKind::Membership, LogTime(0), payload);
+    cluster.input(1, Input::Propose(proposal));
+    save_all(&mut cluster, 1);
+    assert_eq!(cluster.node(1).log.durable(), Index(3));
+    assert_eq!(cluster.committed(1), 1);
+    cluster.heal();
+    cluster.slow.clear();
+    cluster.heartbeats(2);
+    assert_eq!(cluster.committed(1), 3, "the disk that is listed says so itself");
+}
