@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::oracle::Simulated;
 use crate::report::{Failed, Report};
-use crate::simulation::{Canary, Simulation};
+use crate::simulation::Simulation;
 
 /// Runs of ascending seeds, until as many full ones as asked for were seen, time is up or one
 /// fails.
@@ -18,12 +18,10 @@ pub struct Campaign {
     pub start: u64,
     /// How many full runs it takes; thinner ones do not count.
     pub seeds: u64,
+    /// How many runs there are at most, thin ones included.
+    pub most: Option<u64>,
     /// When to stop all the same.
     pub time_limit: Option<Duration>,
-    /// With how many replicas; otherwise each seed decides.
-    pub replicas: Option<usize>,
-    /// What to break.
-    pub canary: Option<Canary>,
     /// How many threads work on it.
     pub threads: usize,
 }
@@ -40,9 +38,13 @@ pub struct Summary {
 }
 
 impl Campaign {
-    /// Runs it; `progress` is shown each report as it comes.
+    /// Runs this simulation with each of the seeds; `progress` is shown each report as it comes.
     #[must_use]
-    pub fn run<P: Simulated>(&self, mut progress: impl FnMut(&Report)) -> Summary {
+    pub fn run<P: Simulated>(
+        &self,
+        simulation: &Simulation<P>,
+        mut progress: impl FnMut(&Report),
+    ) -> Summary {
         let next = AtomicU64::new(self.start);
         let stop = AtomicBool::new(false);
         let (sender, results) = mpsc::channel();
@@ -52,8 +54,8 @@ impl Campaign {
                 scope.spawn(move || {
                     while !stop.load(Ordering::Relaxed) {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
-                        let simulation = self.simulation(seed).protocol::<P>();
-                        if sender.send((seed, simulation.run())).is_err() {
+                        let result = simulation.with_seed(seed).run();
+                        if sender.send((seed, result)).is_err() {
                             return;
                         }
                     }
@@ -64,17 +66,6 @@ impl Campaign {
             stop.store(true, Ordering::Relaxed);
             summary
         })
-    }
-
-    fn simulation(&self, seed: u64) -> Simulation {
-        let mut simulation = Simulation::new(seed);
-        if let Some(replicas) = self.replicas {
-            simulation = simulation.replicas(replicas);
-        }
-        if let Some(canary) = self.canary {
-            simulation = simulation.canary(canary);
-        }
-        simulation
     }
 
     /// Takes results in the order of their seeds, whichever thread is faster, so that a campaign
@@ -103,7 +94,9 @@ impl Campaign {
                     }
                     Err(failed) => summary.failed = Some(failed),
                 }
-                if summary.failed.is_some() || summary.full.len() as u64 == self.seeds {
+                let is_last = self.most.is_some_and(|most| wanted - self.start >= most);
+                let is_enough = summary.full.len() as u64 == self.seeds;
+                if summary.failed.is_some() || is_enough || is_last {
                     return summary;
                 }
             }

@@ -16,13 +16,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_core::{Envelope, Event, Incarnation, NodeId, Now, Protocol, Role, Standing};
+use quorate_core::{Envelope, Event, Incarnation, LogTime, NodeId, Now, Protocol, Role, Standing};
 
 use crate::atlas::Harm;
 use crate::checks::{Checks, Converging, Unconverged, Verdict, Violation, converged};
+use crate::clients::{ClientEvent, Clients};
 use crate::clock::{Agenda, NodeClock, Time};
 use crate::faults::Plan;
-use crate::machine::Look;
 use crate::marks::{Mark, Marks, sometimes};
 use crate::network::Network;
 use crate::oracle::Simulated;
@@ -30,8 +30,8 @@ use crate::process::{Local, Node};
 use crate::report::Report;
 use crate::rng::Rng;
 use crate::simulation::Canary;
+use crate::subject::Subject;
 use crate::trace::Trace;
-use crate::workload::{ClientEvent, Workload};
 use quorate_storage::Owner;
 
 /// What the wall clocks say when a run begins.
@@ -53,7 +53,8 @@ pub(crate) struct Cluster<P: Simulated> {
     agenda: Agenda<Happening<P>>,
     network: Network,
     nodes: Vec<Node<P>>,
-    workload: Workload,
+    subject: Arc<dyn Subject>,
+    clients: Clients,
     checks: Checks<P>,
     pub(crate) trace: Trace,
     marks: Marks,
@@ -131,18 +132,25 @@ enum Happening<P: Protocol> {
 }
 
 impl<P: Simulated> Cluster<P> {
-    pub(crate) fn new(seed: u64, plan: Plan, canary: Option<Canary>, trace: Trace) -> Cluster<P> {
+    pub(crate) fn new(
+        seed: u64,
+        plan: Plan,
+        subject: Arc<dyn Subject>,
+        canary: Option<Canary>,
+        trace: Trace,
+    ) -> Cluster<P> {
         let mut birth_rng = Rng::new(seed, "birth");
         let nodes = (0..plan.nodes).map(|node| Node::new(node, &mut birth_rng)).collect();
         let network = Network::new(Rng::new(seed, "network"), plan.nodes, plan.link);
-        let workload = Workload::new(Rng::new(seed, "workload"), &plan);
+        let clients = Clients::new(Rng::new(seed, "workload"), &plan, subject.clone());
         let mut cluster = Cluster {
             canary,
             agenda: Agenda::new(),
             network,
             nodes,
-            workload,
-            checks: Checks::new(plan.nodes),
+            clients,
+            checks: Checks::new(plan.nodes, subject.clone()),
+            subject,
             trace,
             marks: Marks::default(),
             phase: Phase::Storm,
@@ -219,7 +227,7 @@ impl<P: Simulated> Cluster<P> {
             crashes: self.crashes,
             leader_changes: self.checks.leaders().saturating_sub(1),
             faults: self.mishaps,
-            requests: self.workload.ended(),
+            requests: self.clients.ended(),
             marks: self.marks.clone(),
         }
     }
@@ -249,7 +257,7 @@ impl<P: Simulated> Cluster<P> {
             Happening::FastDisk(node) => self.nodes[node].slowness = 1,
             Happening::RoomyDisk(node) => self.nodes[node].disk.set_full(false),
             Happening::FastNode(node) => self.nodes[node].sluggishness = 1,
-            Happening::EndRush => self.workload.rush(false),
+            Happening::EndRush => self.clients.rush(false),
             Happening::Die { node, life } => {
                 if self.phase == Phase::Storm && self.nodes[node].life == life {
                     self.marks.note(Mark::DiedRestoring);
@@ -338,7 +346,7 @@ impl<P: Simulated> Cluster<P> {
         self.phase = Phase::Calm;
         self.calm_since = self.now();
         self.network.repair();
-        self.workload.rush(false);
+        self.clients.rush(false);
         for node in 0..self.nodes.len() {
             let it = &mut self.nodes[node];
             it.slowness = 1;
@@ -356,12 +364,20 @@ impl<P: Simulated> Cluster<P> {
 
     fn close(&mut self) {
         self.phase = Phase::Closing;
-        self.workload.close();
+        self.clients.close();
         self.agenda.after(Duration::from_millis(20), Happening::Look);
     }
 
     fn look(&mut self) -> Verdict {
-        match self.at_rest() {
+        let levels = self.levels();
+        if levels.is_ok() {
+            for (node, it) in self.nodes.iter().enumerate() {
+                if let Some(process) = &it.process {
+                    self.checks.stands(node, &process.applier.state())?;
+                }
+            }
+        }
+        match levels.and_then(|levels| self.at_rest(levels)) {
             Ok(()) => self.phase = Phase::Rest,
             Err(lacking) if self.now() > self.calm_since + AFTERWARDS + BOUND => {
                 return Err(lacking.after(BOUND));
@@ -371,15 +387,20 @@ impl<P: Simulated> Cluster<P> {
         Ok(())
     }
 
-    fn at_rest(&self) -> Result<(), Unconverged> {
-        match self.workload.outstanding() {
+    /// How all nodes stand, if they stand at the same place.
+    fn levels(&self) -> Result<Vec<Converging>, Unconverged> {
+        match self.clients.outstanding() {
             0 => {}
             count => return Err(Unconverged::Requests(count)),
         }
         let levels = (0..self.nodes.len()).map(|node| self.level(node));
-        let mut levels: Vec<Converging> = levels.collect::<Result<_, _>>()?;
-        converged(&levels)?;
-        // Digests of whole states are dear, so they are compared last.
+        let levels: Vec<Converging> = levels.collect::<Result<_, _>>()?;
+        converged(&levels).map(|()| levels)
+    }
+
+    /// Whether nodes that stand at the same place are in the same state, with all that is kept
+    /// beside the machine.
+    fn at_rest(&self, mut levels: Vec<Converging>) -> Result<(), Unconverged> {
         for (node, level) in levels.iter_mut().enumerate() {
             level.digest = self.nodes[node].process.as_ref().map_or(0, |process| {
                 let mut bytes = Vec::new();
@@ -398,9 +419,17 @@ impl<P: Simulated> Cluster<P> {
         let process = self.nodes[node].process.as_ref().ok_or_else(down)?;
         let log = process.replica.log().ok_or_else(down)?;
         let standing = self.standing(node).ok_or_else(down)?;
-        let seen = process.applier.query(Look { key: 0 });
         let (last, committed) = (log.last().index, log.committed());
-        Ok(Converging { standing, last, committed, seen, digest: 0 })
+        let applied = process.applier.applied();
+        let expiring =
+            process.applier.deadline().is_some_and(|deadline| deadline <= self.horizon());
+        Ok(Converging { standing, last, committed, applied, expiring, digest: 0 })
+    }
+
+    /// What expires later than that is not waited for.
+    fn horizon(&self) -> LogTime {
+        let until = (self.calm_since + BOUND).elapsed();
+        LogTime((EPOCH + until).as_micros() as u64)
     }
 
     fn members(&self) -> BTreeSet<NodeId> {

@@ -32,6 +32,8 @@ pub struct Cuts {
 pub struct PlanFile {
     /// The name of the protocol.
     pub protocol: String,
+    /// The type of the workload, if it is not the simulator's own.
+    pub workload: Option<String>,
     /// The seed.
     pub seed: u64,
     /// With how many replicas; otherwise the seed decides.
@@ -107,6 +109,9 @@ impl Cuts {
 impl fmt::Display for PlanFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "protocol {}\nseed {}", self.protocol, self.seed)?;
+        if let Some(workload) = &self.workload {
+            writeln!(f, "workload {workload}")?;
+        }
         if let Some(replicas) = self.replicas {
             writeln!(f, "replicas {replicas}")?;
         }
@@ -154,7 +159,7 @@ impl FromStr for PlanFile {
     type Err = BadPlan;
 
     fn from_str(text: &str) -> Result<PlanFile, BadPlan> {
-        let (mut protocol, mut seed) = (None, None);
+        let (mut protocol, mut workload, mut seed) = (None, None, None);
         let (mut replicas, mut canary, mut cuts) = (None, None, Cuts::default());
         for (number, line) in (1..).zip(text.lines()) {
             let mut words = line.split_whitespace();
@@ -162,7 +167,8 @@ impl FromStr for PlanFile {
             let rest: Vec<&str> = words.collect();
             let bad = || BadPlan { line: number, what: line.to_owned() };
             match (key, &*rest) {
-                ("protocol", [name]) => protocol = Some((*name).to_owned()),
+                ("protocol", [_, ..]) => protocol = Some(rest.join(" ")),
+                ("workload", [_, ..]) => workload = Some(rest.join(" ")),
                 ("seed", [value]) => seed = Some(value.parse().map_err(|_| bad())?),
                 ("replicas", [value]) => replicas = Some(value.parse().map_err(|_| bad())?),
                 ("canary", [name]) => canary = Some(Canary::named(name).ok_or_else(bad)?),
@@ -181,6 +187,7 @@ impl FromStr for PlanFile {
         let lacks = |what: &str| BadPlan { line: 0, what: what.to_owned() };
         Ok(PlanFile {
             protocol: protocol.ok_or_else(|| lacks("protocol"))?,
+            workload,
             seed: seed.ok_or_else(|| lacks("seed"))?,
             replicas,
             canary,

@@ -4,6 +4,7 @@ mod histogram;
 mod progress;
 
 use std::error::Error;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
@@ -20,6 +21,13 @@ use quorate_vsr::Vsr;
 
 use histogram::print_histogram;
 use progress::Progress;
+
+/// Prints a line. Whoever reads may have had enough.
+macro_rules! say {
+    ($($arguments:tt)*) => {{
+        let _ = writeln!(std::io::stdout(), $($arguments)*);
+    }};
+}
 
 /// Simulated quorate clusters: one seed decides what clock, network, disks and clients do.
 #[derive(Parser)]
@@ -150,14 +158,14 @@ impl Run {
         let campaign = Campaign {
             start: self.start,
             seeds,
+            most: None,
             time_limit: self.seconds.map(Duration::from_secs),
-            replicas: self.replicas,
-            canary: self.canary.map(Canary::from),
             threads: self.threads.unwrap_or(cores),
         };
         let progress = Progress::new(seeds);
         let began = Instant::now();
-        let summary = campaign.run::<P>(|report| progress.add(report));
+        let summary =
+            campaign.run(&self.simulation::<P>(self.start), |report| progress.add(report));
         progress.finish();
         print_summary(&summary, began.elapsed());
         if let Some(failed) = &summary.failed {
@@ -167,7 +175,7 @@ impl Run {
             return false;
         }
         if self.seeds.is_some_and(|seeds| (summary.full.len() as u64) < seeds) {
-            println!("\nstopped before {seeds} full seeds were run: give it more --seconds");
+            say!("\nstopped before {seeds} full seeds were run: give it more --seconds");
             return false;
         }
         true
@@ -175,29 +183,35 @@ impl Run {
 }
 
 impl Run {
-    /// Makes a failed run smaller, and writes what is left of it to a file.
-    fn shrink<P: Simulated>(&self, failed: &Failed) {
-        if self.shrink_seconds == 0 {
-            return;
-        }
-        let mut simulation = Simulation::new(failed.seed).protocol::<P>();
+    fn simulation<P: Simulated>(&self, seed: u64) -> Simulation<P> {
+        let mut simulation = Simulation::new(seed).protocol::<P>();
         if let Some(replicas) = self.replicas {
             simulation = simulation.replicas(replicas);
         }
         if let Some(canary) = self.canary {
             simulation = simulation.canary(canary.into());
         }
+        simulation
+    }
+
+    /// Makes a failed run smaller, and writes what is left of it to a file.
+    fn shrink<P: Simulated>(&self, failed: &Failed) {
+        if self.shrink_seconds == 0 {
+            return;
+        }
+        let simulation = self.simulation::<P>(failed.seed);
         let Shrunk { simulation, failed, tried } =
             simulation.shrink(failed, Duration::from_secs(self.shrink_seconds));
         let file = format!("{}-{}.plan", P::NAME, failed.seed);
         let plan = simulation.plan_file();
         match std::fs::write(&file, plan.to_string()) {
-            Ok(()) => println!(
+            Ok(()) => say!(
                 "\nmade smaller in {tried} runs, it fails at {}:\n  {}\nreplay that with\n  {REPLAY} \
-                 --plan {file} --trace",
-                failed.time, failed.violation
+                 --plan {file} --trace\nor draw it with\n  {REPLAY} --plan {file} --html run.html",
+                failed.time,
+                failed.violation
             ),
-            Err(why) => println!("{file} cannot be written: {why}"),
+            Err(why) => say!("{file} cannot be written: {why}"),
         }
     }
 }
@@ -216,9 +230,9 @@ impl Night {
             canary: None,
             shrink_seconds: 600,
         };
-        println!("Raft, from seed {start}");
+        say!("Raft, from seed {start}");
         let raft = run(ProtocolName::Raft).run::<Raft>();
-        println!("\nViewstamped Replication, from seed {start}");
+        say!("\nViewstamped Replication, from seed {start}");
         run(ProtocolName::Vsr).run::<Vsr>() && raft
     }
 }
@@ -226,14 +240,21 @@ impl Night {
 impl Replay {
     fn replay(&self) -> bool {
         match self.plan_file() {
+            Ok(PlanFile { workload: Some(workload), .. }) => {
+                say!(
+                    "this is a run of {workload}, which only its own program can run: give it the plan \
+                     as QUORATE_REPLAY in the environment"
+                );
+                false
+            }
             Ok(plan) if plan.protocol == Raft::NAME => self.replay_plan::<Raft>(&plan),
             Ok(plan) if plan.protocol == Vsr::NAME => self.replay_plan::<Vsr>(&plan),
             Ok(plan) => {
-                println!("no protocol is called {}", plan.protocol);
+                say!("no protocol is called {}", plan.protocol);
                 false
             }
             Err(why) => {
-                println!("{why}");
+                say!("{why}");
                 false
             }
         }
@@ -249,6 +270,7 @@ impl Replay {
         };
         Ok(PlanFile {
             protocol: protocol.to_owned(),
+            workload: None,
             seed: self.seed.unwrap_or_default(),
             replicas: self.replicas,
             canary: self.canary.map(Canary::from),
@@ -266,7 +288,7 @@ impl Replay {
     fn replay_plan<P: Simulated>(&self, plan: &PlanFile) -> bool {
         let simulation = Simulation::planned(plan).protocol::<P>();
         if self.trace {
-            println!("{}", simulation.plan());
+            say!("{}", simulation.plan());
         }
         let result = if self.trace { simulation.run_aloud() } else { simulation.run() };
         let is_drawn = match &self.html {
@@ -291,8 +313,8 @@ fn save(picture: &Picture, file: &Path, again: &str) -> bool {
     let html = picture.html(&format!("{again} --html {}", file.display()));
     let written = std::fs::write(file, html);
     match &written {
-        Ok(()) => println!("drawn: {}", file.display()),
-        Err(why) => println!("{} cannot be written: {why}", file.display()),
+        Ok(()) => say!("drawn: {}", file.display()),
+        Err(why) => say!("{} cannot be written: {why}", file.display()),
     }
     written.is_ok()
 }
@@ -301,29 +323,29 @@ fn print_summary(summary: &Summary, took: Duration) {
     let Summary { full, thin, .. } = summary;
     if !full.is_empty() {
         let column = |of: fn(&Report) -> u64| full.iter().map(of).collect::<Vec<u64>>();
-        println!("of each full seed:");
+        say!("of each full seed:");
         print_histogram("commits", &column(|report| report.commits));
         print_histogram("crashes", &column(|report| report.crashes));
         print_histogram("leader changes", &column(|report| report.leader_changes));
         print_histogram("faults", &column(|report| report.faults));
         print_histogram("events", &column(|report| report.events));
         print_histogram("settled after, ms", &column(|r| r.settled_after.as_millis() as u64));
-        println!();
+        say!();
     }
     let mut marks = Marks::default();
     full.iter().for_each(|report| marks.add(&report.marks));
     for (mark, count) in marks.iter() {
-        println!("{count:>12} {}", mark.name());
+        say!("{count:>12} {}", mark.name());
     }
     let missed: Vec<_> = marks.missed().map(Mark::name).collect();
     if !missed.is_empty() {
-        println!("\nnever reached: {}", missed.join("; "));
+        say!("\nnever reached: {}", missed.join("; "));
     }
     let all = || full.iter().chain(thin);
     let events: u64 = all().map(|report| report.events).sum();
     let virtual_time: Duration = all().map(|report| report.lasted).sum();
     let seconds = took.as_secs_f64().max(1e-9);
-    println!(
+    say!(
         "\n{} full seeds, {} too thin to count; {events} events and {:.1} virtual hours in {:.1} s: \
          {:.0} events/s",
         full.len(),
@@ -336,7 +358,7 @@ fn print_summary(summary: &Summary, took: Duration) {
 
 fn print_report(report: &Report) {
     let (answered, unknown) = report.requests();
-    println!(
+    say!(
         "seed {} holds: {} replicas, {} events (hash {:016x}) in {:.3} virtual seconds; {} commits, \
          {} crashes, {} changes of leader, {} faults; {answered} requests answered, {unknown} of \
          unknown outcome; at rest {} ms after the last fault",
@@ -352,12 +374,12 @@ fn print_report(report: &Report) {
         report.settled_after.as_millis()
     );
     for (mark, count) in report.marks.iter() {
-        println!("{count:>12} {}", mark.name());
+        say!("{count:>12} {}", mark.name());
     }
 }
 
 fn print_failure(failed: &Failed, again: &str) {
-    println!(
+    say!(
         "\n{failed}\n\nreplay it with\n  {again} --trace\nor draw it with\n  {again} --html run.html"
     );
 }

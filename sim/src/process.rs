@@ -4,17 +4,18 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use quorate_core::{
-    Applier, Effect, Entry, Event, Generation, InSession, Incarnation, NodeId, Protocol, Replica,
-    RequestId, SnapshotMeta, SnapshotView, Timer,
+    Effect, Entry, Event, Generation, InSession, Incarnation, NodeId, Protocol, Replica, RequestId,
+    SnapshotMeta, Timer,
 };
 use quorate_storage::{Job, LogReader, Owner, SnapshotStore, Store};
 
 use crate::atlas::{Harm, Image};
+use crate::clients::OpId;
 use crate::clock::{NodeClock, Time};
 use crate::disk::SimDisk;
-use crate::machine::{Key, OpId, Registers};
+use crate::subject::{Applying, View};
+use crate::value::Value;
 
 /// A replica's machine: its disk, which outlives crashes, and the process if it runs.
 pub(crate) struct Node<P: Protocol> {
@@ -54,7 +55,7 @@ pub(crate) struct Node<P: Protocol> {
 /// What lives and dies with the process.
 pub(crate) struct Process<P: Protocol> {
     pub(crate) replica: Replica<P>,
-    pub(crate) applier: Applier<Registers>,
+    pub(crate) applier: Box<dyn Applying>,
     /// What has arrived since the loop last looked.
     pub(crate) inbox: Vec<Event<P::Message>>,
     pub(crate) wake_is_planned: bool,
@@ -120,7 +121,7 @@ pub(crate) enum ApplyJob {
 
 /// Work for the helper threads, in any order.
 pub(crate) enum HelperJob<M> {
-    WriteSnapshot(Box<SnapshotView<Registers>>),
+    WriteSnapshot(Box<dyn View>),
     /// An effect which only reads or writes files.
     Files(Box<Effect<M>>),
     /// Snapshots are removed to which the log no longer points.
@@ -166,23 +167,23 @@ pub(crate) enum Want {
     },
     /// With what had been witnessed when it was first tried.
     Write {
-        key: Key,
         session: Option<InSession>,
-        body: Bytes,
+        body: Value,
         since: u64,
     },
     Read {
-        key: Key,
+        query: Value,
     },
 }
 
 /// What a node remembers of an attempt.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) client: usize,
     pub(crate) op: OpId,
     pub(crate) attempt: u64,
-    pub(crate) key: Key,
+    /// What a read wants to know.
+    pub(crate) query: Option<Value>,
     /// What had been witnessed when a read arrived, or a write was first tried.
     pub(crate) since: u64,
 }
@@ -190,7 +191,7 @@ pub(crate) struct Asked {
 impl<P: Protocol> Process<P> {
     pub(crate) fn new(
         replica: Replica<P>,
-        applier: Applier<Registers>,
+        applier: Box<dyn Applying>,
         store: Store<SimDisk>,
     ) -> Process<P> {
         Process {

@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::checks::Violation;
+use crate::clients::Ended;
 use crate::clock::Time;
 use crate::marks::Marks;
-use crate::workload::Ended;
 
 /// A run in which every property held.
 #[derive(Clone, Debug, PartialEq, Eq)]

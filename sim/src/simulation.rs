@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use crate::checks::Violation;
 use crate::cluster::Cluster;
@@ -9,8 +10,11 @@ use crate::cuts::{Cuts, PlanFile};
 use crate::faults::Plan;
 use crate::oracle::Simulated;
 use crate::picture::Picture;
+use crate::registers::Writing;
 use crate::report::{Failed, Report};
+use crate::subject::Subject;
 use crate::trace::{Keep, Trace};
+use crate::workload::Workload;
 
 /// One run of a simulated cluster: a seed decides everything about it.
 ///
@@ -28,6 +32,8 @@ pub struct Simulation<P = ()> {
     replicas: Option<usize>,
     canary: Option<Canary>,
     pub(crate) cuts: Cuts,
+    /// Registers, if nothing else is named.
+    workload: Option<Arc<dyn Subject>>,
     protocol: PhantomData<fn() -> P>,
 }
 
@@ -53,11 +59,10 @@ impl Canary {
 }
 
 impl Simulation {
-    /// The run which a plan file names, under whatever protocol.
+    /// The run which a plan file names, under whatever protocol, and of whatever workload.
     #[must_use]
     pub fn planned(file: &PlanFile) -> Simulation {
-        let PlanFile { seed, replicas, canary, ref cuts, .. } = *file;
-        Simulation { replicas, canary, cuts: cuts.clone(), ..Simulation::new(seed) }
+        Simulation::new(file.seed).like(file)
     }
 
     /// The run of this seed.
@@ -68,6 +73,7 @@ impl Simulation {
             replicas: None,
             canary: None,
             cuts: Cuts::default(),
+            workload: None,
             protocol: PhantomData,
         }
     }
@@ -77,14 +83,38 @@ impl<P> Simulation<P> {
     /// Under this protocol.
     #[must_use]
     pub fn protocol<Q: Simulated>(self) -> Simulation<Q> {
-        let Simulation { seed, replicas, canary, cuts, .. } = self;
-        Simulation { seed, replicas, canary, cuts, protocol: PhantomData }
+        let Simulation { seed, replicas, canary, cuts, workload, .. } = self;
+        Simulation { seed, replicas, canary, cuts, workload, protocol: PhantomData }
+    }
+
+    /// What decides everything.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The same with another seed.
+    pub(crate) fn with_seed(&self, seed: u64) -> Simulation<P> {
+        let Simulation { replicas, canary, .. } = *self;
+        let (cuts, workload) = (self.cuts.clone(), self.workload.clone());
+        Simulation { seed, replicas, canary, cuts, workload, protocol: PhantomData }
+    }
+
+    /// The same protocol and workload, and all else as a plan file says.
+    pub(crate) fn like(&self, file: &PlanFile) -> Simulation<P> {
+        let PlanFile { seed, replicas, canary, ref cuts, .. } = *file;
+        Simulation { replicas, canary, cuts: cuts.clone(), ..self.with_seed(seed) }
     }
 
     /// With so many replicas, from 1 on; otherwise the seed decides.
     #[must_use]
     pub fn replicas(self, replicas: usize) -> Simulation<P> {
         Simulation { replicas: Some(replicas.max(1)), ..self }
+    }
+
+    /// With this state machine, and clients who want this from it.
+    #[must_use]
+    pub fn workload(self, workload: impl Workload) -> Simulation<P> {
+        Simulation { workload: Some(Arc::new(workload)), ..self }
     }
 
     /// With a shell that is broken.
@@ -104,9 +134,9 @@ impl<P: Simulated> Simulation<P> {
     /// The first property that does not hold. An assertion that fails inside a replica is one.
     pub fn run(&self) -> Result<Report, Box<Failed>> {
         // Text is dear and a failed run can be had again, event by event: so only then.
-        self.run_once(Trace::new(Keep::Nothing))
+        self.run_once(Keep::Nothing, false)
             .0
-            .or_else(|_| self.run_once(Trace::new(Keep::Last(LAST_EVENTS))).0)
+            .or_else(|_| self.run_once(Keep::Last(LAST_EVENTS), false).0)
     }
 
     /// Runs it and prints each event as it happens.
@@ -114,12 +144,12 @@ impl<P: Simulated> Simulation<P> {
     /// # Errors
     /// As with [`run`](Simulation::run).
     pub fn run_aloud(&self) -> Result<Report, Box<Failed>> {
-        self.run_once(Trace::new(Keep::Print)).0
+        self.run_once(Keep::Print, false).0
     }
 
     /// Runs it and draws it. The run is the same as ever.
     pub fn draw(&self) -> (Result<Report, Box<Failed>>, Picture) {
-        let (result, picture) = self.run_once(Trace::new(Keep::Last(LAST_EVENTS)).drawn());
+        let (result, picture) = self.run_once(Keep::Last(LAST_EVENTS), true);
         (result, picture.expect("it was drawn"))
     }
 
@@ -133,7 +163,9 @@ impl<P: Simulated> Simulation<P> {
     #[must_use]
     pub fn plan_file(&self) -> PlanFile {
         let &Simulation { seed, replicas, canary, ref cuts, .. } = self;
-        PlanFile { protocol: P::NAME.to_owned(), seed, replicas, canary, cuts: cuts.clone() }
+        let workload = self.workload.as_ref().map(|workload| workload.name().to_owned());
+        let (protocol, cuts) = (P::NAME.to_owned(), cuts.clone());
+        PlanFile { protocol, workload, seed, replicas, canary, cuts }
     }
 
     pub(crate) fn drawn(&self) -> Plan {
@@ -144,12 +176,20 @@ impl<P: Simulated> Simulation<P> {
 
     /// Runs it, and keeps no text.
     pub(crate) fn run_quietly(&self) -> Result<Report, Box<Failed>> {
-        self.run_once(Trace::new(Keep::Nothing)).0
+        self.run_once(Keep::Nothing, false).0
     }
 
-    fn run_once(&self, trace: Trace) -> (Result<Report, Box<Failed>>, Option<Picture>) {
+    fn run_once(
+        &self,
+        keep: Keep,
+        is_drawn: bool,
+    ) -> (Result<Report, Box<Failed>>, Option<Picture>) {
         let plan = self.drawn();
-        let mut cluster = Cluster::<P>::new(self.seed, plan, self.canary, trace);
+        let registers = || Arc::new(Writing::of(&plan.load)) as Arc<dyn Subject>;
+        let subject = self.workload.clone().unwrap_or_else(registers);
+        let trace = Trace::new(keep);
+        let trace = if is_drawn { trace.drawn(subject.clone()) } else { trace };
+        let mut cluster = Cluster::<P>::new(self.seed, plan, subject, self.canary, trace);
         let ran = catch_unwind(AssertUnwindSafe(|| cluster.run()));
         let result = match ran {
             Ok(Ok(())) => Ok(cluster.report(self.seed)),

@@ -4,9 +4,12 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::io::Write as _;
+use std::sync::Arc;
 
 use crate::clock::Time;
 use crate::picture::Recorder;
+use crate::subject::Subject;
 
 /// What a trace keeps beside its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +37,9 @@ impl Trace {
         Trace { hasher: Mixer(0), events: 0, keep, lines: VecDeque::new(), recorder: None }
     }
 
-    /// The same, with a picture drawn of the run.
-    pub(crate) fn drawn(self) -> Trace {
-        Trace { recorder: Some(Box::default()), ..self }
+    /// The same, with a picture drawn of the run, in which this is replicated.
+    pub(crate) fn drawn(self, subject: Arc<dyn Subject>) -> Trace {
+        Trace { recorder: Some(Box::new(Recorder::new(subject))), ..self }
     }
 
     /// Adds to the picture, if one is drawn: otherwise nothing is computed for it.
@@ -74,7 +77,10 @@ impl Trace {
         let line = format!("{time:>12} {lane}{shown}{dots}");
         match self.keep {
             Keep::Nothing => {}
-            Keep::Print => println!("{line}"),
+            // Whoever reads may have had enough.
+            Keep::Print => {
+                let _ = writeln!(std::io::stdout(), "{line}");
+            }
             Keep::Last(most) => {
                 if self.lines.len() == most {
                     self.lines.pop_front();

@@ -8,7 +8,6 @@ use std::time::Duration;
 use quorate_core::{Index, Standing};
 
 use super::{Property, Violation};
-use crate::machine::Seen;
 
 const PROPERTY: Property =
     Property { name: "progress once faults stop", stated_in: "Ongaro 2014, section 3.9" };
@@ -19,8 +18,10 @@ pub(crate) struct Converging {
     pub(crate) standing: Standing,
     pub(crate) last: Index,
     pub(crate) committed: Index,
-    /// Of the machine itself.
-    pub(crate) seen: Seen,
+    pub(crate) applied: Index,
+    /// Something is yet to expire.
+    pub(crate) expiring: bool,
+    /// Of the machine and all that is kept beside it.
     pub(crate) digest: u64,
 }
 
@@ -64,10 +65,9 @@ pub(crate) fn converged(replicas: &[Converging]) -> Result<(), Unconverged> {
     }
     let first = &replicas[0];
     for (node, replica) in replicas.iter().enumerate() {
-        let Converging { last, committed, seen, .. } = replica;
-        let at_rest = last == committed && *committed == seen.index && !seen.expiring;
-        let same =
-            (*last, seen.history, replica.digest) == (first.last, first.seen.history, first.digest);
+        let Converging { last, committed, applied, expiring, .. } = replica;
+        let at_rest = last == committed && committed == applied && !expiring;
+        let same = (*last, replica.digest) == (first.last, first.digest);
         if !at_rest || !same {
             return behind(format!("replica {} is not level: {replica:?} / {first:?}", node + 1));
         }
@@ -80,7 +80,6 @@ mod tests {
     use quorate_core::{Ballot, NodeId, Role};
 
     use super::*;
-    use crate::machine::OpId;
 
     fn replica(leads: bool) -> Converging {
         let index = Index(3);
@@ -93,7 +92,8 @@ mod tests {
             },
             last: index,
             committed: index,
-            seen: Seen { count: 2, value: OpId(0), index, history: 5, expiring: false },
+            applied: index,
+            expiring: false,
             digest: 7,
         }
     }
@@ -108,11 +108,10 @@ mod tests {
     fn whatever_is_not_level_is_found() {
         let level = replica(false);
         let uncommitted = Converging { committed: Index(2), ..level };
-        let unapplied = Converging { seen: Seen { index: Index(2), ..level.seen }, ..level };
-        let other_past = Converging { seen: Seen { history: 6, ..level.seen }, ..level };
+        let unapplied = Converging { applied: Index(2), ..level };
         let other_state = Converging { digest: 8, ..level };
-        let expiring = Converging { seen: Seen { expiring: true, ..level.seen }, ..level };
-        for other in [uncommitted, unapplied, other_past, other_state, expiring] {
+        let expiring = Converging { expiring: true, ..level };
+        for other in [uncommitted, unapplied, other_state, expiring] {
             assert!(converged(&[replica(true), other]).is_err(), "{other:?}");
         }
     }

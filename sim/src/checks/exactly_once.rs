@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{Property, Verdict};
-use crate::machine::{Change, OpId};
+use crate::clients::OpId;
 
 const PROPERTY: Property = Property { name: "exactly once", stated_in: "Ongaro 2014, section 6.3" };
 
@@ -16,39 +16,35 @@ pub(super) struct ExactlyOnce {
 }
 
 impl ExactlyOnce {
-    /// An effect which no machine has had before.
-    pub(super) fn changed(&mut self, change: &Change) -> Verdict {
-        if change.op == OpId::default() {
+    /// An effect which no machine has had before, number `count`.
+    pub(super) fn happened(&mut self, op: OpId, count: u64) -> Verdict {
+        if op == OpId::default() {
             return Ok(());
         }
-        let before = self.effects.insert(change.op, change.count);
+        let before = self.effects.insert(op, count);
         PROPERTY.require(before.is_none(), || {
-            let (first, second) = (before.unwrap_or_default(), change.count);
-            format!("{:?} took effect as number {first} and as number {second}", change.op)
+            let first = before.unwrap_or_default();
+            format!("{op:?} took effect as number {first} and as number {count}")
         })
+    }
+
+    /// Which effect a request had, from 1; `None` if it had none.
+    pub(super) fn effect_of(&self, op: OpId) -> Option<u64> {
+        self.effects.get(&op).copied()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use quorate_core::{Index, LogTime};
-
     use super::*;
 
     #[test]
     fn a_request_that_takes_effect_twice_is_found() {
-        let change = |count, op| Change {
-            count,
-            index: Index(count),
-            time: LogTime(0),
-            seed: 0,
-            op: OpId(op),
-            key: 0,
-        };
         let mut check = ExactlyOnce::default();
-        check.changed(&change(1, 7)).unwrap();
-        check.changed(&change(2, 0)).unwrap();
-        check.changed(&change(3, 0)).unwrap();
-        assert!(check.changed(&change(4, 7)).is_err());
+        check.happened(OpId(7), 1).unwrap();
+        check.happened(OpId(0), 2).unwrap();
+        check.happened(OpId(0), 3).unwrap();
+        assert_eq!((check.effect_of(OpId(7)), check.effect_of(OpId(8))), (Some(1), None));
+        assert!(check.happened(OpId(7), 4).is_err());
     }
 }

@@ -1,29 +1,28 @@
-//! Linearizability (Herlihy and Wing 1990, section 2.2; Ongaro 2014, section 6.4) of what clients saw: that
-//! alone, whatever order the log gives to it.
+//! Linearizability (Herlihy and Wing 1990, section 2.2; Ongaro 2014, section 6.4) of what clients saw, and
+//! whatever else the [workload](crate::Workload::judge) demands of that: of that alone, whatever order
+//! the log gives to it.
 //!
-//! It is checked once a run has come to rest, by the checker that users have too.
+//! It is judged once a run has come to rest.
 
 use std::collections::BTreeMap;
 
-use quorate_linearizability::models::{KeyValue, RegisterInput, RegisterOutput};
-use quorate_linearizability::{Budget, Call, CheckError, Checker, ClientId, History, Minimum};
+use quorate_linearizability::{Call, ClientId};
 
 use super::{Property, Violation};
-use crate::machine::{Done, Key, OpId, Put, Seen};
+use crate::clients::OpId;
+use crate::subject::{Recorded, Subject};
+use crate::value::Value;
+use crate::workload::{Input, Objection, Output};
 
 const PROPERTY: Property = Property {
-    name: "linearizability",
-    stated_in: "Herlihy and Wing 1990, section 2.2; Ongaro 2014, section 6.4",
+    name: "what clients saw can be",
+    stated_in: "Herlihy and Wing 1990, section 2.2; quorate, Workload::judge",
 };
-
-/// What is asked of one register, and what it answers.
-type Input = (Key, RegisterInput<Option<OpId>>);
-type Output = RegisterOutput<Option<OpId>>;
 
 /// The history of all clients.
 #[derive(Default)]
 pub(super) struct Linearizability {
-    history: History<Input, Output>,
+    history: Recorded,
     /// Writes that were asked for, and whether they have their answer.
     writes: BTreeMap<OpId, Option<Call>>,
     /// Attempts to read that have none yet.
@@ -32,116 +31,113 @@ pub(super) struct Linearizability {
 
 impl Linearizability {
     /// A node was asked to write.
-    pub(super) fn asked_to_write(&mut self, client: usize, put: &Put) {
-        let Put { op, key, expires_after, .. } = put;
-        if self.writes.contains_key(op) {
-            return;
-        }
-        let client = ClientId(client as u64);
-        let call = self.history.call(client, (*key, RegisterInput::Swap(Some(*op))));
-        self.writes.insert(*op, Some(call));
-        if expires_after.is_some() {
-            // Nobody is told when, or whether, it expires.
-            let expiry = RegisterInput::CompareAndSet { expected: Some(*op), new: None };
-            self.history.call(client, (*key, expiry));
+    pub(super) fn asked_to_write(&mut self, client: usize, op: OpId, command: &Value) {
+        if !self.writes.contains_key(&op) {
+            let input = Input::Command(command.clone());
+            let call = self.history.call(ClientId(client as u64), input);
+            self.writes.insert(op, Some(call));
         }
     }
 
     /// A node was asked to read.
-    pub(super) fn asked_to_read(&mut self, client: usize, op: OpId, attempt: u64, key: Key) {
-        let call = self.history.call(ClientId(client as u64), (key, RegisterInput::Read));
+    pub(super) fn asked_to_read(&mut self, client: usize, op: OpId, attempt: u64, query: &Value) {
+        let call = self.history.call(ClientId(client as u64), Input::Query(query.clone()));
         self.reads.insert((op, attempt), call);
     }
 
     /// A write was answered, perhaps again.
-    pub(super) fn wrote(&mut self, op: OpId, done: &Done) {
+    pub(super) fn wrote(&mut self, op: OpId, response: &Value) {
         if let Some(call) = self.writes.get_mut(&op).and_then(Option::take) {
-            self.history.returned(call, RegisterOutput::Value(held(done.previous)));
+            self.history.returned(call, Output::Response(response.clone()));
         }
     }
 
     /// An attempt to read was answered.
-    pub(super) fn read(&mut self, op: OpId, attempt: u64, seen: &Seen) {
+    pub(super) fn read(&mut self, op: OpId, attempt: u64, answer: &Value) {
         if let Some(call) = self.reads.remove(&(op, attempt)) {
-            self.history.returned(call, RegisterOutput::Value(held(seen.value)));
+            self.history.returned(call, Output::Answer(answer.clone()));
         }
     }
 
-    /// Nothing more will happen. False if the history is too tangled to be judged by itself: with
-    /// many requests of unknown outcome on one key the search is exponential. What the log says of
-    /// the order has been checked on the way in any case.
-    pub(super) fn concluded(&self) -> Result<bool, Violation> {
-        // Thin runs are not counted as runs; that is for the campaign to see to.
-        let budget = Budget { steps: 3_000_000, ..Budget::default() };
-        let checker = Checker::new(KeyValue::default(), Minimum::NONE).budget(budget);
-        match checker.check(&self.history) {
-            Ok(_) => Ok(true),
-            Err(CheckError::Undecided { .. }) => Ok(false),
-            Err(other) => Err(PROPERTY.violation(other.to_string())),
+    /// Nothing more will happen. False if the history could not be judged.
+    pub(super) fn concluded(&self, subject: &dyn Subject) -> Result<bool, Violation> {
+        match subject.objection(&self.history) {
+            None => Ok(true),
+            Some(Objection::Undecided) => Ok(false),
+            Some(Objection::Wrong(what)) => Err(PROPERTY.violation(what)),
         }
     }
-}
-
-/// What a register holds, if anything.
-fn held(op: OpId) -> Option<OpId> {
-    Some(op).filter(|op| *op != OpId::default())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use quorate_linearizability::models::{Register, RegisterInput, RegisterOutput};
+    use quorate_linearizability::{Checker, Minimum, Operation, Outcome};
 
-    use bytes::Bytes;
-    use quorate_core::Index;
-
-    use super::super::Verdict;
+    use super::super::testing::Held;
     use super::*;
+    use crate::workload::{ClientHistory, Draw, Workload};
 
-    fn put(op: u64, expires_after: Option<Duration>) -> Put {
-        Put { op: OpId(op), key: 1, expires_after, padding: Bytes::new() }
+    /// Clients of a machine that is a register.
+    struct Judged;
+
+    impl Workload for Judged {
+        type Machine = Held;
+
+        fn machine(&self) -> Held {
+            Held::default()
+        }
+
+        fn command(&self, draw: &mut Draw<'_>) -> u64 {
+            draw.number
+        }
+
+        fn query(&self, _: &mut Draw<'_>) {}
+
+        fn judge(&self, history: &ClientHistory<Held>) -> Result<(), Objection> {
+            let as_register = history.operations().iter().map(|operation| Operation {
+                client: operation.client,
+                called: operation.called,
+                input: match operation.input {
+                    Input::Command(put) => RegisterInput::Swap(put),
+                    Input::Query(()) => RegisterInput::Read,
+                },
+                outcome: match operation.outcome {
+                    Outcome::Returned { at, output } => {
+                        let (Output::Response(held) | Output::Answer(held)) = output;
+                        Outcome::Returned { at, output: RegisterOutput::Value(held) }
+                    }
+                    Outcome::Unknown => Outcome::Unknown,
+                    Outcome::Failed => Outcome::Failed,
+                },
+            });
+            let checker = Checker::new(Register::new(0), Minimum::NONE);
+            checker.check(&as_register.collect())?;
+            Ok(())
+        }
     }
 
-    fn seen(value: u64) -> Seen {
-        let value = OpId(value);
-        Seen { count: 0, value, index: Index(0), history: 0, expiring: false }
+    fn value(held: u64) -> Value {
+        Value::of(&held)
     }
 
-    /// Two writes, one after the other; the first is answered again in the end.
-    fn two_writes(expires_after: Option<Duration>) -> Linearizability {
+    #[test]
+    fn each_attempt_to_read_is_judged_and_each_write_once() {
         let mut check = Linearizability::default();
-        check.asked_to_write(1, &put(7, None));
-        let first = Done { count: 1, previous: OpId(0) };
-        check.wrote(OpId(7), &first);
-        check.asked_to_write(2, &put(8, expires_after));
-        check.asked_to_write(2, &put(8, expires_after));
-        check.wrote(OpId(8), &Done { count: 2, previous: OpId(7) });
-        check.wrote(OpId(7), &first);
-        check
-    }
-
-    fn read(check: &mut Linearizability, value: u64) -> Verdict {
-        check.asked_to_read(3, OpId(9), 1, 1);
-        check.read(OpId(9), 1, &seen(value));
-        let is_judged = check.concluded()?;
-        assert!(is_judged);
-        Ok(())
-    }
-
-    #[test]
-    fn a_stale_read_is_found_and_shown() {
-        let mut check = two_writes(None);
-        assert!(check.concluded().unwrap());
-        read(&mut check, 8).unwrap();
-        let violation = read(&mut check, 7).unwrap_err();
-        assert!(violation.details.contains("client 3: (1, Read)"), "{violation}");
-    }
-
-    #[test]
-    fn what_expires_may_be_gone_from_then_on_and_does_not_come_back() {
-        let mut check = two_writes(Some(Duration::from_millis(1)));
-        read(&mut check, 8).unwrap();
-        read(&mut check, 0).unwrap();
-        assert!(read(&mut check, 8).is_err());
-        assert!(read(&mut two_writes(None), 0).is_err());
+        check.asked_to_write(1, OpId(7), &value(7));
+        check.wrote(OpId(7), &value(0));
+        check.asked_to_write(2, OpId(8), &value(8));
+        check.asked_to_write(2, OpId(8), &value(8));
+        check.wrote(OpId(8), &value(7));
+        check.wrote(OpId(7), &value(0));
+        for attempt in [1, 2] {
+            check.asked_to_read(3, OpId(9), attempt, &Value::of(&()));
+        }
+        check.read(OpId(9), 2, &value(8));
+        assert_eq!(check.concluded(&Judged), Ok(true));
+        check.asked_to_read(3, OpId(10), 1, &Value::of(&()));
+        check.read(OpId(10), 1, &value(7));
+        let violation = check.concluded(&Judged).unwrap_err();
+        assert!(violation.details.contains("client 3: Read"), "{violation}");
     }
 }

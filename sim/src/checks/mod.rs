@@ -23,21 +23,28 @@ mod raft;
 mod readable;
 mod recovery;
 mod refused;
+mod replays;
 mod state_machine_safety;
 #[cfg(test)]
 mod testing;
 mod vsr;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use quorate_core::{
-    Digest, Index, Log, LogId, Origin, Pledge, PledgeBytes, Recovered, Role, Write, WriteSeq,
+    Command, Digest, Entry, Index, Log, LogId, Origin, Pledge, PledgeBytes, Recovered, Role, Write,
+    WriteSeq,
 };
 
-use crate::machine::{Change, Done, Key, OpId, Seen};
+use crate::clients::OpId;
 use crate::oracle::{Oracle, Simulated};
 use crate::process::{Ask, Asked, Want};
-use acknowledged::Acknowledged;
+use crate::subject::Subject;
+use crate::value::Value;
+use crate::witness::{Change, Observed};
 pub use append_only::AppendOnly;
 pub use commit::Commit;
 pub(crate) use convergence::{Converging, Unconverged, converged};
@@ -53,6 +60,7 @@ use logs::Logs;
 pub use logs::Mirror;
 pub use monotonic::Monotonic;
 use refused::Refused;
+use replays::Replays;
 use state_machine_safety::StateMachineSafety;
 
 /// A property that does not hold: the run has found a bug.
@@ -117,10 +125,13 @@ pub(crate) struct Checks<P> {
     monotonic: Monotonic,
     state_machine_safety: StateMachineSafety,
     exactly_once: ExactlyOnce,
-    acknowledged: Acknowledged,
     refused: Refused,
     effect_order: EffectOrder,
+    replays: Replays,
     linearizability: Linearizability,
+    subject: Arc<dyn Subject>,
+    /// Which request each attempt belongs to.
+    attempts: BTreeMap<Origin, OpId>,
     /// Up to where each replica knows of no damage to its log.
     sound: Vec<Index>,
     /// Of the protocol alone.
@@ -128,7 +139,7 @@ pub(crate) struct Checks<P> {
 }
 
 impl<P: Simulated> Checks<P> {
-    pub(crate) fn new(nodes: usize) -> Checks<P> {
+    pub(crate) fn new(nodes: usize, subject: Arc<dyn Subject>) -> Checks<P> {
         Checks {
             logs: Logs::new(nodes),
             election_safety: ElectionSafety::new(nodes),
@@ -139,10 +150,12 @@ impl<P: Simulated> Checks<P> {
             monotonic: Monotonic::new(nodes),
             state_machine_safety: StateMachineSafety::new(nodes),
             exactly_once: ExactlyOnce::default(),
-            acknowledged: Acknowledged,
             refused: Refused::default(),
             effect_order: EffectOrder::default(),
+            replays: Replays::new(subject.clone(), nodes),
             linearizability: Linearizability::default(),
+            subject,
+            attempts: BTreeMap::new(),
             sound: vec![Index(u64::MAX); nodes],
             own: P::oracles(nodes),
         }
@@ -307,20 +320,37 @@ impl<P: Simulated> Checks<P> {
         self.logs.held[node].last()
     }
 
-    /// A replica's machine has done this.
-    pub(crate) fn changed(&mut self, node: usize, change: &Change) -> Verdict {
-        if self.state_machine_safety.changed(node, change)? {
-            self.commit.covers(node, change.index)?;
-            self.exactly_once.changed(change)?;
-            self.effect_order.changed(change);
+    /// A replica's machine has done this, with what was new to everybody of the entries behind it.
+    pub(crate) fn changed(&mut self, node: usize, change: &Change, fresh: &[Entry]) -> Verdict {
+        let attempts = &self.attempts;
+        let safety = &mut self.state_machine_safety;
+        let is_new = safety.changed(node, change, || behind(change, fresh, attempts))?;
+        let effects = safety.effects_of(node);
+        let Some(effect) = effects.last() else { return Ok(()) };
+        if !is_new {
+            return self.replays.repeated(node, change, effect);
         }
-        Ok(())
+        self.commit.covers(node, change.index)?;
+        self.exactly_once.happened(effect.op, effects.len() as u64)?;
+        self.replays.happened(node, effects)
     }
 
-    /// A replica's machine was replaced by a snapshot, and stands where `seen` says.
-    pub(crate) fn restored(&mut self, node: usize, seen: &Seen) -> Verdict {
-        self.commit.covers(node, seen.index)?;
-        self.state_machine_safety.restored(node, seen.count)
+    /// The index of the last change that any machine has had.
+    pub(crate) fn last_change(&self) -> Index {
+        let last = self.state_machine_safety.effects().last();
+        last.map_or(Index::ZERO, |effect| effect.change.index)
+    }
+
+    /// A replica's machine was replaced by a snapshot, and is in this state, at this index.
+    pub(crate) fn restored(&mut self, node: usize, index: Index, state: &[u8]) -> Verdict {
+        self.commit.covers(node, index)?;
+        self.state_machine_safety.restored(node, index)?;
+        self.stands(node, state)
+    }
+
+    /// A replica's machine is in this state.
+    pub(crate) fn stands(&mut self, node: usize, state: &[u8]) -> Verdict {
+        self.replays.stands(node, state, self.state_machine_safety.effects_of(node))
     }
 
     /// A replica named a request of a client.
@@ -340,40 +370,73 @@ impl<P: Simulated> Checks<P> {
 
     /// A client was told that its write was done; `since` is what had been witnessed when it
     /// first asked for it.
-    pub(crate) fn acknowledged(&mut self, op: OpId, key: Key, done: &Done, since: u64) -> Verdict {
-        self.acknowledged.acknowledged(op, done, &self.state_machine_safety)?;
-        self.linearizability.wrote(op, done);
-        self.effect_order.wrote(op, key, done, since)
+    pub(crate) fn acknowledged(&mut self, op: OpId, response: &Value, since: u64) -> Verdict {
+        let count = self.effect_of(op).unwrap_or_default();
+        let effects = self.state_machine_safety.effects();
+        let effect = count.checked_sub(1).and_then(|before| effects.get(before as usize));
+        acknowledged::acknowledged(op, response, effect)?;
+        self.linearizability.wrote(op, response);
+        self.effect_order.wrote(op, count, since)
     }
 
-    /// A client was told what is in a register; `since` as with writes.
-    pub(crate) fn answered(&mut self, asked: &Asked, seen: &Seen) -> Verdict {
-        let Asked { op, attempt, key, since, .. } = *asked;
-        self.linearizability.read(op, attempt, seen);
-        self.effect_order.read(op, key, seen, since)
+    /// A client was told what it wanted to know by a node; `since` as with writes.
+    pub(crate) fn answered(
+        &mut self,
+        node: usize,
+        asked: &Asked,
+        observed: &Observed<Value>,
+    ) -> Verdict {
+        let Asked { op, attempt, since, ref query, .. } = *asked;
+        self.linearizability.read(op, attempt, &observed.answer);
+        self.effect_order.read(op, self.count_at(observed.index), since)?;
+        let Some(query) = query else { return Ok(()) };
+        let effects = self.state_machine_safety.effects_of(node);
+        self.replays.answered(node, query, observed, effects)
     }
 
-    /// A node was asked for something.
-    pub(crate) fn asked(&mut self, ask: &Ask) {
+    /// Which effect a request had, from 1.
+    pub(crate) fn effect_of(&self, op: OpId) -> Option<u64> {
+        self.exactly_once.effect_of(op)
+    }
+
+    /// How many effects a state takes into account that stands at this index.
+    pub(crate) fn count_at(&self, index: Index) -> u64 {
+        self.state_machine_safety.count_at(index)
+    }
+
+    /// What a change of a replica's machine, the last that it had, is about.
+    pub(crate) fn last_deed(&self, node: usize) -> Option<(OpId, String)> {
+        let effect = self.state_machine_safety.effects_of(node).last()?;
+        let words = self.subject.command_in_words(&effect.body).unwrap_or_default();
+        Some((effect.op, words))
+    }
+
+    /// A node was asked for something, under this name.
+    pub(crate) fn asked(&mut self, ask: &Ask, origin: Origin) {
         let Ask { client, op, attempt, ref what } = *ask;
+        self.attempts.insert(origin, op);
         match what {
             Want::Session { .. } => {}
-            Want::Write { body, .. } => {
-                let put = postcard::from_bytes(body).expect("what was encoded decodes");
-                self.linearizability.asked_to_write(client, &put);
-            }
-            Want::Read { key } => self.linearizability.asked_to_read(client, op, attempt, *key),
+            Want::Write { body, .. } => self.linearizability.asked_to_write(client, op, body),
+            Want::Read { query } => self.linearizability.asked_to_read(client, op, attempt, query),
         }
     }
 
     /// A process looked at its own state.
-    pub(crate) fn looked(&mut self, node: usize, key: Key, seen: &Seen) -> Verdict {
-        self.effect_order.looked(node, key, seen)
+    pub(crate) fn looked(
+        &mut self,
+        node: usize,
+        query: &Value,
+        observed: &Observed<Value>,
+    ) -> Verdict {
+        let effects = self.state_machine_safety.effects_of(node);
+        self.effect_order.looked(node, effects.len() as u64)?;
+        self.replays.answered(node, query, observed, effects)
     }
 
     /// Everything has come to rest. False if what clients saw could not be judged by itself.
     pub(crate) fn concluded(&self) -> Result<bool, Violation> {
-        self.linearizability.concluded()
+        self.linearizability.concluded(&*self.subject)
     }
 
     /// The log that a replica holds, saved or not: its base, and the entries behind that.
@@ -392,11 +455,20 @@ impl<P: Simulated> Checks<P> {
 
     /// How many effects commands have had.
     pub(crate) fn effects(&self) -> u64 {
-        self.state_machine_safety.effects()
+        self.state_machine_safety.effects().len() as u64
     }
 
     /// How many leaders there have been.
     pub(crate) fn leaders(&self) -> u64 {
         self.election_safety.leaders()
     }
+}
+
+/// The request behind a change that is new to everybody, and its command.
+fn behind(change: &Change, fresh: &[Entry], attempts: &BTreeMap<Origin, OpId>) -> (OpId, Bytes) {
+    let entry = fresh.iter().find(|entry| entry.index() == change.index);
+    let is_command = change.response.is_some();
+    let command = entry.filter(|_| is_command).and_then(|entry| Command::decode(&entry.payload));
+    let Some(Command { origin, body, .. }) = command else { return Default::default() };
+    (attempts.get(&origin).copied().unwrap_or_default(), body)
 }

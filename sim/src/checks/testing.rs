@@ -1,13 +1,63 @@
-//! Small logs for the tests of the checks.
+//! Small logs, and a small machine, for the tests of the checks.
 
 use bytes::Bytes;
 use quorate_core::{
-    Ballot, Digest, Entry, EntryKind, Index, LogId, LogTime, Proposal, Run, Write, WriteSeq,
+    At, Ballot, Digest, Entry, EntryKind, Index, LogId, LogTime, Proposal, Run, StateMachine,
+    Write, WriteSeq,
 };
+use serde::{Deserialize, Serialize};
 
 use super::Mirror;
 use super::commit::Commit;
 use super::logs::Logs;
+use super::state_machine_safety::Effect;
+use crate::clients::OpId;
+use crate::value::Value;
+use crate::witness::Change;
+use crate::workload::{Draw, Workload};
+
+/// A machine which holds what was put there last, and says what that replaces.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct Held(u64);
+
+impl StateMachine for Held {
+    type Command = u64;
+    type Response = u64;
+    type Query = ();
+    type Answer = u64;
+
+    fn apply(&mut self, _: &At, put: u64) -> u64 {
+        std::mem::replace(&mut self.0, put)
+    }
+
+    fn query(&self, _: &At, (): ()) -> u64 {
+        self.0
+    }
+}
+
+pub(super) struct Shelf;
+
+impl Workload for Shelf {
+    type Machine = Held;
+
+    fn machine(&self) -> Held {
+        Held::default()
+    }
+
+    fn command(&self, draw: &mut Draw<'_>) -> u64 {
+        draw.number
+    }
+
+    fn query(&self, _: &mut Draw<'_>) {}
+}
+
+/// What request `op` does to a [`Held`] machine at `index`, if request `op - 1` was the one before; 7 is
+/// the first.
+pub(super) fn effect(index: u64, op: u64) -> Effect {
+    let response = Some(Value::of(&if op == 7 { 0 } else { op - 1 }));
+    let change = Change { index: Index(index), time: LogTime(0), seed: 0, response };
+    Effect { change, op: OpId(op), body: Value::of(&op).bytes().clone() }
+}
 
 /// The digest of the entry at `index` of a log whose entries are all of `ballot`.
 pub(super) fn digest(index: u64, ballot: u64) -> Digest {

@@ -6,11 +6,11 @@ use quorate_core::{Ballot, Effect, Envelope, Event, PeerMessage, Role, Timer};
 
 use super::{Cluster, Happening, Phase, position};
 use crate::checks::Verdict;
+use crate::clients::Reply;
 use crate::marks::{Mark, sometimes};
 use crate::oracle::Simulated;
 use crate::process::{Alarm, ApplyJob, HelperJob, Local};
 use crate::simulation::Canary;
-use crate::workload::Reply;
 
 impl<P: Simulated> Cluster<P> {
     /// Something comes for the loop of a process, which will look at it soon.

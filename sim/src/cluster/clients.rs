@@ -4,12 +4,13 @@ use quorate_core::{Command, EntryKind, Event, Origin, Register, RequestId};
 
 use super::{Cluster, Happening};
 use crate::checks::{Verdict, Violation};
-use crate::machine::Look;
+use crate::clients::{Act, ClientEvent, Reply, Seen};
 use crate::marks::Mark;
 use crate::oracle::Simulated;
 use crate::process::{Ask, Asked, Local, Want};
 use crate::simulation::Canary;
-use crate::workload::{Act, ClientEvent, Reply};
+use crate::value::Value;
+use crate::witness::Observed;
 
 impl<P: Simulated> Cluster<P> {
     pub(super) fn on_client(&mut self, client: usize, event: ClientEvent) -> Verdict {
@@ -18,7 +19,7 @@ impl<P: Simulated> Cluster<P> {
         }
         let heard = self.trace.is_drawn().then(|| event.clone());
         let mut acts = Vec::new();
-        self.workload.step(client, event, self.checks.witnessed(), &mut acts);
+        self.clients.step(client, event, self.checks.witnessed(), &mut acts);
         if let Some(event) = heard {
             self.draw_client(client, &event);
         }
@@ -29,7 +30,7 @@ impl<P: Simulated> Cluster<P> {
                 }
                 Act::Ask(node, ask) => {
                     self.trace.draw(|picture| picture.asks(self.agenda.now(), node, &ask));
-                    let delay = self.workload.latency();
+                    let delay = self.clients.latency();
                     self.plan_local(node, delay, Local::Ask(ask));
                 }
             }
@@ -40,36 +41,59 @@ impl<P: Simulated> Cluster<P> {
     /// A client's request arrives at a node that runs.
     pub(super) fn on_ask(&mut self, node: usize, ask: Ask) -> Verdict {
         self.trace.note(self.agenda.now(), Some(node), &ask);
-        self.trace.draw(|picture| picture.is_asked(self.agenda.now(), &ask));
         let it = &mut self.nodes[node];
         let Some(process) = &mut it.process else { return Ok(()) };
         let request = process.replica.name_request();
         let origin = Origin { node: it.id, request };
+        self.trace.draw(|picture| picture.is_asked(self.agenda.now(), &ask, origin));
         self.checks.named(origin)?;
-        self.checks.asked(&ask);
-        if let Want::Read { key } = ask.what {
-            let seen = process.applier.query(Look { key });
-            self.checks.looked(node, key, &seen)?;
+        self.checks.asked(&ask, origin);
+        if let Want::Read { query } = &ask.what {
+            let observed = process.applier.query(query);
+            self.checks.looked(node, query, &observed)?;
         }
         let Ask { client, op, attempt, what } = ask;
-        let (key, since, event) = match what {
+        let (query, since, event) = match what {
             Want::Session { max_sessions, window, max_response_bytes } => {
                 let payload = Register { origin, max_sessions, window, max_response_bytes };
                 let payload = payload.encode();
-                (0, 0, Event::Propose { request, kind: EntryKind::Register, payload })
+                (None, 0, Event::Propose { request, kind: EntryKind::Register, payload })
             }
-            Want::Write { key, session, body, since } => {
-                let payload = Command { origin, session, body }.encode();
-                (key, since, Event::Propose { request, kind: EntryKind::Command, payload })
+            Want::Write { session, body, since } => {
+                let payload = Command { origin, session, body: body.bytes().clone() }.encode();
+                (None, since, Event::Propose { request, kind: EntryKind::Command, payload })
             }
-            Want::Read { key } => (key, self.checks.witnessed(), Event::Read { request }),
+            Want::Read { query } => (Some(query), self.checks.witnessed(), Event::Read { request }),
         };
-        process.asked.insert(request, Asked { client, op, attempt, key, since });
-        if self.canary == Some(Canary::ReadLocally) && matches!(event, Event::Read { .. }) {
-            let seen = process.applier.query(Look { key });
-            return self.reply(node, request, Reply::Seen(seen));
+        let asked = Asked { client, op, attempt, query, since };
+        if self.canary == Some(Canary::ReadLocally)
+            && let Some(query) = &asked.query
+        {
+            let observed = process.applier.query(query);
+            process.asked.insert(request, asked);
+            return self.reply_to_read(node, request, observed);
         }
+        process.asked.insert(request, asked);
         self.post(node, event);
+        Ok(())
+    }
+
+    /// A node answers a query.
+    pub(super) fn reply_to_read(
+        &mut self,
+        node: usize,
+        request: RequestId,
+        observed: Observed<Value>,
+    ) -> Verdict {
+        let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
+        // What was answered before, if only as unknown, is not answered again.
+        let Some(asked) = process.asked.remove(&request) else { return Ok(()) };
+        let is_right = self.checks.answered(node, &asked, &observed);
+        let reply = Reply::Seen(Seen { at: observed.index, answer: observed.answer });
+        self.draw_reply(&asked, &reply);
+        is_right?;
+        let Asked { client, op, attempt, .. } = asked;
+        self.tell(client, ClientEvent::Answer { op, attempt, reply });
         Ok(())
     }
 
@@ -77,14 +101,13 @@ impl<P: Simulated> Cluster<P> {
     pub(super) fn reply(&mut self, node: usize, request: RequestId, reply: Reply) -> Verdict {
         let it = &mut self.nodes[node];
         let Some(process) = &mut it.process else { return Ok(()) };
-        // What was answered before, if only as unknown, is not answered again.
         let Some(asked) = process.asked.remove(&request) else { return Ok(()) };
-        let Asked { client, op, attempt, key, since } = asked;
-        let now = self.agenda.now();
-        self.trace.draw(|picture| picture.replies(now, (op, attempt), &reply, since));
+        self.draw_reply(&asked, &reply);
+        let it = &self.nodes[node];
+        let Asked { client, op, attempt, since, .. } = asked;
         match &reply {
-            Reply::Done(done) => self.checks.acknowledged(op, key, done, since)?,
-            Reply::Seen(seen) => self.checks.answered(&asked, seen)?,
+            Reply::Done(response) => self.checks.acknowledged(op, response, since)?,
+            Reply::Seen(_) => unreachable!("queries are answered elsewhere"),
             Reply::Failed(failure) if failure.surely_not_proposed() => {
                 self.marks.note(Mark::SurelyNotProposed);
                 self.checks.surely_not_proposed(Origin { node: it.id, request })?;
@@ -93,7 +116,7 @@ impl<P: Simulated> Cluster<P> {
             Reply::NoSession => self.marks.note(Mark::SessionEvicted),
             Reply::ResponseDropped => self.marks.note(Mark::ResponseDropped),
             Reply::WindowExceeded => self.marks.note(Mark::SessionWindowExceeded),
-            Reply::Acknowledged if self.workload.awaits(client, op) => {
+            Reply::Acknowledged if self.clients.awaits(client, op) => {
                 return Err(Violation {
                     property: "exactly once",
                     stated_in: "Ongaro 2014, section 6.3",
@@ -116,7 +139,7 @@ impl<P: Simulated> Cluster<P> {
     }
 
     pub(super) fn tell(&mut self, client: usize, event: ClientEvent) {
-        let delay = self.workload.latency();
+        let delay = self.clients.latency();
         self.agenda.after(delay, Happening::Client(client, event));
     }
 }

@@ -6,10 +6,12 @@ use std::fmt::Debug;
 use quorate_core::{Envelope, Pledge, PledgeBytes, Protocol, Recovered, Write, WriteSeq};
 
 use super::{Cluster, position};
+use crate::clients::{ClientEvent, Reply};
 use crate::network::Arrivals;
 use crate::oracle::Simulated;
 use crate::picture::{Fate, World};
-use crate::workload::ClientEvent;
+use crate::process::Asked;
+use crate::witness::Change;
 
 impl<P: Simulated> Cluster<P> {
     /// How everything stands after something has happened.
@@ -84,13 +86,36 @@ impl<P: Simulated> Cluster<P> {
         self.trace.draw(|picture| picture.starts_with(node, sworn::<P>(found)));
     }
 
+    /// A replica's machine has done this.
+    pub(super) fn draw_change(&mut self, node: usize, change: &Change) {
+        let now = self.agenda.now();
+        let checks = &self.checks;
+        self.trace.draw(|picture| {
+            let (deed, count) = (checks.last_deed(node), checks.count_at(change.index));
+            picture.applies(now, node, change, deed, count);
+        });
+    }
+
+    /// A node answers a client.
+    pub(super) fn draw_reply(&mut self, asked: &Asked, reply: &Reply) {
+        let (now, checks) = (self.agenda.now(), &self.checks);
+        self.trace.draw(|picture| {
+            let effect = match reply {
+                Reply::Done(_) => checks.effect_of(asked.op),
+                Reply::Seen(seen) => Some(checks.count_at(seen.at)),
+                _ => None,
+            };
+            picture.replies(now, asked, reply, effect);
+        });
+    }
+
     /// A client was told something, and has made up its mind what to do.
     pub(super) fn draw_client(&mut self, client: usize, event: &ClientEvent) {
         let is_waiting = match event {
             ClientEvent::Think => return,
             ClientEvent::Try(op)
             | ClientEvent::Patience { op, .. }
-            | ClientEvent::Answer { op, .. } => self.workload.awaits(client, *op),
+            | ClientEvent::Answer { op, .. } => self.clients.awaits(client, *op),
         };
         self.trace.draw(|picture| picture.hears(self.agenda.now(), event, is_waiting));
     }

@@ -1,6 +1,7 @@
 //! How long a cluster with default settings is without a leader when it loses one.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_core::Settings;
@@ -12,6 +13,7 @@ use super::{Cluster, Happening};
 use crate::clock::Time;
 use crate::faults::{Completions, DiskFaults, LinkFaults, Load, Plan};
 use crate::oracle::Simulated;
+use crate::registers::Writing;
 use crate::trace::{Keep, Trace};
 
 const SEEDS: u64 = 100;
@@ -78,7 +80,9 @@ impl<P: Simulated> Cluster<P> {
 /// How long it takes from the death of the leader, and of the `also` nodes next in order, until a
 /// write of the clients succeeds under another one.
 fn outage<P: Simulated>(seed: u64, nodes: usize, also: usize) -> Duration {
-    let mut cluster = Cluster::<P>::new(seed, plan(nodes), None, Trace::new(Keep::Nothing));
+    let plan = plan(nodes);
+    let subject = Arc::new(Writing::of(&plan.load));
+    let mut cluster = Cluster::<P>::new(seed, plan, subject, None, Trace::new(Keep::Nothing));
     let second = Duration::from_secs(1);
     let settled =
         cluster.run_until(second * 5, |cluster| cluster.checks.committed().0 > 20) + second / 4;
@@ -88,9 +92,9 @@ fn outage<P: Simulated>(seed: u64, nodes: usize, also: usize) -> Duration {
     let dead: Vec<usize> = (0..=also).map(|later| (leader + later) % nodes).collect();
     dead.iter().for_each(|node| cluster.crash(*node, Death::Sudden));
     cluster.run_until(second * 5, |cluster| cluster.leader().is_some());
-    let before = cluster.workload.ended().acknowledged;
+    let before = cluster.clients.ended().acknowledged;
     let succeeded =
-        cluster.run_until(second * 5, |cluster| cluster.workload.ended().acknowledged > before);
+        cluster.run_until(second * 5, |cluster| cluster.clients.ended().acknowledged > before);
     Duration::from_micros(succeeded.0 - died.0)
 }
 

@@ -2,19 +2,18 @@
 
 use std::time::Duration;
 
-use quorate_core::{Applier, Recovered, Replica, ReplicaConfig};
+use quorate_core::{Recovered, Replica, ReplicaConfig};
 use quorate_storage::{StorageError, Store, StoreOptions};
 
 use super::{Cluster, Happening, Phase, gave_up};
 use crate::checks::Verdict;
+use crate::clients::{ClientEvent, Reply};
 use crate::disk::SimDisk;
-use crate::machine::Registers;
 use crate::marks::{Mark, sometimes};
 use crate::oracle::Simulated;
 use crate::process::Process;
 use crate::rng::MILLION;
 use crate::simulation::Canary;
-use crate::workload::{ClientEvent, Reply};
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +78,7 @@ impl<P: Simulated> Cluster<P> {
             bootstrap: true,
             settings: self.plan.settings.clone(),
         };
-        let machine = Registers::with_ballast(self.plan.load.ballast_bytes);
-        let applier = Applier::new(it.id, machine);
+        let applier = self.subject.applier(it.id);
         let mut effects = Vec::new();
         let replica = Replica::recover(config, found, now, &mut effects)
             .map_err(|why| gave_up(node, &why))?;

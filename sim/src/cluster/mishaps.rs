@@ -116,7 +116,7 @@ impl<P: Simulated> Cluster<P> {
                 self.agenda.after(duration, Happening::FastNode(some_node));
             }
             Mishap::Overload => {
-                self.workload.rush(true);
+                self.clients.rush(true);
                 let duration = self.mishap_rng.duration(ms(10), ms(500));
                 self.agenda.after(duration, Happening::EndRush);
             }

@@ -5,18 +5,19 @@ use std::error::Error;
 use std::time::Duration;
 
 use quorate_core::{
-    Effect, Event, FetchNext, Generation, Outcome, Protocol, RequestId, SnapshotMeta, SnapshotView,
+    Effect, Entry, Event, FetchNext, Generation, Outcome, Protocol, RequestId, SnapshotMeta,
 };
 use quorate_storage::{Scrubbed, StorageError};
 
 use super::{Cluster, Happening, gave_up};
 use crate::checks::Verdict;
+use crate::clients::Reply;
 use crate::clock::Time;
-use crate::machine::{Done, Look, Registers};
 use crate::marks::{Mark, sometimes};
 use crate::oracle::Simulated;
 use crate::process::{ApplyJob, Asked, HelperJob, Local, Process};
-use crate::workload::Reply;
+use crate::subject::{Batch, View};
+use crate::value::Value;
 
 impl<P: Simulated> Cluster<P> {
     /// How long something takes on a node.
@@ -45,7 +46,7 @@ impl<P: Simulated> Cluster<P> {
         while !process.applying
             && let Some(ApplyJob::Answer(request)) = process.apply_queue.front()
             && let Some(Asked { client, op, attempt, .. }) = process.asked.get(request)
-            && !self.workload.is_current(*client, *op, *attempt)
+            && !self.clients.is_current(*client, *op, *attempt)
         {
             self.marks.note(Mark::AnswerAbandoned);
             process.asked.remove(request);
@@ -65,20 +66,25 @@ impl<P: Simulated> Cluster<P> {
         let job = process.apply_queue.pop_front().expect("it had a job");
         match job {
             ApplyJob::Apply(generation, entries) => {
+                let known = self.checks.last_change();
+                let fresh = entries.iter().filter(|entry| entry.index() > known);
+                let fresh: Vec<Entry> = fresh.cloned().collect();
                 let batch = process.applier.apply(generation, entries);
-                let batch = batch.map_err(|why| gave_up(node, &why))?;
-                for change in process.applier.machine().take_changes() {
-                    self.trace.draw(|picture| picture.applies(self.agenda.now(), node, &change));
-                    self.checks.changed(node, &change)?;
+                let Batch { applied, responses, changes } =
+                    batch.map_err(|why| gave_up(node, &why))?;
+                for change in &changes {
+                    let verdict = self.checks.changed(node, change, &fresh);
+                    self.draw_change(node, change);
+                    verdict?;
                 }
-                for (request, outcome) in batch.responses {
+                for (request, outcome) in responses {
                     self.reply(node, request, reply_of(outcome))?;
                 }
-                self.report_applied(node, Event::Applied(batch.applied));
+                self.report_applied(node, Event::Applied(applied));
             }
             ApplyJob::Restore(generation, meta) => self.restore(node, generation, &meta)?,
             ApplyJob::TakeSnapshot => {
-                let view = Box::new(process.applier.view());
+                let view = process.applier.view();
                 self.help(node, HelperJob::WriteSnapshot(view));
             }
             ApplyJob::Answer(request) => self.answer(node, request)?,
@@ -103,8 +109,8 @@ impl<P: Simulated> Cluster<P> {
             Err(why) => return self.stop(node, &why),
         };
         let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
-        let seen = process.applier.query(Look { key: 0 });
-        self.checks.restored(node, &seen)?;
+        let (index, state) = (process.applier.applied(), process.applier.state());
+        self.checks.restored(node, index, &state)?;
         self.report_applied(node, Event::Restored { generation, deadline });
         Ok(())
     }
@@ -112,8 +118,9 @@ impl<P: Simulated> Cluster<P> {
     fn answer(&mut self, node: usize, request: RequestId) -> Verdict {
         let Some(process) = &self.nodes[node].process else { return Ok(()) };
         let Some(asked) = process.asked.get(&request) else { return Ok(()) };
-        let seen = process.applier.query(Look { key: asked.key });
-        self.reply(node, request, Reply::Seen(seen))
+        let query = asked.query.as_ref().expect("whoever reads has a query");
+        let observed = process.applier.query(query);
+        self.reply_to_read(node, request, observed)
     }
 
     fn report_applied(&mut self, node: usize, event: Event<P::Message>) {
@@ -126,7 +133,7 @@ impl<P: Simulated> Cluster<P> {
     }
 }
 
-fn reply_of(outcome: Outcome<Done>) -> Reply {
+fn reply_of(outcome: Outcome<Value>) -> Reply {
     match outcome {
         Outcome::Response(done) => Reply::Done(done),
         Outcome::Registered(session) => Reply::Registered(session),
@@ -238,7 +245,7 @@ impl<P: Protocol> Process<P> {
     fn do_job(&self, job: HelperJob<P::Message>) -> Result<Vec<Event<P::Message>>, Box<dyn Error>> {
         Ok(match job {
             HelperJob::WriteSnapshot(view) => {
-                vec![Event::SnapshotBuilt(Some(self.build(&view)?))]
+                vec![Event::SnapshotBuilt(Some(self.build(&*view)?))]
             }
             HelperJob::Files(effect) => self.access_files(*effect)?,
             HelperJob::Tidy => {
@@ -249,7 +256,7 @@ impl<P: Protocol> Process<P> {
         })
     }
 
-    fn build(&self, view: &SnapshotView<Registers>) -> Result<SnapshotMeta, Box<dyn Error>> {
+    fn build(&self, view: &dyn View) -> Result<SnapshotMeta, Box<dyn Error>> {
         let mut builder = self.snapshots.builder()?;
         view.write(&mut builder)?;
         let (membership, time) = (view.membership().clone(), view.time());

@@ -30,7 +30,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(super) fn draw(rng: &mut Rng, settings: &Settings) -> Load {
+    pub(crate) fn draw(rng: &mut Rng, settings: &Settings) -> Load {
         let most = settings.session_window as u64;
         let ballast_bytes = if rng.one_in(12) { rng.below(3 << 20) } else { rng.below(300) };
         Load {

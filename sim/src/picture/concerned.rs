@@ -26,7 +26,7 @@ pub(super) fn violated(
         let next_number = next.parse::<u64>().ok();
         match *word {
             "replica" | "replicas" => named.extend(next_number),
-            "OpId" => ops.extend(next_number.filter(|op| *op > 0)),
+            "OpId" | "op" => ops.extend(next_number.filter(|op| *op > 0)),
             word => {
                 let index = word.strip_prefix('i').or_else(|| Some(word.split_once('@')?.0));
                 indexes.extend(index.and_then(|index| index.parse::<u64>().ok()));

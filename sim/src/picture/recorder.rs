@@ -4,6 +4,7 @@ mod clients;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use quorate_core::{
     Ballot, Digest, Entry, Event, Index, LogId, PeerMessage, Recovered, RecoveredLog, Run, Write,
@@ -14,15 +15,17 @@ pub(crate) use super::record::Fate;
 use super::record::{
     Arrow, EntryRow, FoundLog, Moment, Record, Request, RunRow, Span, State, Text, WriteRow,
 };
-use super::wording::{self, name_and_content, payload_label};
+use super::wording::{self, Requests, name_and_content};
 use super::{Picture, record::EntryRef};
 use crate::checks::Violation;
+use crate::clients::OpId;
 use crate::clock::Time;
-use crate::machine::{Change, OpId};
+use crate::subject::Subject;
+use crate::witness::Change;
 
 /// Writes down what happens.
-#[derive(Default)]
 pub(crate) struct Recorder {
+    clients: Requests,
     texts: Vec<String>,
     text_of: BTreeMap<String, Text>,
     entries: Vec<EntryRow>,
@@ -57,6 +60,32 @@ pub(crate) struct World<P> {
     pub(crate) replica: Option<(quorate_core::Status, Option<P>)>,
 }
 
+impl Recorder {
+    /// Nothing has happened.
+    pub(crate) fn new(subject: Arc<dyn Subject>) -> Recorder {
+        Recorder {
+            clients: Requests { subject, attempts: BTreeMap::new() },
+            texts: Vec::new(),
+            text_of: BTreeMap::new(),
+            entries: Vec::new(),
+            entry_of: BTreeMap::new(),
+            arrows: Vec::new(),
+            underway: BTreeMap::new(),
+            spans: Vec::new(),
+            open_spans: BTreeMap::new(),
+            moments: Vec::new(),
+            writes: Vec::new(),
+            pending_writes: BTreeMap::new(),
+            logs: Vec::new(),
+            states: Vec::new(),
+            latest_state: BTreeMap::new(),
+            requests: Vec::new(),
+            request_of: BTreeMap::new(),
+            latest_actor: None,
+        }
+    }
+}
+
 /// Messages.
 impl Recorder {
     /// A replica sends a message, which will arrive at these moments. Replicas are named by their
@@ -70,7 +99,7 @@ impl Recorder {
         unless_it_arrives: Fate,
     ) {
         self.latest_actor = Some(from);
-        let (kind, text) = wording::message(message);
+        let (kind, text) = wording::message(message, &self.clients);
         let (kind, text) = (self.text(kind), self.text(text));
         let copies = match arrivals {
             [first, None] => vec![first],
@@ -120,7 +149,7 @@ impl Recorder {
                 });
             }
             Event::Propose { kind, payload, request } => {
-                let (label, _) = payload_label(*kind, payload);
+                let (label, _) = self.clients.label(*kind, payload);
                 let request = wording::tidy(&format!("{request:?}"));
                 self.note(now, Some(node), "Propose", format!("{label}, as {request}"));
             }
@@ -224,13 +253,22 @@ impl Recorder {
     }
 
     /// A replica's machine has done this.
-    pub(crate) fn applies(&mut self, now: Time, node: usize, change: &Change) {
-        let Change { count, index, op, key, .. } = change;
-        let what = match op.0 {
-            0 => format!("x{key} expires"),
-            op => format!("op {op} sets x{key}"),
+    pub(crate) fn applies(
+        &mut self,
+        now: Time,
+        node: usize,
+        change: &Change,
+        deed: Option<(OpId, String)>,
+        count: u64,
+    ) {
+        let index = change.index;
+        let text = match (deed, &change.response) {
+            (Some((op, what)), Some(response)) => {
+                format!("{index}: op {} {what}, effect {count}: {response:?}", op.0)
+            }
+            _ => format!("{index}: what is due expires, effect {count}"),
         };
-        self.note(now, Some(node), "apply", format!("{index}: {what}, effect {count}"));
+        self.note(now, Some(node), "apply", wording::tidy(&text));
     }
 
     /// Something happens to a node, or to the world.
@@ -368,7 +406,7 @@ impl Recorder {
         if let Some(known) = self.entry_of.get(&digest) {
             return *known;
         }
-        let (label, op) = payload_label(entry.kind, &entry.payload);
+        let (label, op) = self.clients.label(entry.kind, &entry.payload);
         let kind = format!("{:?}", entry.kind);
         self.add_entry(entry.id, digest, kind, label, op)
     }

@@ -1,11 +1,14 @@
 //! What a value is called in the picture: its debug text, without what nobody reads.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_core::{Command, EntryKind, Forward, PeerMessage};
+use quorate_core::{Command, EntryKind, Forward, Origin, PeerMessage};
 
-use crate::machine::Put;
+use crate::clients::OpId;
+use crate::subject::Subject;
 
 /// No text of the picture is longer, in characters.
 const LONGEST: usize = 6000;
@@ -23,7 +26,7 @@ pub(super) fn name_and_content(value: &impl Debug) -> (String, String) {
 }
 
 /// What a message is called, and what it says.
-pub(super) fn message<M: Debug>(message: &PeerMessage<M>) -> (String, String) {
+pub(super) fn message<M: Debug>(message: &PeerMessage<M>, requests: &Requests) -> (String, String) {
     let within = |family: &str, (name, content): (String, String)| {
         let name = name.trim_end_matches("Message");
         (
@@ -40,7 +43,7 @@ pub(super) fn message<M: Debug>(message: &PeerMessage<M>) -> (String, String) {
             let (name, content) = within("Forward", name_and_content(forward));
             match forward {
                 Forward::Propose { kind, payload, .. } => {
-                    let (label, _) = payload_label(*kind, payload);
+                    let (label, _) = requests.label(*kind, payload);
                     (name, format!("{label}; {content}"))
                 }
                 _ => (name, content),
@@ -53,16 +56,27 @@ pub(super) fn message<M: Debug>(message: &PeerMessage<M>) -> (String, String) {
     }
 }
 
-/// What an entry with this payload does, and for which request.
-pub(super) fn payload_label(kind: EntryKind, payload: &Bytes) -> (String, Option<u64>) {
-    let put = match kind {
-        EntryKind::Command => Command::decode(payload)
-            .and_then(|command| postcard::from_bytes::<Put>(&command.body).ok()),
-        _ => None,
-    };
-    match put {
-        Some(put) => (format!("op {} sets x{}", put.op.0, put.key), Some(put.op.0)),
-        None => (format!("{kind:?}").to_lowercase(), None),
+/// What clients asked for.
+pub(super) struct Requests {
+    pub(super) subject: Arc<dyn Subject>,
+    /// Which request each attempt belongs to.
+    pub(super) attempts: BTreeMap<Origin, OpId>,
+}
+
+impl Requests {
+    /// What an entry with this payload does, and for which request.
+    pub(super) fn label(&self, kind: EntryKind, payload: &Bytes) -> (String, Option<u64>) {
+        let command = match kind {
+            EntryKind::Command => Command::decode(payload),
+            _ => None,
+        };
+        let Some(command) = command else { return (format!("{kind:?}").to_lowercase(), None) };
+        let words = self.subject.command_in_words(&command.body);
+        let words = words.unwrap_or_else(|| "is no command".to_owned());
+        match self.attempts.get(&command.origin) {
+            Some(op) => (format!("op {} {words}", op.0), Some(op.0)),
+            None => (words, None),
+        }
     }
 }
 
@@ -137,10 +151,13 @@ fn split(text: &str) -> (&str, &str) {
 
 #[cfg(test)]
 mod tests {
-    use quorate_core::{Ballot, Digest, Entry, Index, LogId, LogTime, Proposal};
+    use quorate_core::{Ballot, Digest, Entry, Index, LogId, LogTime, Proposal, Settings};
     use quorate_raft::{AppendEntries, Message};
 
     use super::*;
+    use crate::faults::Load;
+    use crate::registers::Writing;
+    use crate::rng::Rng;
 
     fn entry(index: u64, payload: &'static [u8]) -> Entry {
         let payload = Bytes::from_static(payload);
@@ -156,8 +173,11 @@ mod tests {
         let said = Message::AppendEntries(append);
         let expected =
             "term: b4, probe: 2, previous: 0@0, commit: i6, entries: [7@3 Command, 8@3 Command]";
+        let load = Load::draw(&mut Rng::new(1, "load"), &Settings::default());
+        let subject = Arc::new(Writing::of(&load));
+        let requests = Requests { subject, attempts: BTreeMap::new() };
         assert_eq!(
-            message(&PeerMessage::Protocol(said)),
+            message(&PeerMessage::Protocol(said), &requests),
             ("AppendEntries".into(), expected.into())
         );
         assert_eq!(name_and_content(&Some(Index(9))), ("Some".into(), "i9".into()));

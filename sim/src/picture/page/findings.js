@@ -169,10 +169,10 @@ const findings = (() => {
   };
 
   const onReply = ({ request, attempt }) => {
-    const told = /count: (\d+)/.exec(attempt.reply);
+    const told = /as (?:of )?effect (\d+)/.exec(attempt.reply);
     const had = /effect (\d+) had been seen/.exec(attempt.reply);
     if (!told || !had) return;
-    const isRead = attempt.reply.startsWith("Seen");
+    const isRead = attempt.reply.startsWith("sees");
     if (Number(told[1]) + (isRead ? 1 : 0) > Number(had[1])) return;
     const state = stateAt(attempt.node, attempt.replied);
     const as = state ? `${roleWord(state.role)} in ${ballotWord} ${state.ballot}, applied up to ${state.applied}` : "down";

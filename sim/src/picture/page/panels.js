@@ -222,11 +222,11 @@ const describe = {
   moment: (moment) => fill(moment.kind, [["replica", moment.node === null ? null : nameOf(moment.node)], ["at", when(moment.time)], ...fieldsOf(moment.text)]),
   request: (request) => fill(`Op ${request.op} of client ${request.client}`, [
     ["wants", request.what], ["from", when(request.begun)], ["until", request.ended === null ? "no end" : when(request.ended)],
-    ["outcome", replyWords(request.outcome)],
+    ["outcome", plain(request.outcome)],
     ...request.attempts.flatMap((attempt, number) => [
       [`attempt ${number + 1}`, `asks ${nameOf(attempt.node)} at ${when(attempt.asked)}`],
       ["", attempt.reached === null ? "is not heard" : `is heard at ${when(attempt.reached)}`],
-      ["", attempt.replied === null ? null : `is answered at ${when(attempt.replied)}: ${replyWords(attempt.reply)}`],
+      ["", attempt.replied === null ? null : `is answered at ${when(attempt.replied)}: ${plain(attempt.reply)}`],
     ]),
   ]),
   finding: (finding) => fill("Odd", [["replica", nameOf(finding.node)], ["at", when(finding.time)], ["what", finding.text], ["again", finding.more ? `${finding.more} times` : null]]),

@@ -118,13 +118,7 @@ const simplify = (text) => text
   .replace(/: \[\]/g, ": none")
   .replace(/OpId\((\d+)\)/g, "op $1")
   .replace(/Index\((\d+)\)/g, "$1").replace(/\(i(\d+)\)/g, " $1").replace(/\bi(\d+)\b/g, "$1")
-  .replace(/, history: \d+/g, "").replace(/, expiring: \w+|, not expiring\b/g, "")
   .replace(/(\w+)\(\1 \{ ?/g, "$1 { ").replace(/ \}\)/g, " }");
-
-const replyWords = (text) => plain(text)
-  .replace(/Seen \{ count: (\d+), value: op (\d+), index: (\d+)[^}]*\}/, (_, count, op, index) => `sees ${op === "0" ? "nothing" : `op ${op}`}, as of effect ${count} (state at ${index})`)
-  .replace(/Done \{ count: (\d+), previous: op (\d+) \}/, (_, count, op) => `done, as effect ${count}; before it ${op === "0" ? "nothing" : `op ${op}`}`)
-  .replace(/^(?:Seen|Done)\((.*?)\)/, "$1");
 
 /// Which links are cut, as people draw it.
 const cutWords = (cuts) => {

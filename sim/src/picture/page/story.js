@@ -126,10 +126,10 @@ const story = (() => {
       if (!number) request.line = asked;
       if (attempt.replied !== null) {
         const concerned = concernedOps.has(request.op);
-        add(attempt.replied, nameOf(attempt.node), ["clients", attempt.node], () => `answers op ${request.op} (${request.what}): ${replyWords(attempt.reply)}`, concerned ? KEY : MOST, "request", request, { rank: 6 });
+        add(attempt.replied, nameOf(attempt.node), ["clients", attempt.node], () => `answers op ${request.op} (${request.what}): ${plain(attempt.reply)}`, concerned ? KEY : MOST, "request", request, { rank: 6 });
       }
     });
-    if (request.ended !== null) add(request.ended, who, ["clients"], () => `is done with op ${request.op}: ${replyWords(request.outcome)}`, ALL, "request", request, { rank: 6 });
+    if (request.ended !== null) add(request.ended, who, ["clients"], () => `is done with op ${request.op}: ${plain(request.outcome)}`, ALL, "request", request, { rank: 6 });
   }
   for (const finding of findings) {
     const more = moreWords(finding);

@@ -1,14 +1,13 @@
 //! What clients ask for, and what they are told.
 
-use std::fmt::Debug;
+use quorate_core::{InSession, Origin};
 
 use super::Recorder;
+use crate::clients::{ClientEvent, OpId, Reply, Seen};
 use crate::clock::Time;
-use crate::machine::OpId;
 use crate::picture::record::{Attempt, Request};
 use crate::picture::wording;
-use crate::process::{Ask, Want};
-use crate::workload::ClientEvent;
+use crate::process::{Ask, Asked, Want};
 
 impl Recorder {
     /// A client asks a node.
@@ -20,12 +19,17 @@ impl Recorder {
             None => {
                 let what = match what {
                     Want::Session { .. } => "open a session".to_owned(),
-                    Want::Write { key, session: None, .. } => format!("set x{key}"),
-                    Want::Write { key, session: Some(session), .. } => {
-                        format!("set x{key} as {} of session {}", session.sequence, session.session)
+                    Want::Write { session, body, .. } => {
+                        let words = self.clients.subject.command_in_words(body.bytes());
+                        let mut words = words.unwrap_or_default();
+                        words.extend(session.map(|InSession { session, sequence, .. }| {
+                            format!(" as {sequence} of session {session}")
+                        }));
+                        words
                     }
-                    Want::Read { key } => format!("read x{key}"),
+                    Want::Read { query } => self.clients.subject.query_in_words(query),
                 };
+                let what = wording::tidy(&what);
                 let (what, outcome) = (self.text(what), nothing);
                 let (op_name, client, begun) = (op.0, *client, now.0);
                 let (ended, attempts) = (None, Vec::new());
@@ -48,22 +52,24 @@ impl Recorder {
     }
 
     /// An attempt reaches the node that is asked.
-    pub(crate) fn is_asked(&mut self, now: Time, ask: &Ask) {
+    pub(crate) fn is_asked(&mut self, now: Time, ask: &Ask, origin: Origin) {
+        self.clients.attempts.insert(origin, ask.op);
         if let Some(attempt) = self.attempt(ask.op, ask.attempt) {
             attempt.reached = Some(now.0);
         }
     }
 
-    /// The node answers an attempt of a request before which effect `since` had been seen.
-    pub(crate) fn replies(
-        &mut self,
-        now: Time,
-        (op, attempt): (OpId, u64),
-        reply: &impl Debug,
-        since: u64,
-    ) {
-        let reply = wording::tidy(&format!("{reply:?}"));
-        let reply = self.text(format!("{reply}; when it was asked, effect {since} had been seen"));
+    /// The node answers an attempt of a request, for a command which had this effect, or from a state
+    /// which takes effects up to this one into account.
+    pub(crate) fn replies(&mut self, now: Time, asked: &Asked, reply: &Reply, effect: Option<u64>) {
+        let Asked { op, attempt, since, .. } = *asked;
+        let as_of = match (reply, effect) {
+            (Reply::Done(_), Some(effect)) => format!(", as effect {effect}"),
+            (Reply::Seen(_), Some(effect)) => format!(", as of effect {effect}"),
+            _ => String::new(),
+        };
+        let words = wording::tidy(&in_words(reply, &as_of));
+        let reply = self.text(format!("{words}; when it was asked, effect {since} had been seen"));
         if let Some(attempt) = self.attempt(op, attempt) {
             attempt.replied = Some(now.0);
             attempt.reply = reply;
@@ -75,7 +81,7 @@ impl Recorder {
         let (op, what) = match event {
             ClientEvent::Think | ClientEvent::Try(_) => return,
             ClientEvent::Patience { op, .. } => (op, "no answer in time".to_owned()),
-            ClientEvent::Answer { op, reply, .. } => (op, wording::tidy(&format!("{reply:?}"))),
+            ClientEvent::Answer { op, reply, .. } => (op, wording::tidy(&in_words(reply, ""))),
         };
         let outcome = self.text(what);
         let Some(request) = self.request_of.get(op) else { return };
@@ -89,5 +95,13 @@ impl Recorder {
     fn attempt(&mut self, op: OpId, number: u64) -> Option<&mut Attempt> {
         let request = &mut self.requests[*self.request_of.get(&op)?];
         request.attempts.iter_mut().rev().find(|attempt| attempt.number == number)
+    }
+}
+
+fn in_words(reply: &Reply, as_of: &str) -> String {
+    match reply {
+        Reply::Done(response) => format!("done{as_of}: {response:?}"),
+        Reply::Seen(Seen { at, answer }) => format!("sees {answer:?}{as_of} (state at {at:?})"),
+        reply => format!("{reply:?}"),
     }
 }
