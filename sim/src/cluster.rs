@@ -9,6 +9,8 @@ mod failover;
 mod harm;
 mod life;
 mod mishaps;
+#[cfg(test)]
+mod overload;
 mod storage;
 mod threads;
 

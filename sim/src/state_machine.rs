@@ -379,7 +379,8 @@ mod tests {
         machine!(Hashes { map: HashMap<u64, u64> } self, at, n => {
             self.map.insert(n, at.index.0).unwrap_or_default()
         });
-        assert_eq!(flaw_of::<Hashes>(), Some(Flaw::State));
+        // Two instances, or one and its snapshot: whichever happens to differ first.
+        assert!(matches!(flaw_of::<Hashes>(), Some(Flaw::State | Flaw::Restored)));
     }
 
     #[test]

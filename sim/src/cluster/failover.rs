@@ -19,7 +19,7 @@ use crate::trace::{Keep, Trace};
 const SEEDS: u64 = 100;
 
 /// Default settings, a network and disks that work, and nothing that happens by itself.
-fn plan(nodes: usize) -> Plan {
+pub(super) fn plan(nodes: usize) -> Plan {
     let us = Duration::from_micros;
     let soon = (us(1), us(100));
     Plan {
@@ -66,7 +66,11 @@ fn plan(nodes: usize) -> Plan {
 
 impl<P: Simulated> Cluster<P> {
     /// Lets things happen until something is true; fails after so long.
-    fn run_until(&mut self, bound: Duration, is_true: impl Fn(&Cluster<P>) -> bool) -> Time {
+    pub(super) fn run_until(
+        &mut self,
+        bound: Duration,
+        is_true: impl Fn(&Cluster<P>) -> bool,
+    ) -> Time {
         let end = self.now() + bound;
         while !is_true(self) {
             let next = self.agenda.next().expect("something is always planned");
