@@ -711,6 +711,11 @@ impl Log {
         if !helps || last.index > self.last.index || last.index <= self.base.index {
             return false;
         }
+        // The pointer never goes back: what stands between the two snapshots may be compacted.
+        if let Some(own) = self.snapshot.clone().filter(|own| own.last.index >= last.index) {
+            self.compact(&own);
+            return true;
+        }
         let agrees = match self.gaps.missing_at(last.index) {
             Some(gap) if gap.last == last.index => gap.digest == snapshot.digest,
             Some(_) => true,

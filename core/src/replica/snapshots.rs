@@ -218,7 +218,9 @@ impl<P: Protocol> Replica<P> {
                 if formed.is_some_and(|formed| formed.log.adopt(&snapshot)) {
                     self.retained = None;
                     // The state may have gone further, from memory or before the damage.
-                    if self.applying.handed_over() < snapshot.last.index {
+                    let newest = self.log().and_then(Log::snapshot);
+                    let covered = newest.map_or(snapshot.last.index, |newest| newest.last.index);
+                    if self.applying.handed_over() < covered {
                         self.restore_snapshot(out);
                     }
                 }

@@ -49,6 +49,10 @@ pub(super) fn open<D: Disk>(
     if stored.is_none() {
         create_meta(&*disk, &meta)?;
     }
+    // A name that was given by a process that died may be in the cache only; what is written to that
+    // file from here on counts on it.
+    let synced = disk.sync_dir();
+    synced.map_err(|error| StorageError::write_failed("sync", "the directory", error))?;
     let steps = sign_in(&mut found, nonce)?;
     for step in steps {
         step.run(&*disk).map_err(|error| step.failed(error))?;
@@ -139,10 +143,14 @@ pub(crate) fn choose_snapshot<D: Disk>(
     while let Some(newest) = &found.head.snapshot {
         match snapshots.verify(&newest.id()) {
             Ok(stored) if stored == *newest => break,
-            Err(error @ SnapshotError::NewerFormat { .. }) => {
-                return Err(StorageError::Snapshots(error));
+            Ok(_) | Err(SnapshotError::Missing { .. } | SnapshotError::Damaged { .. }) => {
+                found.head.snapshot = found.head.older.take();
             }
-            Ok(_) | Err(_) => found.head.snapshot = found.head.older.take(),
+            Err(SnapshotError::Unreadable { source, .. }) if is_damage(&source) => {
+                found.head.snapshot = found.head.older.take();
+            }
+            // Anything else says nothing of what is on the medium: it may be intact.
+            Err(error) => return Err(StorageError::Snapshots(error)),
         }
     }
     if let Some(older) = &found.head.older {
