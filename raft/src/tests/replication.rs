@@ -1,6 +1,6 @@
 //! How entries reach the followers.
 
-use quorate_core::{Ballot, Index, Input, LogId, Settings, Timer};
+use quorate_core::{Ballot, Index, Input, LogId, Protocol as _, Settings, Timer};
 
 use super::cluster::{Cluster, Sent, append, n};
 use crate::{AppendEntriesReply, Appended, Message, PeerFault};

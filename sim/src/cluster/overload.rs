@@ -1,5 +1,6 @@
 //! What becomes of clients that want more than there is time for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_raft::Raft;
@@ -8,6 +9,7 @@ use quorate_vsr::Vsr;
 use super::Cluster;
 use super::failover::plan;
 use crate::oracle::Simulated;
+use crate::registers::Writing;
 use crate::trace::{Keep, Trace};
 
 /// Readers ask anew sooner than what they have asked for could be answered.
@@ -19,11 +21,12 @@ fn all_are_answered<P: Simulated>() {
     plan.load.window = 400;
     plan.load.think = (Duration::ZERO, ms);
     plan.load.patience = 100 * ms;
-    let mut cluster = Cluster::<P>::new(1, plan, None, Trace::new(Keep::Nothing));
-    cluster.run_until(5 * second, |cluster| cluster.workload.outstanding() == 1200);
-    cluster.workload.close();
+    let subject = Arc::new(Writing::of(&plan.load));
+    let mut cluster = Cluster::<P>::new(1, plan, subject, None, Trace::new(Keep::Nothing));
+    cluster.run_until(5 * second, |cluster| cluster.clients.outstanding() == 1200);
+    cluster.clients.close();
     // Twice as long as it takes to answer so many, one after the other.
-    cluster.run_until(2 * 1200 * 2 * ms, |cluster| cluster.workload.outstanding() == 0);
+    cluster.run_until(2 * 1200 * 2 * ms, |cluster| cluster.clients.outstanding() == 0);
 }
 
 #[test]

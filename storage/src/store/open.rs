@@ -8,6 +8,7 @@ use quorate_core::{
 };
 
 use super::{Owner, Store, StoreOptions};
+use crate::disk::is_damage;
 use crate::disk::{Disk, FileInfo};
 use crate::error::{Damage, StorageError, is_out_of_room};
 use crate::frame::BLOCK;

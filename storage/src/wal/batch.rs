@@ -96,7 +96,8 @@ impl Batch {
             let older = std::mem::replace(&mut self.head.snapshot, write.snapshot.clone());
             // Behind a log that started anew, nothing leads from the older snapshot to it.
             let newest = self.head.snapshot.as_ref().map(|newest| newest.last.index);
-            let is_older = |older: &SnapshotMeta| newest.is_some_and(|it| older.last.index < it);
+            let is_older =
+                |older: &quorate_core::SnapshotMeta| newest.is_some_and(|it| older.last.index < it);
             self.head.older = older.filter(|older| !started_anew && is_older(older));
         }
         if let Some(snapshot) = &self.head.snapshot {
