@@ -3,15 +3,25 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        number!($(#[$doc])* $name, $prefix, u64::MAX);
+    };
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $max:expr) => {
         $(#[$doc])*
-        #[derive(
-            Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-        )]
+        #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         pub struct $name(pub u64);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let number = u64::deserialize(from)?;
+                let is_possible = number <= $max;
+                is_possible.then_some($name(number)).ok_or_else(|| D::Error::custom(ABSURD))
+            }
+        }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -33,17 +43,24 @@ macro_rules! number {
     };
 }
 
+/// No log and no cluster gets there. Whoever speaks of a higher one is not understood: so what is
+/// counted up from a number that somebody else has said does not overflow.
+const HIGHEST: u64 = 1 << 62;
+const ABSURD: &str = "a number that is never reached";
+
 number!(
     /// A replica's name, chosen by the operator and never reused for another machine.
     NodeId, "n"
 );
 number!(
     /// A position in the log. The first entry has index 1; 0 means "before the first".
-    Index, "i"
+    /// [`Index::MAX`] is the highest that is decoded.
+    Index, "i", HIGHEST
 );
 number!(
     /// The number of a leader's reign: Raft's *term*, Viewstamped Replication's *view*.
-    Ballot, "b"
+    /// [`Ballot::MAX`] is the highest that is decoded.
+    Ballot, "b", HIGHEST
 );
 number!(
     /// The number of a durable write. Writes complete in the order of their numbers.
@@ -69,6 +86,9 @@ impl Index {
     /// The position before the first entry.
     pub const ZERO: Index = Index(0);
 
+    /// No log gets there.
+    pub const MAX: Index = Index(HIGHEST);
+
     /// The following position.
     #[must_use]
     pub fn next(self) -> Index {
@@ -83,6 +103,9 @@ impl Index {
 }
 
 impl Ballot {
+    /// No cluster gets there.
+    pub const MAX: Ballot = Ballot(HIGHEST);
+
     /// The following ballot.
     #[must_use]
     pub fn next(self) -> Ballot {
@@ -242,4 +265,25 @@ pub struct Now {
     /// Time since the Unix epoch as the machine's clock says; may jump. Decides nothing but
     /// where log time heads.
     pub wall: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_and_ballots_that_could_overflow_are_not_understood() {
+        let encoded = |number: u64| postcard::to_allocvec(&number).unwrap();
+        for number in [0, 1, 1 << 62] {
+            let bytes = encoded(number);
+            assert_eq!(postcard::from_bytes(&bytes), Ok(Index(number)));
+            assert_eq!(postcard::from_bytes(&bytes), Ok(Ballot(number)));
+        }
+        for number in [(1 << 62) + 1, u64::MAX] {
+            let bytes = encoded(number);
+            assert!(postcard::from_bytes::<Index>(&bytes).is_err());
+            assert!(postcard::from_bytes::<Ballot>(&bytes).is_err());
+            assert_eq!(postcard::from_bytes(&bytes), Ok(Incarnation(number)));
+        }
+    }
 }

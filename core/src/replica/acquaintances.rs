@@ -30,7 +30,8 @@ impl Acquaintances {
     /// another start of it is known which is not known to be before that one: the known one.
     pub(super) fn meet(&mut self, node: NodeId, disk: Disk, previous_nonce: u64) -> Option<Start> {
         if let Some(known) = self.start_of(node, disk) {
-            let is_previous = known.count + 1 == disk.start.count && known.nonce == previous_nonce;
+            let is_next = disk.start.count.checked_sub(known.count) == Some(1);
+            let is_previous = is_next && known.nonce == previous_nonce;
             if known == disk.start {
                 return None;
             }
@@ -123,5 +124,15 @@ mod tests {
         // The answer of an earlier process arrives when a later one is known.
         known.hear_of(NODE, disk(5, 8), first);
         assert_eq!(known.take_news(), Some(BTreeMap::from([(NODE, later)])));
+    }
+
+    #[test]
+    fn a_start_that_claims_the_highest_count_is_taken_for_what_it_says() {
+        let mut known = Acquaintances::default();
+        let (node, incarnation) = (NodeId(2), Incarnation(7));
+        let disk = |count| Disk { incarnation, start: Start { count, nonce: 1 } };
+        assert_eq!(known.meet(node, disk(u64::MAX), 0), None);
+        assert_eq!(known.meet(node, disk(3), 1), Some(disk(u64::MAX).start));
+        assert_eq!(known.meet(node, disk(u64::MAX), 1), None);
     }
 }
