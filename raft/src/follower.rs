@@ -8,8 +8,8 @@ use crate::fault::PeerFault;
 use crate::message::{AppendEntries, AppendEntriesReply, Appended, MUTE, Message};
 use crate::server::{Context, Server};
 
-/// No log gets there: one entry in each nanosecond would take 292 years.
-const ABSURD_INDEX: Index = Index(1 << 63);
+/// No log gets there: one entry in each nanosecond would take 146 years.
+const ABSURD_INDEX: Index = Index::MAX;
 
 /// A server that follows a leader, or waits for one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -13,8 +13,8 @@ use crate::message::{AppendEntriesReply, Appended, Message};
 use crate::pledge::Pledge;
 use crate::server::{Context, Server};
 
-/// No cluster gets there: one election in each nanosecond would take 292 years.
-const ABSURD_TERM: Ballot = Ballot(1 << 63);
+/// No cluster gets there: one election in each nanosecond would take 146 years.
+const ABSURD_TERM: Ballot = Ballot::MAX;
 
 /// One server of a Raft cluster.
 ///

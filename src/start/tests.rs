@@ -139,7 +139,7 @@ async fn what_a_peer_gets_wrong_stands_in_the_status() {
     let (node, incarnation) = (NodeId(3), nodes[2].status().incarnation);
     let identity = nodes[0].status().identity.unwrap();
     let role = Role::Peer { node, incarnation, protocol: Raft::NAME.to_owned() };
-    let term = Ballot(u64::MAX);
+    let term = Ballot::MAX;
     let message = PeerMessage::Protocol(quorate_raft::Message::PreVote {
         term,
         last: LogId::new(Index(1), term),

@@ -5,8 +5,8 @@ use quorate_core::{Entry, Index, Log, LogId, NodeId, SnapshotMeta};
 use crate::message::{Message, Stretch};
 use crate::server::{Context, Server};
 
-/// No log gets there: one entry in each nanosecond would take 292 years.
-pub(crate) const ABSURD_INDEX: Index = Index(1 << 63);
+/// No log gets there: one entry in each nanosecond would take 146 years.
+pub(crate) const ABSURD_INDEX: Index = Index::MAX;
 
 /// For how many heartbeats an answer is waited for.
 pub(crate) const PATIENCE: u32 = 3;

@@ -18,7 +18,7 @@ use crate::succession::Succession;
 use crate::view_change::ViewChange;
 
 /// No cluster gets there: one view change in each nanosecond would take 292 years.
-const ABSURD_VIEW: Ballot = Ballot(1 << 63);
+const ABSURD_VIEW: Ballot = Ballot::MAX;
 
 /// One replica of a Viewstamped Replication cluster.
 ///
