@@ -509,8 +509,8 @@ impl Log {
         self.memberships.retain(|(since, _)| *since <= keep.index);
         self.last = keep;
         self.last_digest = digest;
-        // The timestamp of an entry that is on disk only is not at hand. It is no later than that
-        // of what was cut off, which may stand for it: whoever leads next must not go back.
+        // The timestamp of an entry that is on disk only is not at hand. That of what was cut off is
+        // no earlier, and stands for it if it is known: whoever leads next must not go back.
         self.last_time = self.cache.back().map_or(self.last_time, |entry| entry.time);
         self.durability.cut_after(keep, digest);
         self.gaps.cut_after(keep.index);
