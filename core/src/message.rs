@@ -8,6 +8,7 @@ use crate::founding::FoundingMessage;
 use crate::replica::{Readmission, Repair};
 use crate::snapshot::SnapshotMessage;
 use crate::types::{Ballot, Incarnation, Index, NodeId, RequestId, Start};
+use crate::write::Disk;
 
 /// A message on its way from one replica to another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub struct Envelope<M> {
     pub start: Start,
     /// The nonce of the start before that one on the same disk; zero if there was none.
     pub previous_nonce: u64,
+    /// The receiver's disk, as the sender last heard of it. On an old image of it, the receiver learns
+    /// so from the very message that asks for its word, or lends it the sender's.
+    pub known: Option<Disk>,
     /// What it says.
     pub message: PeerMessage<M>,
 }

@@ -466,7 +466,8 @@ impl<P: Protocol> Replica<P> {
     fn envelope(&self, to: NodeId, message: PeerMessage<P::Message>) -> Envelope<P::Message> {
         let (from, incarnation) = (self.me, self.incarnation);
         let (start, previous_nonce) = (self.lineage.latest(), self.lineage.previous_nonce());
-        Envelope { from, to, incarnation, start, previous_nonce, message }
+        let known = self.acquaintances.disk_of(to);
+        Envelope { from, to, incarnation, start, previous_nonce, known, message }
     }
 
     /// Sends at the end of the batch, if nothing has to be saved first.

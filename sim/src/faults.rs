@@ -67,8 +67,7 @@ impl Plan {
         };
         let ills = &mut Rng::new(seed, "plan: ills");
         if !ills.one_in(3) {
-            mishaps
-                .extend(draw_ills(ills).into_iter().filter(|(mishap, _)| !mishap.is_unsettled()));
+            mishaps.extend(draw_ills(ills));
         }
         if turmoil && rng.one_in(2) {
             // One entry at a time, so that a leader can die between any two.

@@ -17,6 +17,17 @@ fn unheard<P: Protocol>(node: NodeId) -> Filter<P> {
     Box::new(move |envelope| envelope.from != node)
 }
 
+/// Says nothing that either tells the other.
+fn between<P: Protocol>(one: NodeId, other: NodeId) -> Filter<P> {
+    let both = [(one, other), (other, one)];
+    Box::new(move |envelope| !both.contains(&(envelope.from, envelope.to)))
+}
+
+/// Neither says nor hears anything.
+fn cut_off<P: Protocol>(node: NodeId) -> Filter<P> {
+    Box::new(move |envelope| ![envelope.from, envelope.to].contains(&node))
+}
+
 impl<P: Protocol> Replicas<P> {
     fn start_again(&mut self, id: NodeId, times: u64) {
         for _ in 0..times {
@@ -44,7 +55,7 @@ fn an_old_image_is_noticed<P: Protocol>(starts_since: u64, starts_unheard: u64) 
     assert!(cluster.commits(leader));
     cluster.stop(restored);
     cluster.put_back(restored, &image);
-    cluster.filter = unheard::<P>(restored);
+    cluster.filter = cut_off::<P>(restored);
     cluster.start_again(restored, starts_unheard);
     cluster.filter = Box::new(|_| true);
     assert!(!cluster.has_stopped_as_an_old_image(restored));
@@ -118,6 +129,43 @@ fn a_member_that_knows_of_later_starts_notices_an_image_which_another_has_taken_
     }
 }
 
+/// Nobody hears from the image: it finds out by what the others ask and report, be it that its turn
+/// to lead comes.
+fn whatever_is_said_to_an_old_image_stops_it<P: Protocol>(leader_stops: bool) {
+    let mut cluster = Replicas::<P>::founded(3);
+    cluster.pass(Duration::from_secs(2));
+    let leader = cluster.leader().unwrap();
+    assert!(cluster.commits(leader));
+    // The primary of the view after this one, under Viewstamped Replication.
+    let restored = n(leader.0 % 3 + 1);
+    let image = cluster.nodes[&restored].recovered(restored);
+    cluster.start_again(restored, 1);
+    // Without its leader, it turns to the other one.
+    cluster.filter = between::<P>(leader, restored);
+    cluster.pass(Duration::from_secs(1));
+    cluster.filter = Box::new(|_| true);
+    cluster.pass(Duration::from_secs(1));
+    assert_eq!(cluster.leader(), Some(leader));
+    assert!(cluster.commits(leader));
+    cluster.stop(restored);
+    cluster.put_back(restored, &image);
+    cluster.filter = unheard::<P>(restored);
+    if leader_stops {
+        cluster.stop(leader);
+    }
+    cluster.start(restored);
+    cluster.pass(Duration::from_secs(3));
+    assert!(cluster.has_stopped_as_an_old_image(restored));
+}
+
+#[test]
+fn an_old_image_finds_out_by_what_it_hears_before_it_counts_that() {
+    for leader_stops in [false, true] {
+        whatever_is_said_to_an_old_image_stops_it::<Raft>(leader_stops);
+        whatever_is_said_to_an_old_image_stops_it::<Vsr>(leader_stops);
+    }
+}
+
 /// A disk is started several times before anybody hears from it, and what it answers when it is
 /// asked is lost at first.
 fn a_disk_counts_again<P: Protocol>(starts_unheard: u64) {
@@ -178,7 +226,7 @@ fn what_was_said_of_another_disk_stops_nobody<P: Protocol>() {
     let answers = Rc::new(RefCell::new(Vec::new()));
     let recorded = answers.clone();
     cluster.filter = Box::new(move |envelope| {
-        let told = matches!(&envelope.message, PeerMessage::Readmission(Readmission::Knows { .. }));
+        let told = matches!(&envelope.message, PeerMessage::Readmission(Readmission::Doubt));
         if told {
             recorded.borrow_mut().push(envelope.clone());
         }

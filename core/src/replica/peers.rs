@@ -1,7 +1,7 @@
 //! Messages from other replicas: who may say what to whom.
 
 use super::{FOUNDING_INTERVAL, Readmission, Replica};
-use crate::event::Effect;
+use crate::event::{Effect, Fatal};
 use crate::founding::{FoundingMessage, FoundingRecord, Standing};
 use crate::message::{Envelope, PeerMessage};
 use crate::protocol::{Input, Protocol, Timer};
@@ -15,7 +15,7 @@ impl<P: Protocol> Replica<P> {
         envelope: Envelope<P::Message>,
         out: &mut Vec<Effect<P::Message>>,
     ) {
-        let Envelope { from, to, incarnation, start, previous_nonce, message } = envelope;
+        let Envelope { from, to, incarnation, start, previous_nonce, known, message } = envelope;
         if to != self.me || from == self.me {
             self.ignored.strangers += 1;
             return;
@@ -39,22 +39,20 @@ impl<P: Protocol> Replica<P> {
             self.ignored.strangers += 1;
             return;
         };
+        if known.is_some_and(|known| self.is_image_of(known)) {
+            return self.stop(Fatal::OldImage { node: self.me }, out);
+        }
         let disk = Disk { incarnation, start };
         match message {
-            PeerMessage::Readmission(Readmission::Knows { incarnation, start }) => {
-                return self.on_known(from, incarnation, start, out);
-            }
+            PeerMessage::Readmission(Readmission::Doubt) => return self.on_doubt(from, known),
             PeerMessage::Readmission(Readmission::Follows { start }) if listed == incarnation => {
                 return self.acquaintances.hear_of(from, disk, start);
             }
             _ => {}
         }
-        if listed == incarnation
-            && let Some(start) = self.acquaintances.meet(from, disk, previous_nonce)
-        {
+        if listed == incarnation && !self.acquaintances.meet(from, disk, previous_nonce) {
             self.ignored.outdated += 1;
-            let known = Readmission::Knows { incarnation, start };
-            return self.post(from, PeerMessage::Readmission(known));
+            return self.post(from, PeerMessage::Readmission(Readmission::Doubt));
         }
         match message {
             PeerMessage::Protocol(message) => {

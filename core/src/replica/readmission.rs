@@ -26,6 +26,7 @@ use crate::event::{Effect, Fatal};
 use crate::message::PeerMessage;
 use crate::protocol::{Input, Protocol, ReadId, Timer};
 use crate::types::{Incarnation, LogId, NodeId, Now, RequestId, Start};
+use crate::write::Disk;
 
 /// What a mute replica and the leader say to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -53,15 +54,10 @@ pub enum Readmission {
         /// The last entry of the leader's log.
         through: LogId,
     },
-    /// Anybody's: I know this start of your process, and not that the one which you spoke from
-    /// comes after it. Answered by `Follows`, or by nobody any more.
-    Knows {
-        /// The incarnation of the disk on which both were.
-        incarnation: Incarnation,
-        /// The start that I know.
-        start: Start,
-    },
-    /// Anybody's: the one that I speak from comes after this one.
+    /// Anybody's: I do not know that the start which you spoke from comes after the one that the
+    /// envelope says is known. Answered by `Follows`, or by nobody any more.
+    Doubt,
+    /// Anybody's: the start that I speak from comes after this one.
     Follows {
         /// That one.
         start: Start,
@@ -142,7 +138,7 @@ impl<P: Protocol> Replica<P> {
             }
             // Taken before it is asked whose word counts; of a disk which is not listed it counts
             // for nothing.
-            Readmission::Knows { .. } | Readmission::Follows { .. } => {}
+            Readmission::Doubt | Readmission::Follows { .. } => {}
             Readmission::CatchUp { request, through } => {
                 let readmitting = &mut self.readmitting;
                 let is_of_now = readmitting
@@ -158,21 +154,18 @@ impl<P: Protocol> Replica<P> {
         }
     }
 
-    /// A member knows this start of a process of this node.
-    pub(super) fn on_known(
-        &mut self,
-        by: NodeId,
-        incarnation: Incarnation,
-        start: Start,
-        out: &mut Vec<Effect<P::Message>>,
-    ) {
+    /// True if this replica runs on an old image of the disk that a member knows.
+    pub(super) fn is_image_of(&self, known: Disk) -> bool {
         // What was said of another disk says nothing of this one.
-        if incarnation != self.incarnation {
-            return;
-        }
-        if !self.lineage.may_include(start) {
-            self.stop(Fatal::OldImage { node: self.me }, out);
-        } else if start != self.lineage.latest() {
+        known.incarnation == self.incarnation && !self.lineage.may_include(known.start)
+    }
+
+    /// A member does not know that this start comes after the one that it knows.
+    pub(super) fn on_doubt(&mut self, by: NodeId, known: Option<Disk>) {
+        if let Some(Disk { incarnation, start }) = known
+            && incarnation == self.incarnation
+            && start != self.lineage.latest()
+        {
             self.post(by, PeerMessage::Readmission(Readmission::Follows { start }));
         }
     }

@@ -185,6 +185,7 @@ fn from_peer<M>(message: PeerMessage<M>) -> Event<M> {
         incarnation: Incarnation(102),
         start: Start { count: 1, nonce: 0 },
         previous_nonce: 0,
+        known: None,
         message,
     })
 }

@@ -244,11 +244,12 @@ impl<P: Spoken> Shell<P> {
         let (committed, ballot) = (status.committed, status.ballot);
         let mut said = Saying { u, held: &self.held, committed, ballot, restarted };
         let (mut to, mut node) = (ME, NodeId(from));
-        let mut of = incarnation(from);
+        let (mut of, mut known) = (incarnation(from), None);
         match said.u.int_in_range(0..=63)? {
             0 => to = NodeId(said.number(1)?),
             1 => node = NodeId(said.number(1)?),
             2 => of = Incarnation(7),
+            3 => known = Some(quorate_core::Disk { incarnation: incarnation(1), start: said.start()? }),
             _ => {}
         }
         let (start, previous_nonce) = (said.start()?, said.number(0)?);
@@ -267,7 +268,7 @@ impl<P: Spoken> Shell<P> {
             5 if !self.sent.is_empty() => said.u.choose(&self.sent)?.message.clone(),
             _ => PeerMessage::Protocol(P::message(&mut said)?),
         };
-        Ok(Envelope { from: node, to, incarnation: of, start, previous_nonce, message })
+        Ok(Envelope { from: node, to, incarnation: of, start, previous_nonce, known, message })
     }
 }
 
@@ -324,7 +325,7 @@ fn readmission(said: &mut Saying<'_, '_>) -> Result<Readmission> {
             Readmission::Rejoin { replaces: incarnation(from) }
         }
         3 => Readmission::CatchUp { request: said.request()?, through: said.id()? },
-        4 => Readmission::Knows { incarnation: incarnation(1), start: said.start()? },
+        4 => Readmission::Doubt,
         _ => Readmission::Follows { start: said.start()? },
     })
 }
@@ -339,8 +340,9 @@ pub fn envelopes() -> (Envelope<raft::Message>, Envelope<vsr::Message>) {
     let append = AppendEntries { term, probe: 1, previous, commit, entries: entries.clone() };
     let message = PeerMessage::Protocol(raft::Message::AppendEntries(append));
     let previous_nonce = 8;
-    let of_raft = Envelope { from, to, incarnation, start, previous_nonce, message };
+    let known = Some(quorate_core::Disk { incarnation: Incarnation(3), start: Start { count: 2, nonce: 4 } });
+    let of_raft = Envelope { from, to, incarnation, start, previous_nonce, known, message };
     let stretch = Stretch { view: term, probe: 1, previous, commit, entries };
     let message = PeerMessage::Protocol(vsr::Message::Prepare(stretch));
-    (of_raft, Envelope { from, to, incarnation, start, previous_nonce, message })
+    (of_raft, Envelope { from, to, incarnation, start, previous_nonce, known, message })
 }

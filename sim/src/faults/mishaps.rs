@@ -70,13 +70,6 @@ pub(crate) enum Mishap {
 }
 
 impl Mishap {
-    /// True of what is left out until a run with it can be judged. A replica on an old image whose
-    /// turn it is to lead counts its own word: the others, who know better, hear nothing from it
-    /// before it leads.
-    pub(super) fn is_unsettled(self) -> bool {
-        matches!(self, Mishap::RestoreImage)
-    }
-
     /// Its own generator, so that a new kind of mishap does not reshuffle the others.
     pub(crate) fn rng(self, seed: u64) -> Rng {
         Rng::new(seed, &format!("{self:?}"))

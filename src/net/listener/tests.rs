@@ -101,7 +101,7 @@ fn message(from: u64) -> Envelope<u8> {
     let start = Start { count: 1, nonce: 0 };
     let (from, to, incarnation) = (NodeId(from), NodeId(1), Incarnation(9));
     let message = PeerMessage::Protocol(7);
-    Envelope { from, to, incarnation, start, previous_nonce: 0, message }
+    Envelope { from, to, incarnation, start, previous_nonce: 0, known: None, message }
 }
 
 #[tokio::test(start_paused = true)]
