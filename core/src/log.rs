@@ -93,7 +93,8 @@ impl Log {
         let mut memberships = vec![(found.base.index, members)];
         memberships.extend(found.memberships);
         let snapshot_time = snapshot.as_ref().map_or(LogTime(0), |meta| meta.time);
-        let last_time = found.tail.last().map_or(snapshot_time, |entry| entry.time);
+        let known_time = snapshot_time.max(found.last_time);
+        let last_time = found.tail.last().map_or(known_time, |entry| entry.time);
         let uncommitted = found.tail.iter().filter(|entry| entry.index() > covered.index);
         Log {
             base: found.base,
@@ -486,7 +487,6 @@ impl Log {
         self.cached(index).map(Entry::digest)
     }
 
-    /// The timestamp of the entry at `index` if it can be told from memory.
     /// The timestamp of an entry, if it is at hand. That of the last one need not be.
     fn time_at(&self, index: Index) -> Option<LogTime> {
         let snapshot = self.snapshot.as_ref().filter(|snapshot| snapshot.last.index == index);
@@ -509,8 +509,8 @@ impl Log {
         self.memberships.retain(|(since, _)| *since <= keep.index);
         self.last = keep;
         self.last_digest = digest;
-        // The timestamp of an entry that is on disk only is not at hand. That of what was cut off is
-        // no earlier, and stands for it if it is known: whoever leads next must not go back.
+        // The timestamp of an entry that is on disk only is not at hand. What is known of the log
+        // as it was is no earlier, and stands for it: whoever leads next must not go back.
         self.last_time = self.cache.back().map_or(self.last_time, |entry| entry.time);
         self.durability.cut_after(keep, digest);
         self.gaps.cut_after(keep.index);
@@ -695,9 +695,9 @@ impl Log {
             }
         }
         self.learn_ballots(&entries);
-        if entries.last().is_some_and(|last| last.index() == self.last.index) {
-            self.last_time = entries.last().map_or(self.last_time, |last| last.time);
-        }
+        // What stands behind them may be given up.
+        self.last_time =
+            entries.last().map_or(self.last_time, |last| self.last_time.max(last.time));
         self.gaps.fill(entries);
         Ok(())
     }
@@ -725,9 +725,8 @@ impl Log {
             return false;
         }
         self.advance_committed(last.index);
-        if last == self.last {
-            self.last_time = self.last_time.max(snapshot.time);
-        }
+        // Of what stands behind, not even a timestamp may be known, and it may be given up.
+        self.last_time = self.last_time.max(snapshot.time);
         self.snapshot = Some(snapshot.clone());
         self.compact(snapshot);
         true

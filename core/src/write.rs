@@ -9,7 +9,7 @@ use crate::founding::FoundingRecord;
 use crate::lineage::Lineage;
 use crate::membership::Membership;
 use crate::snapshot::SnapshotMeta;
-use crate::types::{Ballot, Digest, Incarnation, Index, LogId, NodeId, Start};
+use crate::types::{Ballot, Digest, Incarnation, Index, LogId, LogTime, NodeId, Start};
 
 /// A protocol's [`Pledge`](crate::Protocol::Pledge) as bytes of fixed size. The storage does not
 /// look inside.
@@ -148,6 +148,10 @@ pub struct RecoveredLog {
     pub last: LogId,
     /// The last entry's digest.
     pub last_digest: Digest,
+    /// No earlier than the timestamp of any entry of which more than its name is known. Counts if
+    /// `tail` is empty: a damaged log has times to go by where payloads are lost and headers are
+    /// not.
+    pub last_time: LogTime,
     /// What is damaged, ascending, without overlaps; none below the snapshot's `last`. Within a
     /// gap `ballots` may be wrong, and `memberships` lacks what stands there; `tail` begins
     /// behind the last gap.

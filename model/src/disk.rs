@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use quorate_core::{
     Disk as Acquaintance, Entry, EntryKind, FoundingRecord, Identity, Incarnation, Lineage, LogId,
-    Membership, NodeId, PledgeBytes, Recovered, RecoveredLog, Run, Start, Write, WriteSeq,
+    LogTime, Membership, NodeId, PledgeBytes, Recovered, RecoveredLog, Run, Start, Write, WriteSeq,
 };
 use quorate_sim::oracles::Mirror;
 
@@ -120,6 +120,7 @@ impl Disk {
             memberships,
             last: last.map_or(LogId::ZERO, |entry| entry.id),
             last_digest: last.map_or(founders.digest(), Entry::digest),
+            last_time: last.map_or(LogTime(0), |entry| entry.time),
             tail: self.entries.clone(),
             gaps: Vec::new(),
         }

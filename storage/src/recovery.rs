@@ -28,7 +28,7 @@ mod tail;
 
 use std::collections::BTreeMap;
 
-use quorate_core::{Digest, Entry, Index, Membership};
+use quorate_core::{Digest, Entry, Index, LogTime, Membership};
 
 use crate::disk::{Disk, FileInfo};
 use crate::error::{Damage, StorageError};
@@ -56,6 +56,8 @@ pub(crate) struct FoundLog {
     pub(crate) segments: BTreeMap<u64, Segment>,
     pub(crate) spares: Vec<Spare>,
     pub(crate) tail: Vec<Entry>,
+    /// No entry whose header was found has a later timestamp.
+    pub(crate) last_time: LogTime,
     pub(crate) memberships: Vec<(Index, Membership)>,
     /// What was acknowledged at the end of the log is not there.
     pub(crate) end_is_lost: bool,
@@ -89,7 +91,7 @@ pub(crate) fn recover<D: Disk>(
     let vouched = meta.durable_through.max(sworn);
     let recovery = Recovery { disk, meta: &meta, files: &files, reading, vouched };
     let Recovered { replay, end_is_lost, closed_through, vouched, damage } = recovery.run()?;
-    let Replay { mut head, index, tail, first_sequences, .. } = replay;
+    let Replay { mut head, index, tail, last_time, first_sequences, .. } = replay;
     let found = (head.sequence, head.digest);
     head.pledge = meta.sworn_beyond(head.sequence).or(head.pledge);
     head.sequence = head.sequence.max(vouched);
@@ -105,6 +107,7 @@ pub(crate) fn recover<D: Disk>(
         segments,
         spares: files.spares,
         tail: tail.entries.into(),
+        last_time,
         memberships: tail.memberships,
         end_is_lost,
         closed_through,

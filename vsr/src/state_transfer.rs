@@ -117,6 +117,7 @@ mod tests {
             tail: vec![entries[3].clone()],
             last: whole.last(),
             last_digest: whole.last_digest(),
+            last_time: whole.last_time(),
             gaps: vec![gap],
         };
         Log::recover(members, None, found)

@@ -385,6 +385,7 @@ fn damaged_by(ballots: &[u64], gap: Gap) -> Log {
         tail: entries.iter().filter(|entry| entry.index() > gap.last).cloned().collect(),
         last: whole.last(),
         last_digest: whole.last_digest(),
+        last_time: LogTime(0),
         gaps: vec![gap],
     };
     Log::recover(members(), None, found)
@@ -422,36 +423,78 @@ fn timed(times: [u64; 3]) -> Vec<Entry> {
     all(&log)
 }
 
-#[test]
-fn what_is_given_up_does_not_turn_log_time_back() {
-    let entries = timed([10, 20, 30]);
-    let gap = Gap {
-        first: Index(3),
-        last: Index(3),
-        digest: entries[2].digest(),
-        before: entries[1].digest(),
-        ids_known: true,
-    };
-    let found = RecoveredLog {
+/// The log of these entries as found on a disk which cannot show the last of them: storage gives
+/// no tail then, and the latest time that any header says.
+fn damaged_at_its_end(entries: &[Entry], gap: &Gap, last_time: u64) -> RecoveredLog {
+    RecoveredLog {
         base: LogId::ZERO,
         base_digest: members().digest(),
         ballots: vec![(Index(1), Ballot(1)), (Index(3), Ballot(2))],
         memberships: Vec::new(),
-        tail: entries[..2].to_vec(),
+        tail: Vec::new(),
         last: entries[2].id,
         last_digest: entries[2].digest(),
+        last_time: LogTime(last_time),
         gaps: vec![gap.clone()],
+    }
+}
+
+fn end_of(entries: &[Entry], ids_known: bool) -> Gap {
+    let (digest, before) = (entries[2].digest(), entries[1].digest());
+    Gap { first: Index(3), last: Index(3), digest, before, ids_known }
+}
+
+#[test]
+fn what_is_given_up_does_not_turn_log_time_back() {
+    let entries = timed([10, 20, 30]);
+    // The header of what is damaged is there, or is lost with its payload.
+    for last_time in [30, 20] {
+        let gap = end_of(&entries, last_time == 30);
+        let found = damaged_at_its_end(&entries, &gap, last_time);
+        let mut log = Log::recover(members(), None, found);
+        log.give_up(&gap);
+        assert_eq!(log.last(), entries[1].id);
+        assert!(log.last_time() >= LogTime(20), "{:?}", log.last_time());
+        // An entry of another leader, which is no earlier than the last one held, is taken.
+        let other = timed([10, 20, 25]);
+        assert_eq!(log.splice(entries[1].id, other[2..].to_vec()), Ok(Index(3)));
+        assert_eq!(log.last_time(), LogTime(25));
+    }
+}
+
+#[test]
+fn what_was_repaired_or_fetched_before_the_rest_is_given_up_does_not_turn_log_time_back() {
+    let entries = timed([10, 20, 30]);
+    let end = end_of(&entries, false);
+    let start = Gap {
+        first: Index(1),
+        last: Index(2),
+        digest: entries[1].digest(),
+        before: members().digest(),
+        ids_known: false,
     };
-    let mut log = Log::recover(members(), None, found);
-    log.set_applied(Index(0));
-    log.commit(Index(2));
-    log.trim_cache(0);
-    log.give_up(&gap);
-    assert_eq!(log.last(), entries[1].id);
-    assert!(log.last_time() >= LogTime(20), "{:?}", log.last_time());
-    // An entry of another leader, which is no earlier than the last one held, is taken.
-    let other = timed([10, 20, 25]);
-    assert_eq!(log.splice(entries[1].id, other[2..].to_vec()), Ok(Index(3)));
+    let damaged = || {
+        let found = damaged_at_its_end(&entries, &end, 0);
+        let gaps = vec![start.clone(), end.clone()];
+        Log::recover(members(), None, RecoveredLog { gaps, ..found })
+    };
+    let mut repaired = damaged();
+    repaired.repair(entries[..2].to_vec()).unwrap();
+    let mut fetched = damaged();
+    let snapshot = SnapshotMeta {
+        last: entries[1].id,
+        digest: entries[1].digest(),
+        membership: members(),
+        time: LogTime(20),
+        size_bytes: 1,
+        content: Digest::of(b"state"),
+    };
+    assert!(fetched.adopt(&snapshot));
+    for mut log in [repaired, fetched] {
+        log.give_up(&end);
+        assert_eq!(log.last(), entries[1].id);
+        assert!(log.last_time() >= LogTime(20), "{:?}", log.last_time());
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use quorate_core::{
-    Digest, Entry, EntryKind, FoundingRecord, Identity, Incarnation, Index, Lineage, LogId,
+    Digest, Entry, EntryKind, FoundingRecord, Identity, Incarnation, Index, Lineage, LogId, LogTime,
     Membership, NodeId, PledgeBytes, Recovered, RecoveredLog, SnapshotMeta, Write,
 };
 
@@ -149,6 +149,7 @@ impl Disk {
             tail: self.entries.clone(),
             last: self.last(),
             last_digest: last.map_or(self.base_digest, Entry::digest),
+            last_time: last.map_or(LogTime(0), |entry| entry.time),
             gaps: Vec::new(),
         };
         let identity = Identity {

@@ -329,7 +329,7 @@ impl<P: Protocol> Node<P> {
                 let members: Membership = postcard::from_bytes(&entry.payload).unwrap();
                 log.memberships.push((entry.index(), members));
             }
-            (log.last, log.last_digest) = (entry.id, entry.digest());
+            (log.last, log.last_digest, log.last_time) = (entry.id, entry.digest(), entry.time);
         }
         if let Some(first) = self.entries.first() {
             log.base_digest = first.parent;

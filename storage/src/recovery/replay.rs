@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use quorate_core::{Digest, Index, LogId};
+use quorate_core::{Digest, Index, LogId, LogTime};
 
 use super::tail::Tail;
 use crate::disk::Disk;
@@ -22,6 +22,8 @@ pub(super) struct Replay<'a, D> {
     pub(super) head: Head,
     pub(super) index: LogIndex,
     pub(super) tail: Tail,
+    /// No entry whose header was found has a later timestamp.
+    pub(super) last_time: LogTime,
     /// The sequence of the first group of each segment that has any.
     pub(super) first_sequences: BTreeMap<u64, u64>,
     /// Something is known of where the log begins.
@@ -36,6 +38,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             head: Head::default(),
             index: LogIndex::default(),
             tail: Tail::new(tail_bytes),
+            last_time: LogTime(0),
             first_sequences: BTreeMap::new(),
             is_anchored: false,
         }
@@ -140,6 +143,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         let mut parent = run.previous_digest;
         for ((index, header), payload) in run.indexed().zip(payloads) {
             let digest = header.digest(index, parent);
+            self.last_time = self.last_time.max(header.time);
             let is_held = self
                 .index
                 .find(index)

@@ -267,6 +267,7 @@ fn recovered_log<D: Disk>(
         tail,
         last,
         last_digest: index.last_digest,
+        last_time: found.last_time,
         gaps,
     })
 }

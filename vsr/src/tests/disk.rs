@@ -1,7 +1,8 @@
 //! What survives a crash of a node: writes that were completed.
 
 use quorate_core::{
-    Digest, Entry, EntryKind, Gap, Index, Log, LogId, Membership, RecoveredLog, Run, SnapshotMeta,
+    Digest, Entry, EntryKind, Gap, Index, Log, LogId, LogTime, Membership, RecoveredLog, Run,
+    SnapshotMeta,
 };
 
 use crate::Pledge;
@@ -122,6 +123,7 @@ impl Disk {
             tail: self.entries[self.entries.len().saturating_sub(tail)..].to_vec(),
             last: last.map_or(self.base, |entry| entry.id),
             last_digest: last.map_or(self.base_digest, Entry::digest),
+            last_time: last.map_or(LogTime(0), |entry| entry.time),
             gaps,
         };
         Log::recover(founders.clone(), self.snapshot.clone(), found)

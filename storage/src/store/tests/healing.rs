@@ -69,6 +69,16 @@ fn check(store: &Store<MemDisk>, recovered: &Recovered, entries: &[Entry]) -> Se
         assert!(log.gaps.iter().all(|gap| gap.last < entry.index()));
     }
     assert!(log.ballots.is_sorted());
+    // Where an entry's header is left, its timestamp is known, whatever became of its payload.
+    let snapshot_time = recovered.snapshot.as_ref().map(|snapshot| snapshot.time);
+    let known_time = Some(log.last_time).max(snapshot_time);
+    let is_nameless = |index: Index| {
+        let mut lost = log.gaps.iter().filter(|gap| !gap.ids_known);
+        lost.any(|gap| gap.first <= index && index <= gap.last)
+    };
+    let known = entries.iter().filter(|entry| entry.index() <= log.last.index);
+    let mut known = known.filter(|entry| !is_nameless(entry.index()));
+    assert!(known.all(|entry| Some(entry.time) <= known_time), "{:?}", log.last_time);
     Seen {
         last: log.last.index,
         gaps: log.gaps.iter().map(|gap| (gap.first.0, gap.last.0)).collect(),
