@@ -70,7 +70,7 @@ pub enum Event<M> {
         snapshot: SnapshotId,
         /// As in the request.
         chunk: u64,
-        /// The chunk, verified; `None` if the snapshot is no longer here.
+        /// The chunk, verified; `None` if the snapshot is no longer here, or cannot be read.
         bytes: Option<Bytes>,
     },
     /// The answer to [`Effect::BeginFetch`] and [`Effect::WriteChunk`].

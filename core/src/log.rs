@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 
 use crate::entry::{Entry, EntryKind, Proposal};
 use crate::membership::Membership;
-use crate::snapshot::SnapshotMeta;
+use crate::snapshot::{SnapshotId, SnapshotMeta};
 use crate::types::{Ballot, Digest, Index, LogId, LogTime, WriteSeq};
 use crate::write::{Gap, RecoveredLog, Run};
 use durability::Durability;
@@ -40,6 +40,8 @@ pub struct Log {
     base: LogId,
     base_digest: Digest,
     snapshot: Option<SnapshotMeta>,
+    /// The snapshot of this replica which was last found to be damaged.
+    unreadable: Option<SnapshotId>,
     /// The memberships in force from the given indexes on, ascending; never empty.
     memberships: Vec<(Index, Membership)>,
     /// The first index of each stretch of entries with the same ballot, ascending.
@@ -100,6 +102,7 @@ impl Log {
             base: found.base,
             base_digest,
             snapshot,
+            unreadable: None,
             memberships,
             ballots: found.ballots,
             uncommitted_bytes: uncommitted.map(Entry::size_bytes).sum(),
@@ -188,6 +191,13 @@ impl Log {
     #[must_use]
     pub fn snapshot(&self) -> Option<&SnapshotMeta> {
         self.snapshot.as_ref()
+    }
+
+    /// True if this snapshot was found to be damaged on this disk: whoever is offered it cannot
+    /// have it from here. A later one is on its way.
+    #[must_use]
+    pub fn is_unreadable(&self, snapshot: &SnapshotMeta) -> bool {
+        self.unreadable == Some(snapshot.id())
     }
 
     /// The members according to the log as held, committed or not.
@@ -592,6 +602,12 @@ impl Log {
         let older = self.snapshot.as_ref().is_none_or(|old| old.last.index < snapshot.last.index);
         assert!(older, "snapshots move forward");
         self.snapshot = Some(snapshot);
+    }
+
+    /// A snapshot of this replica cannot be read from this disk any more; see
+    /// [`is_unreadable`](Log::is_unreadable).
+    pub fn set_unreadable(&mut self, snapshot: SnapshotId) {
+        self.unreadable = Some(snapshot);
     }
 
     /// Forgets what stands before `snapshot`, itself not necessarily the newest.

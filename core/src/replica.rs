@@ -265,6 +265,7 @@ impl<P: Protocol> Replica<P> {
             return;
         }
         self.serve_requests(now, out);
+        self.see_to_a_later_snapshot(now, out);
         self.keep_log_time(now, out);
         self.hand_over_if_disk_hangs(now, out);
         self.flush_protocol(now, out);

@@ -116,8 +116,12 @@ impl Progress {
         let previous = log.id_at(self.next.previous());
         match &self.state {
             // A snapshot stays on offer while the log can go on from it: the follower may have
-            // fetched half of it.
-            State::Snapshot(offered) if offered.last.index >= log.base().index => return None,
+            // fetched half of it. Not if the other half cannot be had.
+            State::Snapshot(offered)
+                if offered.last.index >= log.base().index && !log.is_unreadable(offered) =>
+            {
+                return None;
+            }
             State::Probe { .. } | State::Replicate(_) | State::Full { .. }
                 if previous.is_some() =>
             {

@@ -204,6 +204,51 @@ fn a_gap_between_the_snapshot_and_the_log_is_closed_by_a_snapshot_of_another_nod
     a_gap_before_the_log_is_closed_by_a_snapshot::<Vsr>();
 }
 
+/// Somebody needs a snapshot in an idle cluster, whose leader cannot read its newest one any more:
+/// a follower that was away, behind which nothing is put into the log, or one whose disk was
+/// replaced.
+fn a_snapshot_that_cannot_be_read_gives_way<P: Protocol>(is_replaced: bool) {
+    let settings = Settings { snapshot_bytes: 2000, ..Settings::default() };
+    let mut cluster = Replicas::<P>::with(3, settings);
+    cluster.pass(Duration::from_secs(2));
+    let leader = cluster.leader().unwrap();
+    let follower = (1..=3).map(n).find(|id| *id != leader).unwrap();
+    cluster.stop(follower);
+    // Until the log begins behind what the follower has, with a snapshot at its very end.
+    let log = |cluster: &Replicas<P>| cluster.nodes[&leader].replica().log().unwrap().clone();
+    let ends_with_snapshot = |cluster: &Replicas<P>| {
+        let log = log(cluster);
+        let newest = log.snapshot().map(|newest| newest.last);
+        log.base().index > Index(5) && newest == Some(log.last())
+    };
+    while !ends_with_snapshot(&cluster) {
+        assert!(cluster.commits(leader));
+    }
+    let rotten = log(&cluster).snapshot().unwrap().id();
+    cluster.nodes.get_mut(&leader).unwrap().rotten.insert(rotten);
+    if is_replaced {
+        cluster.wipe(follower, 900);
+    }
+    cluster.start(follower);
+    cluster.pass(Duration::from_secs(5));
+    assert_eq!(cluster.leader(), Some(leader));
+    let status = |id| cluster.nodes[&id].replica().status();
+    let (here, there) = (status(leader), status(follower));
+    assert!(here.snapshot.unwrap().last > rotten.last);
+    assert_eq!((there.committed, there.mute), (here.committed, false));
+    // That is that: an idle cluster stays idle.
+    cluster.pass(Duration::from_secs(5));
+    assert_eq!(log(&cluster).last(), here.last);
+}
+
+#[test]
+fn a_snapshot_that_its_leader_cannot_read_gives_way_to_a_later_one() {
+    for is_replaced in [false, true] {
+        a_snapshot_that_cannot_be_read_gives_way::<Raft>(is_replaced);
+        a_snapshot_that_cannot_be_read_gives_way::<Vsr>(is_replaced);
+    }
+}
+
 /// Messages that were held up.
 type HeldUp = Rc<RefCell<Vec<Envelope<Message>>>>;
 

@@ -148,10 +148,11 @@ impl Progress {
     }
 
     /// What the backup asks for is compacted: the snapshot to offer. It stays the same while the
-    /// log can go on from it, for the backup may have fetched half of it.
+    /// log can go on from it and it can be read, for the backup may have fetched half of it.
     pub(crate) fn offer(&mut self, log: &Log) -> SnapshotMeta {
         self.supply = Supply::Pull;
-        self.offered.take_if(|offered| offered.last.index < log.base().index);
+        let base = log.base().index;
+        self.offered.take_if(|offered| offered.last.index < base || log.is_unreadable(offered));
         let newest = log.snapshot().expect("what is compacted is covered by a snapshot");
         self.offered.get_or_insert_with(|| newest.clone()).clone()
     }

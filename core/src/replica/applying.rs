@@ -24,6 +24,8 @@ pub(super) struct Applying {
     /// Bytes of entries applied since the newest snapshot.
     since_snapshot_bytes: u64,
     building: bool,
+    /// The newest snapshot cannot be read: a later one is due, whatever its size.
+    renewing: bool,
 }
 
 /// What the applier can be given next.
@@ -49,6 +51,7 @@ impl Applying {
             deadline: None,
             since_snapshot_bytes: 0,
             building: false,
+            renewing: false,
         }
     }
 
@@ -75,6 +78,7 @@ impl Applying {
         self.reading = false;
         self.deadline = None;
         self.since_snapshot_bytes = 0;
+        self.renewing = false;
         self.restoring = Some(snapshot);
         self.generation
     }
@@ -167,13 +171,30 @@ impl Applying {
     /// True if it is time for a snapshot; the caller then has one taken.
     pub(super) fn wants_snapshot(&mut self, log: &Log, snapshot_bytes: u64) -> bool {
         let newest = log.snapshot().map_or(0, |snapshot| snapshot.size_bytes);
-        let due = self.since_snapshot_bytes >= snapshot_bytes.max(newest);
+        let due = self.since_snapshot_bytes >= snapshot_bytes.max(newest)
+            || (self.renewing && !self.lacks_what_is_later(log));
         if !due || self.building || self.restoring.is_some() {
             return false;
         }
         self.building = true;
+        // If it cannot be built, whoever asks for the one that cannot be read asks again.
+        self.renewing = false;
         self.since_snapshot_bytes = 0;
         true
+    }
+
+    /// The newest snapshot was found to be damaged.
+    pub(super) fn renew_snapshot(&mut self) {
+        self.renewing = true;
+    }
+
+    /// True if a later snapshot is due as soon as there is anything later to take it of.
+    pub(super) fn awaits_what_is_later(&self, log: &Log) -> bool {
+        self.renewing && self.lacks_what_is_later(log)
+    }
+
+    fn lacks_what_is_later(&self, log: &Log) -> bool {
+        log.snapshot().is_some_and(|newest| log.applied() <= newest.last.index)
     }
 
     /// A snapshot was built, or could not be.

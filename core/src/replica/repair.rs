@@ -222,7 +222,8 @@ impl<P: Protocol> Replica<P> {
         } else if last > log.last().index {
             self.say_that_it_lacks(from, last, digest);
         } else if first <= log.base().index {
-            if let Some(snapshot) = log.snapshot().cloned() {
+            let readable = log.snapshot().filter(|newest| !log.is_unreadable(newest));
+            if let Some(snapshot) = readable.cloned() {
                 self.post(from, PeerMessage::Repair(Repair::Compacted { snapshot }));
             }
         } else if let Some(entries) = log.entries(first, max_bytes) {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::Replica;
 use super::applying::Next;
 use super::fetching::{Fetching, Progress};
-use crate::entry::Entry;
+use crate::entry::{Entry, EntryKind};
 use crate::event::{Applied, Effect, Failure, FetchNext, Generation, Reader};
 use crate::log::Log;
 use crate::message::PeerMessage;
@@ -111,6 +111,31 @@ impl<P: Protocol> Replica<P> {
         }
     }
 
+    /// A chunk of a snapshot that counts cannot be read. Whoever needs the snapshot cannot have it
+    /// from here, so another one has to take its place.
+    fn on_unreadable(&mut self, snapshot: SnapshotId, chunk: u64) {
+        let Some(formed) = &mut self.formed else { return };
+        let newest = formed.log.snapshot().filter(|newest| newest.id() == snapshot);
+        if newest.is_some_and(|newest| chunk < newest.chunks()) {
+            formed.log.set_unreadable(snapshot);
+            self.applying.renew_snapshot();
+        }
+    }
+
+    /// A leader's: in an idle cluster, nothing comes behind a snapshot by itself of which a later
+    /// one could be taken.
+    pub(super) fn see_to_a_later_snapshot(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
+        let Some(log) = self.log() else { return };
+        let is_idle = log.snapshot().is_some_and(|newest| newest.last == log.last());
+        if is_idle
+            && self.applying.awaits_what_is_later(log)
+            && self.standing().serving
+            && self.has_room
+        {
+            self.propose(now, EntryKind::Noop, Bytes::new(), out);
+        }
+    }
+
     /// The newest snapshot is pointed to durably: what precedes the one before it may go.
     pub(super) fn on_pointer_saved(&mut self, pointer: Option<SnapshotId>) {
         let Some(formed) = &mut self.formed else { return };
@@ -192,7 +217,10 @@ impl<P: Protocol> Replica<P> {
                 let checksum = Digest::of(&bytes);
                 SnapshotMessage::Chunk { snapshot, chunk, checksum, bytes }
             }
-            None => SnapshotMessage::Gone { snapshot },
+            None => {
+                self.on_unreadable(snapshot, chunk);
+                SnapshotMessage::Gone { snapshot }
+            }
         };
         self.post(to, PeerMessage::Snapshot(message));
     }

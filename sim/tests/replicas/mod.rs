@@ -10,7 +10,7 @@ use quorate_core::{
     Applied, Command, Digest, Disk, Effect, Entry, EntryKind, Envelope, Event, FetchNext,
     FoundingRecord, Identity, Incarnation, Index, Lineage, LogTime, Membership, NodeId, Now,
     Origin, Protocol, Reader, Recovered, RecoveredLog, Replica, ReplicaConfig, RequestId, Settings,
-    SnapshotMeta, Timer, Write, WriteSeq,
+    SnapshotId, SnapshotMeta, Timer, Write, WriteSeq,
 };
 
 pub struct Node<P: Protocol> {
@@ -21,6 +21,8 @@ pub struct Node<P: Protocol> {
     pub entries: Vec<Entry>,
     pub last_write: Option<Write>,
     pub founding: FoundingRecord,
+    /// Snapshots that cannot be read any more.
+    pub rotten: BTreeSet<SnapshotId>,
     peers: BTreeMap<NodeId, Disk>,
     /// What was answered.
     pub done: BTreeSet<RequestId>,
@@ -165,14 +167,22 @@ impl<P: Protocol> Replicas<P> {
                     node.events.push_back(Event::SnapshotBuilt(Some(snapshot)));
                 }
                 Effect::BeginFetch { snapshot } => {
-                    // The state of these replicas is empty: there is nothing to carry over.
-                    let (snapshot, next) = (snapshot.id(), FetchNext::Complete);
+                    let (snapshot, next) = (snapshot.id(), FetchNext::Chunk(0));
+                    node.events.push_back(Event::FetchProgress { snapshot, next });
+                }
+                Effect::ReadChunk { to, snapshot, chunk } => {
+                    let is_rotten = node.rotten.contains(&snapshot);
+                    let bytes = (!is_rotten).then(|| Bytes::from_static(b"s"));
+                    node.events.push_back(Event::ChunkRead { to, snapshot, chunk, bytes });
+                }
+                Effect::WriteChunk { snapshot, .. } => {
+                    let next = FetchNext::Complete;
                     node.events.push_back(Event::FetchProgress { snapshot, next });
                 }
                 Effect::Restore { generation, .. } => {
                     node.events.push_back(Event::Restored { generation, deadline: None });
                 }
-                Effect::Failed { .. } | Effect::ReadChunk { .. } | Effect::WriteChunk { .. } => {}
+                Effect::Failed { .. } => {}
             }
         }
     }
@@ -272,6 +282,7 @@ impl<P: Protocol> Node<P> {
             entries: Vec::new(),
             last_write: None,
             founding: FoundingRecord::default(),
+            rotten: BTreeSet::new(),
             peers: BTreeMap::new(),
             done: BTreeSet::new(),
             ready: BTreeSet::new(),
