@@ -70,7 +70,7 @@ pub(super) struct Repairing {
     /// Where the search for damage goes on.
     scrubbed_to: Index,
     /// What peers have asked for that is being read from disk.
-    helping: BTreeMap<NodeId, (Index, Digest)>,
+    pub(super) helping: BTreeMap<NodeId, (Index, Digest)>,
 }
 
 impl<P: Protocol> Replica<P> {
@@ -234,11 +234,16 @@ impl<P: Protocol> Replica<P> {
         }
     }
 
-    /// Entries were read for a peer whose log is damaged.
-    pub(super) fn on_read_for_repair(&mut self, to: NodeId, entries: Vec<Entry>) {
-        if let Some((last, digest)) = self.repairing.helping.remove(&to) {
-            self.help(to, last, digest, entries);
-        }
+    /// Entries were read for a peer whose log is damaged. What of them was cut off or compacted
+    /// meanwhile says nothing of this log.
+    pub(super) fn on_read_for_repair(&mut self, to: NodeId, mut entries: Vec<Entry>) {
+        let asked = self.repairing.helping.remove(&to);
+        let Some(((last, digest), log)) = asked.zip(self.log()) else { return };
+        let base = log.base().index;
+        let is_held = |entry: &&Entry| entry.index() > base && log.holds(entry.id);
+        let held = entries.iter().take_while(is_held).count();
+        entries.truncate(held);
+        self.help(to, last, digest, entries);
     }
 
     fn help(&mut self, to: NodeId, last: Index, digest: Digest, mut entries: Vec<Entry>) {

@@ -14,7 +14,9 @@ use crate::write::{Gap, Identity, RecoveredLog};
 
 /// A protocol that takes the entries it is sent, and otherwise does nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Stub;
+struct Stub {
+    role: Role,
+}
 
 impl Protocol for Stub {
     const NAME: &'static str = "stub";
@@ -28,7 +30,7 @@ impl Protocol for Stub {
         _: &mut Log,
         _: &mut Effects<Vec<Entry>>,
     ) -> Stub {
-        Stub
+        Stub { role: Role::Follower }
     }
 
     fn step(
@@ -51,7 +53,7 @@ impl Protocol for Stub {
 
     fn standing(&self) -> Standing {
         let ballot = Ballot(1);
-        Standing { role: Role::Follower, ballot, leader: None, serving: false }
+        Standing { role: self.role, ballot, leader: None, serving: false }
     }
 
     fn faults(&self) -> PeerFaults {
@@ -227,6 +229,39 @@ fn a_disk_that_filled_up_before_the_cluster_was_formed_takes_no_entries() {
     process(&mut replica, Event::Room(true));
     process(&mut replica, from_peer(PeerMessage::Protocol(vec![entry])));
     assert_eq!(replica.status().last, id);
+}
+
+/// A leader is asked for an entry, and what it reads was cut off while it followed: it says neither
+/// that it lacks the entry nor what stood in its place.
+#[test]
+fn what_was_cut_off_since_it_was_read_is_not_what_a_leader_says_of_its_log() {
+    let mut replica = started(Settings::default());
+    be_told_that_the_cluster_is_formed(&mut replica);
+    let opening = Log::founded_by(founders()).opening();
+    let first = Entry::new(LogId::new(Index(1), Ballot(1)), founders().digest(), opening);
+    let second = |ballot| {
+        let noop = crate::entry::Proposal::new(EntryKind::Noop, LogTime(0), Bytes::new());
+        Entry::new(LogId::new(Index(2), Ballot(ballot)), first.digest(), noop)
+    };
+    let (cut_off, held) = (second(1), second(2));
+    let entries = vec![first.clone(), held.clone()];
+    process(&mut replica, from_peer(PeerMessage::Protocol(entries)));
+    replica.formed.as_mut().unwrap().protocol.role = Role::Leader;
+    for (read, answer) in [
+        (vec![cut_off.clone()], None),
+        (vec![first.clone(), cut_off], Some(vec![first.clone()])),
+        (vec![first.clone(), held.clone()], Some(vec![first.clone(), held.clone()])),
+    ] {
+        replica.repairing.helping.insert(PEER, (Index(2), held.digest()));
+        let (from, reader) = (read[0].index(), Reader::Repair(PEER));
+        let effects = process(&mut replica, Event::EntriesRead { reader, from, entries: read });
+        let said = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Send(Envelope { message: PeerMessage::Repair(repair), .. }) => Some(repair),
+            _ => None,
+        });
+        let expected = answer.map(|entries| Repair::Entries { entries });
+        assert_eq!(said.collect::<Vec<_>>(), expected.into_iter().collect::<Vec<_>>());
+    }
 }
 
 #[test]
