@@ -658,8 +658,13 @@ impl Log {
     /// anew from there.
     pub fn note_damage(&mut self, mut gap: Gap) {
         // What is not committed may have been cut off since it was read; it is in memory.
-        if gap.first <= self.base.index || gap.first > self.committed {
+        if gap.last <= self.base.index || gap.first > self.committed {
             return;
+        }
+        // Part of it may have been compacted since.
+        if gap.first <= self.base.index {
+            gap.first = self.base.index.next();
+            gap.before = self.base_digest;
         }
         if gap.last > self.committed {
             let Some(behind) = self.cache_position(self.committed.next()) else { return };
@@ -724,7 +729,9 @@ impl Log {
     pub fn adopt(&mut self, snapshot: &SnapshotMeta) -> bool {
         let last = snapshot.last;
         let helps = self.gaps.first().is_some_and(|first| first <= last.index);
-        if !helps || last.index > self.last.index || last.index <= self.base.index {
+        let is_within = self.base.index < last.index && last.index <= self.last.index;
+        // Ballots never decrease along a log: one of a later ballot than its end is another one's.
+        if !helps || !is_within || last.ballot > self.last.ballot {
             return false;
         }
         // The pointer never goes back: what stands between the two snapshots may be compacted.

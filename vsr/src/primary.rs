@@ -78,6 +78,7 @@ impl Primary {
         server: &Server,
         cx: &mut Context<'_>,
         from: NodeId,
+        incarnation: Incarnation,
         probe: u64,
         op: Index,
     ) -> Result<(), PeerFault> {
@@ -86,7 +87,10 @@ impl Primary {
         let asked = probe <= self.rounds.latest();
         let progress = self.peers.get_mut(&from).filter(|_| is_possible && asked);
         let progress = progress.ok_or(PeerFault::ImpossibleReply)?;
-        progress.on_prepare_ok(op, probe, last);
+        if cx.log.membership().incarnation(from) != Some(incarnation) {
+            return Ok(()); // Another disk has taken its place.
+        }
+        progress.on_prepare_ok(incarnation, op, probe, last);
         self.settle(server, cx);
         Ok(())
     }

@@ -112,10 +112,15 @@ impl Progress {
     pub(crate) fn on_asked(&mut self, last: Index, incarnation: Incarnation) {
         self.offered.take_if(|offered| offered.last.index <= last);
         if self.incarnation != Some(incarnation) || last < self.matched {
-            self.incarnation = Some(incarnation);
-            self.matched = Index::ZERO;
-            self.heard = 0;
+            self.start_over(incarnation);
         }
+    }
+
+    /// What the backup said before is void.
+    fn start_over(&mut self, incarnation: Incarnation) {
+        self.incarnation = Some(incarnation);
+        self.matched = Index::ZERO;
+        self.heard = 0;
     }
 
     /// The backup was sent what it asked for: `entries`, which follow `previous`. If that is all
@@ -157,9 +162,13 @@ impl Progress {
         self.offered.get_or_insert_with(|| newest.clone()).clone()
     }
 
-    /// The backup has everything up to `op` on disk, and answers `probe`. The log ends with
-    /// `last`.
-    pub(crate) fn on_prepare_ok(&mut self, op: Index, probe: u64, last: Index) {
+    /// The backup has everything up to `op` on disk, the one which the members list, and answers
+    /// `probe`. The log ends with `last`.
+    pub(crate) fn on_prepare_ok(&mut self, by: Incarnation, op: Index, probe: u64, last: Index) {
+        // A question of the disk before may have come late.
+        if self.incarnation != Some(by) {
+            self.start_over(by);
+        }
         self.heard = self.heard.max(probe);
         self.silence = 0;
         self.matched = self.matched.max(op);

@@ -161,7 +161,9 @@ impl Vsr {
                 self.on_start_view_change(cx, from, view, target)
             }
             Message::DoViewChange(report) => self.on_do_view_change(cx, from, incarnation, report),
-            Message::PrepareOk { probe, op, .. } => self.on_prepare_ok(cx, from, view, probe, op),
+            Message::PrepareOk { probe, op, .. } => {
+                self.on_prepare_ok(cx, from, incarnation, view, probe, op)
+            }
             Message::GetState { last, .. } => {
                 self.on_get_state(cx, from, incarnation, view, last);
                 Ok(())
@@ -226,13 +228,16 @@ impl Vsr {
         &mut self,
         cx: &mut Context<'_>,
         from: NodeId,
+        incarnation: Incarnation,
         view: Ballot,
         probe: u64,
         op: Index,
     ) -> Result<(), PeerFault> {
         match &mut self.role {
             _ if view > self.server.view => Err(PeerFault::ImpossibleReply),
-            State::Primary(primary) => primary.on_prepare_ok(&self.server, cx, from, probe, op),
+            State::Primary(primary) => {
+                primary.on_prepare_ok(&self.server, cx, from, incarnation, probe, op)
+            }
             // It led, and gave up.
             State::Backup(_) | State::ViewChange(_) => Ok(()),
         }

@@ -353,6 +353,41 @@ fn damage_that_reaches_into_what_is_not_committed_is_noted_as_far_as_is_committe
 }
 
 #[test]
+fn damage_that_reaches_into_what_is_compacted_is_noted_from_there_on() {
+    let mut log = log_of(&[1, 1, 1, 1, 1]);
+    let (damage, expected) = (gap_of(&log, 2, 4), gap_of(&log, 4, 4));
+    save(&mut log, 1);
+    log.commit(Index(5));
+    log.set_applied(Index(5));
+    let last = all(&log)[2].clone();
+    let snapshot = SnapshotMeta { last: last.id, digest: last.digest(), ..snapshot_of(9, 1) };
+    log.set_snapshot(snapshot.clone());
+    log.compact(&snapshot);
+    log.trim_cache(0);
+    log.note_damage(damage);
+    assert_eq!(log.gaps(), [expected]);
+}
+
+#[test]
+fn a_snapshot_of_a_later_ballot_than_the_log_ends_with_is_not_adopted() {
+    let mut log = damaged_log(&[1, 1, 1, 2, 2], (2, 4));
+    assert!(!log.adopt(&snapshot_of(3, 3)));
+    assert!(!log.is_whole());
+    assert!(log.adopt(&snapshot_of(3, 2)));
+}
+
+fn snapshot_of(index: u64, ballot: u64) -> SnapshotMeta {
+    SnapshotMeta {
+        last: LogId::new(Index(index), Ballot(ballot)),
+        digest: Digest::of(b"entry"),
+        membership: members(),
+        time: LogTime(0),
+        size_bytes: 1,
+        content: Digest::of(b"state"),
+    }
+}
+
+#[test]
 fn damage_to_what_is_in_memory_is_made_good_from_there() {
     let mut log = log_of(&[1, 1, 1, 1]);
     save(&mut log, 1);
@@ -481,15 +516,8 @@ fn what_was_repaired_or_fetched_before_the_rest_is_given_up_does_not_turn_log_ti
     let mut repaired = damaged();
     repaired.repair(entries[..2].to_vec()).unwrap();
     let mut fetched = damaged();
-    let snapshot = SnapshotMeta {
-        last: entries[1].id,
-        digest: entries[1].digest(),
-        membership: members(),
-        time: LogTime(20),
-        size_bytes: 1,
-        content: Digest::of(b"state"),
-    };
-    assert!(fetched.adopt(&snapshot));
+    let (last, digest, time) = (entries[1].id, entries[1].digest(), LogTime(20));
+    assert!(fetched.adopt(&SnapshotMeta { last, digest, time, ..snapshot_of(2, 1) }));
     for mut log in [repaired, fetched] {
         log.give_up(&end);
         assert_eq!(log.last(), entries[1].id);

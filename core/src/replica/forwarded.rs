@@ -84,7 +84,7 @@ impl Seen {
     /// Nothing that was seen is waited for any more.
     fn settle(&mut self) {
         if let Some((last, _)) = self.attempts.last_key_value() {
-            self.raise(last + 1);
+            self.raise(last.saturating_add(1));
         }
     }
 
@@ -165,6 +165,14 @@ mod tests {
         for (count, nonce) in starts {
             assert!(is_first(&mut forwarded, attempt(count, nonce, 11)));
         }
+    }
+
+    #[test]
+    fn the_highest_number_is_settled_like_any_other() {
+        let mut forwarded = Forwarded::default();
+        assert!(is_first(&mut forwarded, attempt(1, 10, u64::MAX)));
+        assert!(is_first(&mut forwarded, attempt(2, 20, 1)));
+        assert!(!is_first(&mut forwarded, attempt(1, 10, u64::MAX)));
     }
 
     #[test]

@@ -170,6 +170,27 @@ fn acknowledgements_of_a_disk_that_was_replaced_do_not_count() {
 }
 
 #[test]
+fn a_late_question_of_a_disk_that_was_replaced_does_not_silence_the_one_in_its_place() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.isolate(2);
+    cluster.isolate(3);
+    replace_disk_of_3(&mut cluster);
+    cluster.save(1);
+    cluster.checks.forgive_forged_commits = true;
+    let ask =
+        |index| Message::GetState { view: Ballot(3), last: LogId::new(Index(index), Ballot(3)) };
+    let ok = |index| Message::PrepareOk { view: Ballot(3), probe: 1, op: Index(index) };
+    cluster.arrive(3, Incarnation(33), 1, ask(2));
+    cluster.arrive(3, Incarnation(33), 1, ok(2));
+    assert_eq!(cluster.committed(1), 2);
+    cluster.arrive(3, Incarnation(3), 1, ask(1));
+    cluster.propose(1, "a");
+    cluster.save(1);
+    cluster.arrive(3, Incarnation(33), 1, ok(3));
+    assert_eq!(cluster.committed(1), 3);
+}
+
+#[test]
 fn a_report_of_a_disk_that_was_replaced_according_to_the_best_log_does_not_count() {
     let mut cluster = Cluster::led_by_1(3);
     cluster.isolate(3);
