@@ -1,10 +1,11 @@
 //! Linearizable reads without writing to the log: ReadIndex (Ongaro 2014, section 6.4).
 
-use std::collections::VecDeque;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::protocol::ReadId;
-use crate::types::Index;
+use crate::types::{Index, NodeId, RequestId};
 
 /// The rounds in which a leader asks its followers "do you still follow me?".
 ///
@@ -63,12 +64,22 @@ pub struct Reads {
     /// Each read, the index that covers everything acknowledged before it, and the first round
     /// that begins after it arrived. Rounds ascend.
     waiting: VecDeque<(ReadId, Index, u64)>,
+    /// The same, by node.
+    by_origin: BTreeMap<NodeId, BTreeSet<RequestId>>,
 }
 
+/// So many reads of one node wait at most. A leader that cannot commit the entry which opens its
+/// ballot answers none, and is asked again and again.
+const MOST_OF_A_NODE: usize = 1 << 16;
+
 impl Reads {
-    /// A read arrived. `index` covers everything that was acknowledged before.
+    /// A read arrived. `index` covers everything that was acknowledged before. Nothing changes if
+    /// it waits already, or too many do: whoever still waits for it asks again.
     pub fn register(&mut self, read: ReadId, index: Index, rounds: &Rounds) {
-        self.waiting.push_back((read, index, rounds.latest() + 1));
+        let of_its_node = self.by_origin.entry(read.origin).or_default();
+        if of_its_node.len() < MOST_OF_A_NODE && of_its_node.insert(read.request) {
+            self.waiting.push_back((read, index, rounds.latest() + 1));
+        }
     }
 
     /// True if a read waits for a round that has not begun.
@@ -81,6 +92,12 @@ impl Reads {
     pub fn pop_confirmed(&mut self, round: u64) -> Option<(ReadId, Index)> {
         let (read, index, _) = *self.waiting.front().filter(|(_, _, needs)| *needs <= round)?;
         self.waiting.pop_front();
+        if let Entry::Occupied(mut of_its_node) = self.by_origin.entry(read.origin) {
+            of_its_node.get_mut().remove(&read.request);
+            if of_its_node.get().is_empty() {
+                of_its_node.remove();
+            }
+        }
         Some((read, index))
     }
 
@@ -92,12 +109,37 @@ impl Reads {
 
 #[cfg(test)]
 mod tests {
-    use crate::types::{NodeId, RequestId};
-
     use super::*;
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    fn read(number: u64) -> ReadId {
+        let request = RequestId { number, ..RequestId::default() };
+        ReadId { origin: NodeId(1), request }
+    }
+
+    #[test]
+    fn a_read_that_is_asked_for_again_and_again_waits_once_and_a_node_has_so_many_at_most() {
+        let (mut rounds, mut reads) = (Rounds::since(at(0)), Reads::default());
+        for round in 0..3 {
+            rounds.begin(at(round));
+            for number in 0..MOST_OF_A_NODE as u64 + 10 {
+                reads.register(read(number), Index(7 + round), &rounds);
+            }
+        }
+        let other = ReadId { origin: NodeId(2), ..read(0) };
+        reads.register(other, Index(7), &rounds);
+        assert_eq!(reads.waiting.len(), MOST_OF_A_NODE + 1);
+        // As it was asked for first. Once it is answered, there is room for another one.
+        assert_eq!(reads.pop_confirmed(4), Some((read(0), Index(7))));
+        reads.register(read(0), Index(9), &rounds);
+        assert_eq!(reads.waiting.len(), MOST_OF_A_NODE + 1);
+        let mut rest = std::iter::from_fn(|| reads.pop_confirmed(4)).skip(MOST_OF_A_NODE - 1);
+        assert_eq!(rest.next(), Some((other, Index(7))));
+        assert_eq!(rest.next(), Some((read(0), Index(9))));
+        assert_eq!(reads, Reads::default());
     }
 
     #[test]
@@ -118,10 +160,6 @@ mod tests {
     #[test]
     fn a_read_needs_a_round_that_begins_after_it() {
         let (mut rounds, mut reads) = (Rounds::since(at(0)), Reads::default());
-        let read = |number| {
-            let request = RequestId { number, ..RequestId::default() };
-            ReadId { origin: NodeId(1), request }
-        };
         rounds.begin(at(1));
         reads.register(read(1), Index(7), &rounds);
         assert!(reads.need_round(&rounds));
