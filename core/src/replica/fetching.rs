@@ -1,5 +1,6 @@
 //! A snapshot on its way from a peer to this disk, chunk after chunk.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::event::{Effect, FetchNext};
@@ -15,7 +16,14 @@ pub(super) struct Fetching {
     awaited: Option<u64>,
     /// How often it was asked for since the source gave the last one.
     unanswered: u32,
+    /// How often the wait for an answer was doubled. It takes its time to get back: a link on which
+    /// one chunk was slow is as slow for the next one.
+    doublings: u32,
 }
+
+/// A chunk may be on its way for longer than an election takes. Asked for again meanwhile, it would
+/// be sent once more, behind itself.
+const MOST_DOUBLINGS: u32 = 5;
 
 /// After so many questions without an answer, the source is given up: it may be gone for good, and
 /// others have the snapshot, or a later one. What is here of it stays.
@@ -70,19 +78,28 @@ pub(super) enum Progress<M> {
 
 impl Fetching {
     pub(super) fn new(from: NodeId, snapshot: SnapshotMeta) -> Fetching {
-        Fetching { snapshot, from, awaited: None, unanswered: 0 }
+        Fetching { snapshot, from, awaited: None, unanswered: 0, doublings: 0 }
     }
 
     pub(super) fn id(&self) -> SnapshotId {
         self.snapshot.id()
     }
 
-    /// The same bytes can be had from `from`.
-    pub(super) fn set_source(&mut self, from: NodeId) {
-        if self.from != from {
-            self.from = from;
-            self.unanswered = 0;
+    /// How long to wait for the chunk that was asked for before it is asked for again.
+    pub(super) fn patience(&self, election: &Range<Duration>) -> Range<Duration> {
+        let factor = 1 << self.doublings;
+        election.start.saturating_mul(factor)..election.end.saturating_mul(factor)
+    }
+
+    /// The same bytes can be had from `from`. A source that answers is kept.
+    pub(super) fn on_offer<M>(&mut self, from: NodeId) -> Progress<M> {
+        if self.from == from || self.unanswered == 0 {
+            return Progress::None;
         }
+        self.from = from;
+        self.unanswered = 0;
+        self.doublings = 0;
+        self.awaited.map_or(Progress::None, |chunk| self.ask(chunk))
     }
 
     pub(super) fn on_progress<M>(&mut self, snapshot: SnapshotId, next: FetchNext) -> Progress<M> {
@@ -109,6 +126,7 @@ impl Fetching {
                 }
                 self.awaited = None;
                 self.unanswered = 0;
+                self.doublings = self.doublings.saturating_sub(1);
                 Progress::Do(Effect::WriteChunk { snapshot, chunk, bytes })
             }
             SnapshotMessage::Gone { snapshot } if snapshot == self.id() => Progress::GiveUp,
@@ -120,6 +138,7 @@ impl Fetching {
     pub(super) fn on_timeout<M>(&mut self) -> Progress<M> {
         let Some(chunk) = self.awaited else { return Progress::None };
         self.unanswered += 1;
+        self.doublings = (self.doublings + 1).min(MOST_DOUBLINGS);
         if self.unanswered >= MOST_UNANSWERED { Progress::GiveUp } else { self.ask(chunk) }
     }
 
@@ -184,9 +203,38 @@ mod tests {
         assert!(matches!(fetching.on_message::<()>(answer), Progress::Do(_)));
         fetching.on_progress::<()>(meta().id(), FetchNext::Chunk(1));
         assert!(asks(&mut fetching));
-        fetching.set_source(NodeId(2));
+        let turns_to = fetching.on_offer::<()>(NodeId(2));
+        assert!(matches!(turns_to, Progress::Ask(NodeId(2), _)));
+        assert_eq!(fetching.on_offer::<()>(NodeId(1)), Progress::None);
         assert!(asks(&mut fetching), "another one has its own time");
         assert_eq!(fetching.on_timeout::<()>(), Progress::GiveUp);
+    }
+
+    #[test]
+    fn over_a_slow_link_each_chunk_is_had_and_is_asked_for_a_few_times_at_most() {
+        let mut fetching = Fetching::new(NodeId(1), meta());
+        let election = Duration::from_millis(200)..Duration::from_millis(400);
+        let whole = Bytes::from(vec![0; SnapshotMeta::CHUNK_BYTES as usize]);
+        let mut asked = Vec::new();
+        for _ in 0..4 {
+            // The first answer arrives after three seconds.
+            fetching.on_progress::<()>(meta().id(), FetchNext::Chunk(0));
+            let (mut waited, mut questions) = (Duration::ZERO, 1);
+            loop {
+                waited += fetching.patience(&election).start;
+                if waited >= Duration::from_secs(3) {
+                    break;
+                }
+                assert!(matches!(fetching.on_timeout::<()>(), Progress::Ask(..)), "{waited:?}");
+                questions += 1;
+            }
+            asked.push(questions);
+            let (snapshot, checksum) = (meta().id(), Digest::of(&whole));
+            let answer =
+                SnapshotMessage::Chunk { snapshot, chunk: 0, checksum, bytes: whole.clone() };
+            assert!(matches!(fetching.on_message::<()>(answer), Progress::Do(_)));
+        }
+        assert_eq!(asked, [4, 3, 2, 2]);
     }
 
     #[test]

@@ -160,7 +160,8 @@ impl<P: Protocol> Replica<P> {
         if let Some(fetching) = &mut self.fetching
             && fetching.id() == snapshot.id()
         {
-            fetching.set_source(from);
+            let progress = fetching.on_offer(from);
+            self.follow(now, progress, out);
             return;
         }
         if !self.fetch_backoff.allows(now.monotonic, snapshot.id()) {
@@ -168,7 +169,6 @@ impl<P: Protocol> Replica<P> {
         }
         self.fetching = Some(Fetching::new(from, snapshot.clone()));
         out.push(Effect::BeginFetch { snapshot });
-        out.push(Effect::SetTimer(Timer::Fetch, self.settings.election.clone()));
     }
 
     pub(super) fn on_fetch_progress(
@@ -187,7 +187,6 @@ impl<P: Protocol> Replica<P> {
         let Some(fetching) = &mut self.fetching else { return };
         let progress = fetching.on_timeout();
         self.follow(now, progress, out);
-        out.push(Effect::SetTimer(Timer::Fetch, self.settings.election.clone()));
     }
 
     pub(super) fn on_snapshot_message(
@@ -233,7 +232,13 @@ impl<P: Protocol> Replica<P> {
     ) {
         match progress {
             Progress::None => {}
-            Progress::Ask(peer, message) => self.post(peer, PeerMessage::Snapshot(message)),
+            Progress::Ask(peer, message) => {
+                self.post(peer, PeerMessage::Snapshot(message));
+                if let Some(fetching) = &self.fetching {
+                    let patience = fetching.patience(&self.settings.election);
+                    out.push(Effect::SetTimer(Timer::Fetch, patience));
+                }
+            }
             Progress::Do(effect) => out.push(effect),
             Progress::GiveUp => {
                 if let Some(fetching) = self.fetching.take() {
