@@ -35,7 +35,8 @@ pub enum Message {
         /// How far the primary has committed.
         commit: Index,
     },
-    /// I want to leave my view, or have just done so. It promises nothing.
+    /// I want to leave my view, or have just done so. It promises nothing. With `target` no later
+    /// than `view` it is not even a wish, which is counted, but says only where the sender is.
     StartViewChange {
         /// The sender's view.
         view: Ballot,
@@ -148,10 +149,8 @@ impl Message {
     /// True of what is counted: acknowledgements, on which reads rest as well, votes, and nacks.
     pub(crate) fn vouches(&self) -> bool {
         match self {
-            Message::PrepareOk { .. }
-            | Message::StartViewChange { .. }
-            | Message::DoViewChange(_)
-            | Message::Nack { .. } => true,
+            Message::StartViewChange { view, target } => target > view,
+            Message::PrepareOk { .. } | Message::DoViewChange(_) | Message::Nack { .. } => true,
             Message::Prepare(_)
             | Message::Commit { .. }
             | Message::StartView(_)
@@ -236,5 +235,7 @@ mod tests {
         for (position, vouches) in vouching.into_iter().enumerate() {
             assert_eq!(vouches, counted.contains(&position), "message {position}");
         }
+        let view = Ballot(7);
+        assert!(!Message::StartViewChange { view, target: view }.vouches());
     }
 }

@@ -318,7 +318,8 @@ impl Vsr {
             return Ok(());
         }
         if view > self.server.view {
-            // A quorum wanted to leave, or else the sender would not have; and it cannot return.
+            // A quorum wanted to leave, or else the sender would not have; and it cannot return,
+            // be it mute since.
             self.enter_view_change(cx, view);
         }
         if target <= self.server.view {
@@ -350,12 +351,20 @@ impl Vsr {
     fn leave_for(&mut self, cx: &mut Context<'_>, view: Ballot) {
         cx.set_election_timer(&self.server);
         if !self.server.may_vouch(cx.log) {
-            return;
+            return self.tell_its_view(cx);
         }
         self.departure.ask(view);
         if !self.leave_if_agreed(cx) {
             self.ask_to_leave(cx);
         }
+    }
+
+    /// A mute replica's, in a view of which it hears nothing: if the others are in an earlier one,
+    /// they neither hear it nor are heard by it. Its word counts for nothing; but in a later view,
+    /// which they move on to, it can follow.
+    fn tell_its_view(&self, cx: &mut Context<'_>) {
+        let view = self.server.view;
+        cx.broadcast(&self.server, &Message::StartViewChange { view, target: view });
     }
 
     /// Repeats what may have been lost.

@@ -58,9 +58,12 @@ fn a_mute_replica_follows_asks_and_vouches_for_nothing() {
     cluster.settle();
     cluster.assert_log(3, &[3, 3, 3], 3);
     assert_eq!(cluster.vsr(3).standing().leader, Some(n(1)));
-    // Nor does it ask to leave, report, or nack.
+    // Nor does it ask to leave, report, or nack. It says where it is.
     cluster.now += cluster.settings.election.end;
     cluster.timeout(3, Timer::Election);
+    let said = cluster.take(|_| true).into_iter().map(|sent| sent.message);
+    let view = Ballot(3);
+    assert_eq!(said.collect::<Vec<_>>(), vec![Message::StartViewChange { view, target: view }; 2]);
     let id = LogId::new(Index(9), Ballot(3));
     for message in [
         Message::StartViewChange { view: Ballot(4), target: Ballot(4) },
@@ -103,6 +106,31 @@ fn a_replica_that_falls_mute_between_views_reports_no_more() {
     cluster.fall_mute(3);
     cluster.timeout(3, Timer::Heartbeat);
     assert_eq!(cluster.network, []);
+}
+
+#[test]
+fn a_mute_replica_in_a_later_view_than_the_others_has_them_move_on_to_it() {
+    for later in [4, 5, 6] {
+        let mut cluster = Cluster::led_by_1(3);
+        cluster.set_log(3, later, &[3]);
+        cluster.fall_mute(3);
+        for text in ["a", "b"] {
+            cluster.propose(1, text);
+            cluster.settle();
+        }
+        assert_eq!((cluster.last_index(3), cluster.view(1)), (Index(1), 3), "it is stranded");
+        for _ in 0..200 {
+            cluster.now += cluster.settings.heartbeat;
+            cluster.fire_due_timers();
+            cluster.settle();
+        }
+        let leader = cluster.leader().unwrap().0;
+        assert_ne!(leader, 3);
+        assert!(cluster.view(leader) >= later);
+        assert_eq!(cluster.vsr(3).standing().leader, Some(n(leader)));
+        assert_eq!(cluster.committed(3), cluster.committed(leader));
+        assert!(cluster.committed(leader) > 3);
+    }
 }
 
 #[test]
