@@ -85,17 +85,24 @@ impl Follower {
         if !asks_back && !carries_entries {
             return Ok(()); // Mere news of a commit needs no answer.
         }
-        if !may_vouch || !cx.log.is_whole() {
+        let durable = cx.log.durable();
+        // A leader takes what a mute follower holds for what it may send it more behind: that is
+        // what is on disk, or else a slow disk would be sent all there is.
+        let (held, saved): (_, fn(Index) -> Appended) = match may_vouch {
+            true => (agreed, Appended::Durable),
+            false => (agreed.min(durable), Appended::Held),
+        };
+        if !cx.log.is_whole() {
             cx.out.send(from, reply(Appended::Held(agreed)));
-        } else if cx.log.durable() >= agreed {
-            cx.out.send(from, reply(Appended::Durable(agreed)));
+        } else if durable >= agreed {
+            cx.out.send(from, reply(saved(agreed)));
         } else {
             if asks_back {
-                cx.out.send(from, reply(Appended::Held(agreed)));
+                cx.out.send(from, reply(Appended::Held(held)));
             }
             if agreed > self.promised {
                 self.promised = agreed;
-                cx.out.after_save(from, reply(Appended::Durable(agreed)));
+                cx.out.after_save(from, reply(saved(agreed)));
             }
         }
         Ok(())

@@ -124,7 +124,8 @@ pub enum Appended {
     /// The follower's log agrees with the leader's up to and including this index, on its disk.
     /// The only answer that counts towards commitment.
     Durable(Index),
-    /// The same, but not on disk yet: a slow disk does not look like a lost message.
+    /// The same, but not on disk yet: a slow disk does not look like a lost message. From a mute
+    /// follower, what would be durable if its word counted.
     Held(Index),
     /// The follower does not hold `previous`.
     Conflict {

@@ -179,8 +179,8 @@ impl Progress {
         }
     }
 
-    /// The follower, which vouches for nothing, holds everything up to `index`. It will never say
-    /// that this is durable, and gets more all the same.
+    /// The follower, which vouches for nothing, holds everything up to `index`, and has saved it
+    /// if it is what it seems. It will never say that this is durable, and gets more all the same.
     pub(crate) fn on_held_by_mute(&mut self, index: Index) {
         if let State::Replicate(in_flight) = &mut self.state {
             in_flight.remove_through(index);

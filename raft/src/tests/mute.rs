@@ -49,6 +49,32 @@ fn a_mute_server_follows_and_vouches_for_nothing() {
 }
 
 #[test]
+fn a_mute_server_is_sent_no_more_than_a_window_before_its_disk_has_it() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.heartbeats(1);
+    fall_mute(&mut cluster, 3);
+    cluster.slow.insert(n(3));
+    let window = cluster.settings.window_bytes;
+    let command = "x".repeat(window / 8);
+    for _ in 0..24 {
+        cluster.propose(1, &command);
+        cluster.settle();
+        cluster.timeout(1, Timer::Heartbeat);
+        cluster.settle();
+    }
+    let held = |cluster: &Cluster| cluster.last_index(3).0;
+    assert_eq!(cluster.last_index(1), Index(25));
+    assert!((5..=10).contains(&held(&cluster)), "{}", held(&cluster));
+    // What it has saved makes room for more; that is still nothing that counts.
+    for _ in 0..8 {
+        save_all(&mut cluster, 3);
+        assert_eq!(vouched_for(&cluster, 3), None);
+        cluster.settle();
+    }
+    assert_eq!(held(&cluster), 25);
+}
+
+#[test]
 fn a_mute_server_has_no_vote_and_stands_for_nothing() {
     let mut cluster = Cluster::led_by_1(3);
     cluster.heartbeats(1);
