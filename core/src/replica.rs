@@ -242,9 +242,9 @@ impl<P: Protocol> Replica<P> {
             Event::EntriesRead { reader: Reader::Repair(to), entries, .. } => {
                 self.on_read_for_repair(to, entries);
             }
-            Event::Damaged(gaps) => self.on_damaged(gaps),
+            Event::Damaged(gaps) => self.on_damaged(gaps, out),
             Event::Scrubbed { next, gaps } => {
-                self.on_damaged(gaps);
+                self.on_damaged(gaps, out);
                 self.on_scrubbed(next, out);
             }
             Event::SnapshotBuilt(snapshot) => self.on_snapshot_built(snapshot),
@@ -565,6 +565,7 @@ impl<P: Protocol> Replica<P> {
             }
             if write.snapshot.is_some() {
                 self.on_pointer_saved(write.snapshot);
+                self.mend_alone(out);
             }
             if let Some(formed) = &mut self.formed {
                 formed.log.set_mute(write.mute || self.readmitting.is_mute());

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use quorate_core::{
-    Digest, Entry, Envelope, Gap, Index, NodeId, PeerMessage, Protocol, Recovered, Repair, Settings,
+    Digest, Entry, Envelope, Event, Fatal, Gap, Index, NodeId, PeerMessage, Protocol, Recovered,
+    Repair, Settings,
 };
 use quorate_raft::Raft;
 use quorate_vsr::{Message, Vsr};
@@ -247,6 +248,63 @@ fn a_snapshot_that_its_leader_cannot_read_gives_way_to_a_later_one() {
         a_snapshot_that_cannot_be_read_gives_way::<Raft>(is_replaced);
         a_snapshot_that_cannot_be_read_gives_way::<Vsr>(is_replaced);
     }
+}
+
+/// The only member finds damage while it runs, in what is not in memory any more.
+fn damage_of_a_single_member<P: Protocol>() {
+    let settings = Settings {
+        log_cache_bytes: 0,
+        apply_bytes: 1,
+        snapshot_bytes: 10_000,
+        ..Settings::default()
+    };
+    let me = n(1);
+    let founded = || {
+        let mut cluster = Replicas::<P>::with(1, settings.clone());
+        cluster.pass(Duration::from_secs(2));
+        (0..5).for_each(|_| assert!(cluster.commits(me)));
+        cluster
+    };
+    let damage = |cluster: &mut Replicas<P>, index: u64| {
+        let gap = damaged(cluster, me, (index, index), true).log.gaps.remove(0);
+        cluster.tell(me, Event::Damaged(vec![gap]));
+    };
+    // It has executed what is lost: that goes into a snapshot.
+    let mut cluster = founded();
+    damage(&mut cluster, 3);
+    assert!(cluster.commits(me));
+    let covered = |cluster: &Replicas<P>| {
+        let log = cluster.nodes[&me].replica().log().unwrap();
+        assert!(log.is_whole());
+        log.snapshot().unwrap().last.index
+    };
+    let newest = covered(&cluster);
+    assert!(newest >= Index(3));
+    // A snapshot covers it.
+    while covered(&cluster) == newest {
+        assert!(cluster.commits(me));
+    }
+    let newest = covered(&cluster);
+    assert!(cluster.nodes[&me].replica().log().unwrap().base().index < newest.previous());
+    damage(&mut cluster, newest.0 - 1);
+    assert!(cluster.commits(me));
+    assert_eq!(covered(&cluster), newest);
+    // It has not: then it says so.
+    let mut cluster = founded();
+    cluster.nodes.get_mut(&me).unwrap().hangs = true;
+    for _ in 0..3 {
+        cluster.propose(me);
+        cluster.pass(Duration::from_secs(1));
+    }
+    let committed = cluster.nodes[&me].replica().log().unwrap().committed();
+    damage(&mut cluster, committed.0);
+    assert_eq!(cluster.nodes[&me].stopped, Some(Fatal::LostAlone));
+}
+
+#[test]
+fn a_single_member_goes_on_without_what_its_state_covers_and_stops_if_that_is_not_all() {
+    damage_of_a_single_member::<Raft>();
+    damage_of_a_single_member::<Vsr>();
 }
 
 /// Messages that were held up.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Formed, Replica};
 use crate::entry::Entry;
-use crate::event::{Effect, Reader};
+use crate::event::{Effect, Fatal, Reader};
 use crate::log::Rejected;
 use crate::message::PeerMessage;
 use crate::protocol::{Protocol, Role, Standing, Timer};
@@ -78,12 +78,35 @@ impl<P: Protocol> Replica<P> {
     /// may stand behind them, whether it waits for a write, for a pledge alone, or for the end of
     /// this batch: it is not said. A vote is withdrawn with it, which is no more than a vote that
     /// is lost on the way.
-    pub(super) fn on_damaged(&mut self, gaps: Vec<Gap>) {
+    pub(super) fn on_damaged(&mut self, gaps: Vec<Gap>, out: &mut Vec<Effect<P::Message>>) {
         let Some(formed) = &mut self.formed else { return };
         gaps.into_iter().for_each(|gap| formed.log.note_damage(gap));
         if !formed.log.is_whole() {
             self.writes.withdraw(Replica::<P>::vouches);
             self.take_back_what_this_batch_vouches_for();
+        }
+        self.mend_alone(out);
+    }
+
+    /// A cluster of a single member has nobody to ask for what is missing. What its own snapshot
+    /// covers is not missed, and of what it has executed it can take one. Anything else is lost.
+    pub(super) fn mend_alone(&mut self, out: &mut Vec<Effect<P::Message>>) {
+        let Some(Formed { log, .. }) = &mut self.formed else { return };
+        let Some(end) = log.gaps().last().map(|gap| gap.last) else { return };
+        if log.membership().len() != 1 {
+            return;
+        }
+        let covers = |snapshot: &&SnapshotMeta| end <= snapshot.last.index;
+        let Some(snapshot) = log.snapshot().filter(covers).cloned() else {
+            return match end <= self.applying.handed_over() {
+                true => self.applying.renew_snapshot(),
+                false => self.stop(Fatal::LostAlone, out),
+            };
+        };
+        // Nothing is acknowledged on the strength of a snapshot that a restart may not find.
+        if self.writes.have_saved(snapshot.id()) {
+            log.compact(&snapshot);
+            self.retained = None;
         }
     }
 
@@ -98,6 +121,7 @@ impl<P: Protocol> Replica<P> {
 
     pub(super) fn on_scrubbed(&mut self, next: Index, out: &mut Vec<Effect<P::Message>>) {
         self.repairing.scrubbed_to = next;
+        self.mend_alone(out);
         let interval = self.settings.scrub_interval;
         out.push(Effect::SetTimer(Timer::Scrub, interval..interval + interval / 8));
     }

@@ -86,6 +86,11 @@ impl<M, G: Pledge> Writes<M, G> {
         self.begun_snapshot != snapshot
     }
 
+    /// True if everything is on disk, and this is the snapshot that is pointed to there.
+    pub(super) fn have_saved(&self, snapshot: SnapshotId) -> bool {
+        self.pending.is_empty() && self.begun_snapshot == Some(snapshot)
+    }
+
     pub(super) fn is_new_muteness(&self, mute: bool) -> bool {
         self.begun_mute != mute
     }

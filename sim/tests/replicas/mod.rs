@@ -21,6 +21,8 @@ pub struct Node<P: Protocol> {
     pub entries: Vec<Entry>,
     pub last_write: Option<Write>,
     pub founding: FoundingRecord,
+    /// The applier does not answer.
+    pub hangs: bool,
     /// Snapshots that cannot be read any more.
     pub rotten: BTreeSet<SnapshotId>,
     peers: BTreeMap<NodeId, Disk>,
@@ -133,6 +135,7 @@ impl<P: Protocol> Replicas<P> {
                     let spread = (range.end - range.start) / 8 * (id.0 % 8) as u32;
                     node.timers.insert(timer, now + range.start + spread);
                 }
+                Effect::Apply { .. } if node.hangs => {}
                 Effect::Apply { generation, entries } => {
                     let through = entries.last().unwrap().index();
                     let mine = entries.iter().filter(|entry| entry.kind == EntryKind::Command);
@@ -220,6 +223,12 @@ impl<P: Protocol> Replicas<P> {
         panic!("it never ends");
     }
 
+    /// The shell of a node has something to say.
+    pub fn tell(&mut self, id: NodeId, event: Event<P::Message>) {
+        self.step(id, event);
+        self.settle();
+    }
+
     /// A message arrives.
     pub fn deliver(&mut self, envelope: Envelope<P::Message>) {
         self.step(envelope.to, Event::Message(envelope));
@@ -282,6 +291,7 @@ impl<P: Protocol> Node<P> {
             entries: Vec::new(),
             last_write: None,
             founding: FoundingRecord::default(),
+            hangs: false,
             rotten: BTreeSet::new(),
             peers: BTreeMap::new(),
             done: BTreeSet::new(),
