@@ -491,6 +491,10 @@ impl<P: Protocol> Replica<P> {
         let may_speak = pledge.is_none_or(|pledge| self.writes.may_speak_under(pledge));
         if may_speak {
             out.extend(self.outbox.drain(..).map(Effect::Send));
+        } else if pledge.is_some_and(|pledge| self.swears_for_too_long(now, pledge)) {
+            // Nobody waits for that any more, and for as long as the disk hangs there is more of it.
+            // It is lost, as any message may be.
+            self.outbox.clear();
         }
         let mut waiting = Waiting {
             sworn: std::mem::take(&mut self.outbox),
@@ -622,6 +626,13 @@ impl<P: Protocol> Replica<P> {
                 self.drive(now, Input::Timeout(timer), out);
             }
         }
+    }
+
+    /// True if the disk was given a promise longer ago than an election takes, and has not kept it.
+    fn swears_for_too_long(&self, now: Now, pledge: P::Pledge) -> bool {
+        let patience = self.settings.election.end;
+        let hangs = |since: Duration| now.monotonic.saturating_sub(since) > patience;
+        self.writes.swearing_since(pledge).is_some_and(hangs)
     }
 
     /// A leader whose disk does not answer for longer than an election takes is no use as one.

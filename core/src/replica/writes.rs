@@ -101,6 +101,14 @@ impl<M, G: Pledge> Writes<M, G> {
         self.on_disk().is_some_and(|on_disk| on_disk.promise() == pledge.promise())
     }
 
+    /// Since when what `pledge` promises is on its way to the disk. `None` if it is not.
+    pub(super) fn swearing_since(&self, pledge: G) -> Option<std::time::Duration> {
+        let carries = |write: &&Pending<M, G>| {
+            write.pledge.is_some_and(|carried| carried.promise() == pledge.promise())
+        };
+        self.pending.iter().find(carries).map(|write| write.begun)
+    }
+
     /// What all that is on disk promises.
     fn on_disk(&self) -> Option<G> {
         match self.ahead {

@@ -107,20 +107,20 @@ impl Protocol for Speaker {
 }
 
 /// A replica that has sworn 1, on a disk in the test's hand.
-struct Held(Replica<Speaker>);
+struct Held(Replica<Speaker>, Now);
 
 impl Held {
     fn new() -> Held {
         let mut replica = started_anew::<Speaker>(Settings::default(), 7);
         be_told_that_the_cluster_is_formed(&mut replica);
-        Held(replica)
+        Held(replica, Now::default())
     }
 
     /// A batch of one event: what it sends, and the write that it begins.
     fn on(&mut self, event: Event<Say>) -> (Vec<Say>, Option<WriteSeq>) {
         let mut out = Vec::new();
-        self.0.step(Now::default(), event, &mut out);
-        self.0.flush(Now::default(), &mut out);
+        self.0.step(self.1, event, &mut out);
+        self.0.flush(self.1, &mut out);
         let (mut said, mut begun) = (Vec::new(), None);
         for effect in out {
             match effect {
@@ -222,6 +222,34 @@ fn a_vote_that_waited_for_its_promise_does_not_leave_once_a_later_one_is_on_disk
             assert_eq!(replica.on_saved(later), []);
         }
     }
+}
+
+#[test]
+fn a_disk_that_hangs_over_a_promise_does_not_pile_up_what_waits_for_it() {
+    let mut replica = Held::new();
+    let promise = replica.begins(Say::Swear(2));
+    // What was said in time is said when the disk answers, and so is what is said from then on.
+    replica.keeps(Say::Vote);
+    let patience = replica.0.settings.election.end;
+    replica.1.monotonic += patience + Duration::from_millis(1);
+    for _ in 0..1000 {
+        replica.keeps(Say::Mention);
+        replica.keeps(Say::VoteForYourself);
+    }
+    assert_eq!(replica.on_saved(promise), [Say::Voted(2)]);
+    let (said, _) = replica.on(from_peer(PeerMessage::Protocol(Say::Vote)));
+    assert_eq!(said, [Say::Voted(2)]);
+}
+
+#[test]
+fn a_promise_that_is_kept_beside_a_log_without_room_is_waited_for_by_itself() {
+    let mut replica = Held::new();
+    let entry = replica.begins(Say::Acknowledge);
+    replica.1.monotonic += Duration::from_secs(3600);
+    let promise = replica.begins(Say::Swear(2));
+    replica.keeps(Say::Vote);
+    assert_eq!(replica.on_sworn(promise), [Say::Voted(2)]);
+    assert!(entry < promise);
 }
 
 #[test]
