@@ -9,7 +9,7 @@ use quorate_raft::Raft;
 use quorate_storage::{MemDisk, Operation, StorageError};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::*;
 use crate::client::Client;
@@ -57,10 +57,16 @@ async fn alone(disk: &MemDisk) -> Member {
     start_on_disk(1, &["127.0.0.1:0".to_owned()], disk).await
 }
 
-fn free_addresses<const COUNT: usize>() -> [String; COUNT] {
-    // Held until all are chosen, so that none is chosen twice.
-    let held = [(); COUNT].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    held.map(|listener| listener.local_addr().unwrap().to_string())
+/// Addresses at which nobody listens. While the sockets are held, the system gives the ports to nobody
+/// else, but a node, which asks for this very one and lets it be used again, gets it.
+fn hold_addresses<const COUNT: usize>() -> ([String; COUNT], [TcpSocket; COUNT]) {
+    let held = [(); COUNT].map(|()| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket
+    });
+    (held.each_ref().map(|socket| socket.local_addr().unwrap().to_string()), held)
 }
 
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -129,7 +135,7 @@ async fn a_client_of_a_node_whose_disk_fails_is_told_that_the_outcome_is_unknown
 
 #[tokio::test]
 async fn what_a_peer_gets_wrong_stands_in_the_status() {
-    let (disks, addresses) = ([(); 3].map(|()| MemDisk::new()), free_addresses::<3>());
+    let (disks, (addresses, _held)) = ([(); 3].map(|()| MemDisk::new()), hold_addresses::<3>());
     let mut nodes = Vec::new();
     for (id, disk) in (1..).zip(&disks) {
         nodes.push(start_on_disk(id, &addresses, disk).await);
@@ -166,7 +172,7 @@ async fn what_a_peer_gets_wrong_stands_in_the_status() {
 
 #[tokio::test]
 async fn a_leader_whose_disk_fails_is_replaced_and_nothing_acknowledged_is_lost() {
-    let (disks, addresses) = ([(); 3].map(|()| MemDisk::new()), free_addresses::<3>());
+    let (disks, (addresses, _held)) = ([(); 3].map(|()| MemDisk::new()), hold_addresses::<3>());
     let mut nodes = Vec::new();
     for (id, disk) in (1..).zip(&disks) {
         nodes.push(start_on_disk(id, &addresses, disk).await);

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use quorate::{At, Node, NodeId, Raft, Read, Settings, StartError, StateMachine};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 pub type Member = Node<Raft, Tally>;
 
@@ -78,20 +78,22 @@ pub struct Cluster {
     pub addresses: BTreeMap<u64, String>,
     pub nodes: BTreeMap<u64, Member>,
     pub settings: Settings,
+    _held: HeldPorts,
 }
 
 impl Cluster {
-    /// Starts that many nodes.
+    /// Starts that many nodes, which call no request's outcome unknown because it takes long.
     pub async fn start(size: u64) -> Cluster {
-        Cluster::start_with(size, Settings::default()).await
+        let settings = Settings { request_timeout: PATIENCE, ..Settings::default() };
+        Cluster::start_with(size, settings).await
     }
 
     pub async fn start_with(size: u64, settings: Settings) -> Cluster {
-        let ports = free_ports(size);
-        let addresses = (1..).zip(ports).map(|(id, port)| (id, format!("127.0.0.1:{port}")));
+        let held = HeldPorts::new(size);
+        let addresses = (1..).zip(&held.ports).map(|(id, port)| (id, format!("127.0.0.1:{port}")));
         let addresses = addresses.collect();
         let dir = tempfile::tempdir().unwrap();
-        let mut cluster = Cluster { dir, addresses, nodes: BTreeMap::new(), settings };
+        let mut cluster = Cluster { dir, addresses, nodes: BTreeMap::new(), settings, _held: held };
         for id in 1..=size {
             cluster.up(id).await;
         }
@@ -194,20 +196,25 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(
     }
 }
 
-/// Ports that nobody uses, and that no other test of this process was given.
-pub fn free_ports(count: u64) -> Vec<u16> {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut given = GIVEN.lock().unwrap();
-    let mut ports = Vec::new();
-    // Held until all are chosen, so that none is chosen twice.
-    let mut held = Vec::new();
-    while (ports.len() as u64) < count {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        if given.insert(port) {
-            ports.push(port);
-        }
-        held.push(listener);
+/// Ports at which nobody listens. While the sockets are held, the system gives them to nobody who asks
+/// for any, nor to a connection that goes out; a node, which asks for this very one and lets it be
+/// used again, gets it.
+pub struct HeldPorts {
+    pub ports: Vec<u16>,
+    _held: Vec<TcpSocket>,
+}
+
+impl HeldPorts {
+    pub fn new(count: u64) -> HeldPorts {
+        let held: Vec<TcpSocket> = (0..count).map(|_| hold_a_port()).collect();
+        let ports = held.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+        HeldPorts { ports, _held: held }
     }
-    ports
+}
+
+fn hold_a_port() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket
 }

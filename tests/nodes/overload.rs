@@ -1,6 +1,6 @@
 //! A node that is given more than it can take says so, and keeps to what it took.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::common::{Cluster, Command, PATIENCE, Tally, add, total};
 use quorate::{Client, NotProposed, RequestError, Settings};
@@ -10,24 +10,31 @@ async fn too_many_requests_are_refused_as_busy_and_the_others_are_answered() {
     let settings = Settings {
         uncommitted_bytes: 64 << 10,
         max_command_bytes: 16 << 10,
+        request_timeout: PATIENCE,
         ..Settings::default()
     };
     let cluster = Cluster::start_with(3, settings).await;
     let node = &cluster.nodes[&cluster.follower().await];
-    let slow = node.submit(Command::Sleep(Duration::from_millis(200)));
-    let submitted: Vec<_> = (0..5000).map(|_| node.submit(Command::Add(1))).collect();
-    let mut answered = 0;
-    for response in submitted {
-        match response.await {
-            Ok(_) => answered += 1,
-            Err(error) => {
-                assert_eq!(error, RequestError::NotProposed(NotProposed::Busy));
-                assert!(error.surely_not_applied());
+    let (mut answered, mut refused) = (0, 0);
+    let begun = Instant::now();
+    // A machine that stands still between two of them may take all of them once.
+    while refused == 0 {
+        assert!(begun.elapsed() < PATIENCE, "{answered} were taken and none refused");
+        let slow = node.submit(Command::Sleep(Duration::from_millis(200)));
+        let submitted: Vec<_> = (0..5000).map(|_| node.submit(Command::Add(1))).collect();
+        for response in submitted {
+            match response.await {
+                Ok(_) => answered += 1,
+                Err(error) => {
+                    assert_eq!(error, RequestError::NotProposed(NotProposed::Busy));
+                    assert!(error.surely_not_applied());
+                    refused += 1;
+                }
             }
         }
+        slow.await.unwrap();
     }
-    slow.await.unwrap();
-    assert!((1..5000).contains(&answered), "{answered}");
+    assert!(answered > 0);
     assert_eq!(total(node).await, answered);
 }
 

@@ -114,10 +114,9 @@ async fn a_node_that_restarts_gets_in_however_many_say_nothing() {
 async fn a_node_of_another_cluster_is_refused() {
     let cluster = Cluster::start(1).await;
     add(&cluster.nodes[&1], 1).await;
-    let port = crate::common::free_ports(1)[0];
     let stranger = Node::<Raft, Tally>::builder()
         .id(2)
-        .members([(1, cluster.addresses[&1].clone()), (2, format!("127.0.0.1:{port}"))])
+        .members([(1, cluster.addresses[&1].clone()), (2, "127.0.0.1:0".to_owned())])
         .data_dir(cluster.dir.path().join("stranger"))
         .cluster("another")
         .start()

@@ -2,12 +2,14 @@
 //! come to the same numbers; and its Explorer answers.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::fd::OwnedFd;
 
 use quorate_model::{Bounds, Ending, Explored, Model};
 use quorate_raft::Raft;
 use quorate_sim::Simulated;
 use quorate_vsr::Vsr;
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt};
 use stateright::{Checker, Model as _};
 
 const TINY: Bounds = Bounds {
@@ -77,17 +79,23 @@ fn fetch(port: u16, page: &str) -> String {
     answer
 }
 
+/// A port at which nobody listens. While the socket is held, the system gives it to nobody else, but a
+/// server, which asks for this very one and lets it be used again, gets it.
+fn hold_a_port() -> rustix::io::Result<(u16, OwnedFd)> {
+    let held = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&held, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+    sockopt::set_socket_reuseaddr(&held, true)?;
+    let address = SocketAddr::try_from(getsockname(&held)?)?;
+    Ok((address.port(), held))
+}
+
 fn explore<P>()
 where
     P: Simulated + Sync,
     P::Message: Sync,
     P::Pledge: Sync,
 {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .expect("the loopback interface works")
-        .local_addr()
-        .expect("the loopback interface works")
-        .port();
+    let (free, _held) = hold_a_port().expect("the loopback interface works");
     std::thread::spawn(move || Explored::<P>::new(TINY, None).serve(free));
     assert!(fetch(free, "/").contains("<html"));
     assert!(fetch(free, "/.status").contains("every promise is kept"));

@@ -2,10 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::PipeWriter;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate_kv::Client;
@@ -13,6 +12,7 @@ use quorate_kv::resp::Value;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpSocket;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -33,6 +33,7 @@ pub struct Nodes {
 struct Node {
     address: SocketAddr,
     peer_address: SocketAddr,
+    _held: [TcpSocket; 2],
     data: PathBuf,
     /// A program, with arguments, that runs the node's.
     wrapper: Vec<String>,
@@ -52,13 +53,17 @@ impl Nodes {
     /// So many nodes, which are given these arguments beyond the usual; none runs yet.
     pub fn new(count: usize, args: &[&str]) -> Nodes {
         let dir = tempfile::Builder::new().prefix("kv-nodes-").tempdir().unwrap();
-        let node = |id: usize| Node {
-            address: free_address(),
-            peer_address: free_address(),
-            data: dir.path().join(format!("node-{id}")),
-            wrapper: Vec::new(),
-            stderr: None,
-            process: None,
+        let node = |id: usize| {
+            let ((address, held), (peer_address, held_too)) = (hold_address(), hold_address());
+            Node {
+                address,
+                peer_address,
+                _held: [held, held_too],
+                data: dir.path().join(format!("node-{id}")),
+                wrapper: Vec::new(),
+                stderr: None,
+                process: None,
+            }
         };
         let list: Vec<Node> = (1..=count).map(node).collect();
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
@@ -340,21 +345,12 @@ pub fn bulk(text: &str) -> Value {
     Value::Bulk(text.as_bytes().to_vec())
 }
 
-/// An address at which nobody listens, and which no other test is given. Below the range from
-/// which the system takes the ports of outgoing connections: a client which retries could
-/// otherwise occupy the port of the very node it is waiting for.
-fn free_address() -> SocketAddr {
-    const FIRST: u32 = 10_000;
-    const LAST: u32 = 32_000;
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let start = std::process::id().wrapping_mul(97);
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        assert!(step < LAST - FIRST, "no port is free");
-        let port = (FIRST + start.wrapping_add(step) % (LAST - FIRST)) as u16;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
+/// An address at which nobody listens. While the socket is held, the system gives the port to nobody
+/// who asks for any, nor to a connection that goes out; a node, which asks for this very one and lets it
+/// be used again, gets it.
+fn hold_address() -> (SocketAddr, TcpSocket) {
+    let held = TcpSocket::new_v4().unwrap();
+    held.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    held.set_reuseaddr(true).unwrap();
+    (held.local_addr().unwrap(), held)
 }
