@@ -1,42 +1,47 @@
 //! A disk that fails to sync: what it was to make durable may or may not be there.
 
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use super::histories::Recording;
 use super::processes::Nodes;
 use super::require::skip;
 
 /// Lets a system call of a process fail; not any more once this is dropped.
-struct Strace(Child);
+struct Strace {
+    child: Child,
+    /// What it says besides must not find its reader gone.
+    _stderr: BufReader<ChildStderr>,
+}
 
 impl Strace {
-    /// Of every thread the sync of that number fails, with EIO.
+    /// Of every thread the sync of that number fails, with EIO; counted from the return of this on. `None`
+    /// if that is not allowed: the test says that it is skipped.
     fn fail_sync(pid: u32, number: u32) -> Option<Strace> {
         let what = format!("inject=fsync,fdatasync:error=EIO:when={number}");
         let mut strace = Command::new("strace");
-        strace.args([
-            "-f",
-            "-q",
-            "-p",
-            &pid.to_string(),
-            "-e",
-            "trace=fsync,fdatasync",
-            "-e",
-            &what,
-        ]);
-        let silent = strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = silent.spawn();
-        if child.is_err() {
+        strace.args(["-f", "-p", &pid.to_string(), "-o", "/dev/null"]);
+        strace.args(["-e", "trace=fsync,fdatasync", "-e", &what]);
+        strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let Ok(mut child) = strace.spawn() else {
             skip("there is no strace");
+            return None;
+        };
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        stderr.read_line(&mut said).unwrap();
+        let is_attached = said.contains("attached");
+        if !is_attached {
+            skip(&format!("a process cannot be traced here: {said}"));
         }
-        child.ok().map(Strace)
+        is_attached.then_some(Strace { child, _stderr: stderr })
     }
 }
 
 impl Drop for Strace {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
