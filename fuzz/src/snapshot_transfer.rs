@@ -44,9 +44,15 @@ struct Receiver {
     disk: MemDisk,
     snapshots: SnapshotStore<MemDisk>,
     offered: Vec<(SnapshotMeta, Vec<u8>)>,
+    /// What the store was told last of what it is to receive. Of one snapshot peers may tell several
+    /// lengths, and a chunk names the snapshot only.
+    begun: Option<SnapshotMeta>,
     /// What was called complete, and is to be kept.
     complete: Vec<SnapshotId>,
     next: u64,
+    /// How many changes the disk had seen when that was last looked at; the highest number if it has to
+    /// be looked at in any case.
+    checked: u64,
 }
 
 impl Receiver {
@@ -54,7 +60,10 @@ impl Receiver {
         let (meta, content) = u.choose(&self.offered)?.clone();
         match u.int_in_range(0..=9)? {
             0 | 1 => match self.snapshots.begin_fetch(&meta) {
-                Ok(next) => self.told(&meta, next),
+                Ok(next) => {
+                    self.begun = Some(meta.clone());
+                    self.told(meta.id(), next);
+                }
                 Err(SnapshotError::TooLarge { .. }) => {}
                 Err(error) => panic!("a disk in memory works: {error}"),
             },
@@ -74,7 +83,7 @@ impl Receiver {
                     _ => {}
                 }
                 let next = self.snapshots.write_chunk(&meta.id(), chunk, &bytes);
-                self.told(&meta, next.expect("a disk in memory works"));
+                self.told(meta.id(), next.expect("a disk in memory works"));
             }
             7 => {
                 self.snapshots.retain(&self.complete);
@@ -88,6 +97,7 @@ impl Receiver {
                     1 => Keep::New,
                     _ => Keep::Torn(usize::from(seed) * 2),
                 });
+                self.checked = u64::MAX;
                 self.snapshots = SnapshotStore::new(Arc::new(self.disk.clone()));
                 self.snapshots.clean_temps().expect("a disk in memory works");
             }
@@ -97,16 +107,17 @@ impl Receiver {
         Ok(())
     }
 
-    fn told(&mut self, meta: &SnapshotMeta, next: FetchNext) {
+    fn told(&mut self, id: SnapshotId, next: FetchNext) {
         match next {
             FetchNext::Chunk(next) => {
-                assert!(next < meta.chunks());
+                let begun = self.begun.as_ref().filter(|begun| begun.id() == id);
+                assert!(next < begun.expect("it asks for what it is to receive").chunks());
                 self.next = next;
             }
             FetchNext::Complete => {
-                let id = meta.id();
                 if !self.complete.contains(&id) {
                     self.complete.push(id);
+                    self.checked = u64::MAX;
                 }
                 let content = self.content(&id).expect("no other bytes have this digest");
                 assert_eq!(content.0.last, id.last);
@@ -120,8 +131,12 @@ impl Receiver {
         self.offered.iter().filter(same).find(|(meta, _)| meta.last == id.last)
     }
 
-    /// What is complete is here, durably.
-    fn check(&self) {
+    /// What is complete is here, durably. What was so on a disk that has not changed still is.
+    fn check(&mut self) {
+        let changes = self.disk.changes();
+        if std::mem::replace(&mut self.checked, changes) == changes {
+            return;
+        }
         let durable = SnapshotStore::new(Arc::new(self.disk.crash_losing_all()));
         for id in &self.complete {
             durable.verify(id).expect("it was called complete");
@@ -136,7 +151,7 @@ fn play(u: &mut Unstructured<'_>) -> Result<()> {
     let disk = MemDisk::new();
     let snapshots = SnapshotStore::new(Arc::new(disk.clone()));
     let offered = vec![offered(u)?, offered(u)?, offered(u)?];
-    let mut receiver = Receiver { disk, snapshots, offered, complete: Vec::new(), next: 0 };
+    let mut receiver = Receiver { disk, snapshots, offered, begun: None, complete: Vec::new(), next: 0, checked: 0 };
     for _ in 0..STEPS {
         if u.is_empty() {
             break;

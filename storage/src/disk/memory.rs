@@ -322,9 +322,11 @@ impl File {
             if written > 0 {
                 len = len.max(start + written);
             }
-            for (i, byte) in bytes[start..stop].iter_mut().enumerate().skip(written) {
-                *byte = before.get(i).copied().unwrap_or(0);
-            }
+            let lost = &mut bytes[start + written..stop];
+            let old = before.get(written..).unwrap_or_default();
+            let (back, beyond) = lost.split_at_mut(old.len().min(lost.len()));
+            back.copy_from_slice(&old[..back.len()]);
+            beyond.fill(0);
         }
         bytes.truncate(len);
         File { bytes, unsynced: BTreeMap::new(), synced_len: len }
