@@ -151,7 +151,15 @@ fn play(u: &mut Unstructured<'_>) -> Result<()> {
     let disk = MemDisk::new();
     let snapshots = SnapshotStore::new(Arc::new(disk.clone()));
     let offered = vec![offered(u)?, offered(u)?, offered(u)?];
-    let mut receiver = Receiver { disk, snapshots, offered, begun: None, complete: Vec::new(), next: 0, checked: 0 };
+    let mut receiver = Receiver {
+        disk,
+        snapshots,
+        offered,
+        begun: None,
+        complete: Vec::new(),
+        next: 0,
+        checked: 0,
+    };
     for _ in 0..STEPS {
         if u.is_empty() {
             break;

@@ -4,6 +4,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+// Code that is instrumented for it does not link without it.
+#[cfg(feature = "libfuzzer")]
+use libfuzzer_sys as _;
 use quorate_fuzz::random::Random;
 use quorate_fuzz::{TARGETS, Target};
 

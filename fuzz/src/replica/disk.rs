@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use quorate_core::{
-    Digest, Entry, EntryKind, FoundingRecord, Identity, Incarnation, Index, Lineage, LogId, LogTime,
-    Membership, NodeId, PledgeBytes, Recovered, RecoveredLog, SnapshotMeta, Write,
+    Digest, Entry, EntryKind, FoundingRecord, Identity, Incarnation, Index, Lineage, LogId,
+    LogTime, Membership, NodeId, PledgeBytes, Recovered, RecoveredLog, SnapshotMeta, Write,
 };
 
 use super::{ME, incarnation, membership};

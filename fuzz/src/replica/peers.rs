@@ -249,7 +249,10 @@ impl<P: Spoken> Shell<P> {
             0 => to = NodeId(said.number(1)?),
             1 => node = NodeId(said.number(1)?),
             2 => of = Incarnation(7),
-            3 => known = Some(quorate_core::Disk { incarnation: incarnation(1), start: said.start()? }),
+            3 => {
+                known =
+                    Some(quorate_core::Disk { incarnation: incarnation(1), start: said.start()? })
+            }
             _ => {}
         }
         let (start, previous_nonce) = (said.start()?, said.number(0)?);
@@ -340,7 +343,10 @@ pub fn envelopes() -> (Envelope<raft::Message>, Envelope<vsr::Message>) {
     let append = AppendEntries { term, probe: 1, previous, commit, entries: entries.clone() };
     let message = PeerMessage::Protocol(raft::Message::AppendEntries(append));
     let previous_nonce = 8;
-    let known = Some(quorate_core::Disk { incarnation: Incarnation(3), start: Start { count: 2, nonce: 4 } });
+    let known = Some(quorate_core::Disk {
+        incarnation: Incarnation(3),
+        start: Start { count: 2, nonce: 4 },
+    });
     let of_raft = Envelope { from, to, incarnation, start, previous_nonce, known, message };
     let stretch = Stretch { view: term, probe: 1, previous, commit, entries };
     let message = PeerMessage::Protocol(vsr::Message::Prepare(stretch));
