@@ -283,12 +283,14 @@ impl Wal {
         }
         let pledge = batch.head.pledge.unwrap_or([0; 64]);
         let group = self.write(batch.head.clone(), pledge, batch.runs.clone(), &batch.payloads);
-        let Some((written, mut steps)) = group else { return Ok(None) };
-        let update = self.meta_of(batch, Some(written.head.sequence))?;
-        let meta = update.map(|update| {
-            steps.extend(update.steps);
-            update.meta
-        });
+        let Some((written, group)) = group else { return Ok(None) };
+        let muted = self.falling_mute(batch)?;
+        let before = muted.as_ref().map_or(&self.meta, |update| &update.meta);
+        let after = self.meta_of(before, batch, Some(written.head.sequence))?;
+        let updates = [muted, after].map(|update| update.map(|it| (it.meta, it.steps)).unzip());
+        let [(muted, first), (after, last)] = updates;
+        let steps = [first.unwrap_or_default(), group, last.unwrap_or_default()].concat();
+        let meta = after.or(muted);
         let (seq, pledge, written) = (Some(batch.last), batch.head.pledge, Some(written));
         Ok(Some(self.begin(steps, Outcome::Saved { seq, pledge, written, meta })))
     }

@@ -110,6 +110,7 @@ pub(super) struct Disk {
     pub(super) sworn: Option<(WriteSeq, PledgeBytes)>,
     pub(super) snapshot: Option<SnapshotId>,
     pub(super) founding: FoundingRecord,
+    pub(super) mute: bool,
     /// The latest start of each other replica's process that it knows of.
     pub(super) peers: BTreeMap<NodeId, quorate_core::Disk>,
     /// What it held before it lost something that the replica had vouched for, until the replica
@@ -127,6 +128,7 @@ struct WriteIds {
     pledge: PledgeBytes,
     snapshot: Option<SnapshotId>,
     founding: Option<FoundingRecord>,
+    mute: bool,
     peers: Option<BTreeMap<NodeId, quorate_core::Disk>>,
 }
 
@@ -136,6 +138,7 @@ impl Disk {
         self.pledge = Some(write.pledge);
         self.sworn.take_if(|(seq, _)| *seq <= write.seq);
         self.snapshot = write.snapshot;
+        self.mute = write.mute;
         if let Some(founding) = &write.founding {
             self.founding = founding.clone();
         }
@@ -194,6 +197,7 @@ impl Logs {
             pledge: write.pledge,
             snapshot: write.snapshot.as_ref().map(|meta| meta.id()),
             founding: write.founding.clone(),
+            mute: write.mute,
             peers: write.peers.clone(),
         };
         ids.runs.iter().for_each(|run| self.held[node].apply(run));
@@ -263,6 +267,7 @@ impl Logs {
         disk.pledge = found.pledge;
         disk.snapshot = found.snapshot.as_ref().map(|meta| meta.id());
         disk.founding = found.founding.clone();
+        disk.mute = found.mute;
         disk.peers = found.peers.clone();
         true
     }

@@ -17,6 +17,11 @@ const SWORN: Property = Property {
     stated_in: "Ongaro 2014, section 3.8",
 };
 
+const MUTE: Property = Property {
+    name: "a replica that has lost something stays mute",
+    stated_in: "quorate, Recovered::mute",
+};
+
 const END: Property = Property {
     name: "damage is never taken for the end of the log",
     stated_in: "Alagappan et al. 2018, section 3.3",
@@ -70,6 +75,12 @@ pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verd
     })?;
     // The first write of the next process swears it once more.
     *sworn = found.sworn.map(|pledge| (WriteSeq(0), pledge));
+    let disk = &mut logs.disks[node];
+    MUTE.require(found.mute || !disk.mute, || {
+        format!("replica {} counts again, with a log up to {:?}", node + 1, found.log.last)
+    })?;
+    // What was heard of others may be missing though the rest of the same write is there.
+    disk.peers = found.peers.clone();
     Ok(())
 }
 

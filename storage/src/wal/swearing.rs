@@ -22,14 +22,28 @@ pub(super) struct Update {
 }
 
 impl Wal {
-    /// What the meta file has to say once the batch is saved, if that is anything new. `group` is
-    /// the sequence of the group that carries the batch, if one does.
+    /// What the meta file has to say before the batch is saved, if that is anything new: that the
+    /// replica is mute. What makes it so may be what the batch cuts off.
+    pub(super) fn falling_mute(&self, batch: &Batch) -> Result<Option<Update>, StorageError> {
+        if !batch.mute || self.meta.mute {
+            return Ok(None);
+        }
+        let mut meta = Box::new(self.meta.clone());
+        meta.mute = true;
+        meta.durable_through = self.head.sequence;
+        let steps = meta.update_both()?.to_vec();
+        Ok(Some(Update { meta, steps }))
+    }
+
+    /// What the meta file has to say once the batch is saved, if that is anything new. `before` is
+    /// what it says until then, and `group` the sequence of the group that carries the batch, if one
+    /// does.
     pub(super) fn meta_of(
         &self,
+        before: &Meta,
         batch: &Batch,
         group: Option<u64>,
     ) -> Result<Option<Update>, StorageError> {
-        let before = &self.meta;
         let mut meta = Box::new(before.clone());
         let sequence = group.unwrap_or(self.head.sequence);
         if let Some(pledge) = &batch.head.pledge {
@@ -96,7 +110,7 @@ impl Wal {
     }
 
     pub(super) fn job_without_group(&mut self, batch: &Batch) -> Result<Job, StorageError> {
-        let update = self.meta_of(batch, None)?;
+        let update = self.meta_of(&self.meta, batch, None)?;
         let (meta, steps) = update.map(|update| (update.meta, update.steps)).unzip();
         let outcome = Outcome::Saved {
             seq: Some(batch.last),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quorate_core::*;
 
 use super::fixture::*;
-use crate::disk::{Disk as _, MemDisk};
+use crate::disk::{Disk as _, Keep, MemDisk};
 use crate::error::StorageError;
 use crate::job::Step;
 use crate::store::{Store, StoreOptions};
@@ -88,6 +88,32 @@ fn a_cut_lasts_across_restarts() {
     let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
     assert_eq!(recovered.log.last, LogId::new(Index(1), Ballot(1)));
     assert_eq!(recovered.log.tail, author.entries);
+}
+
+#[test]
+fn a_crash_while_a_replica_gives_up_the_end_of_its_log_leaves_the_end_or_a_mute_replica() {
+    let mut cut_off = 0;
+    for steps in 0.. {
+        let mut author = Author::new();
+        author.append(1, &[b"acknowledged", b"lost"]);
+        author.mute = true;
+        let write = author.cutting(1, 2, &[]);
+        author.enqueue(write);
+        let job = author.store.prepare().unwrap().unwrap();
+        if steps > job.steps().len() {
+            break;
+        }
+        for step in &job.steps()[..steps] {
+            author.store.run_step(step).unwrap();
+        }
+        for keep in [Keep::Old, Keep::New, Keep::Torn(100)] {
+            let (_, found) = open(&author.disk.crash(usize::MAX, |_, _| keep)).unwrap();
+            let is_cut_off = found.log.last.index == Index(1);
+            assert!(found.mute || !is_cut_off, "{steps} steps, {keep:?}");
+            cut_off += u32::from(is_cut_off);
+        }
+    }
+    assert!(cut_off > 0);
 }
 
 #[test]
