@@ -264,6 +264,33 @@ fn what_was_cut_off_since_it_was_read_is_not_what_a_leader_says_of_its_log() {
     }
 }
 
+/// It may have acknowledged whatever the leader held when it asked.
+#[test]
+fn a_mute_replica_is_mute_until_its_disk_has_all_that_it_has_to_get() {
+    let mut replica = started(Settings::default());
+    be_told_that_the_cluster_is_formed(&mut replica);
+    let opening = Log::founded_by(founders()).opening();
+    let first = Entry::new(LogId::new(Index(1), Ballot(1)), founders().digest(), opening);
+    let noop = crate::entry::Proposal::new(EntryKind::Noop, LogTime(0), Bytes::new());
+    let second = Entry::new(LogId::new(Index(2), Ballot(1)), first.digest(), noop);
+    replica.readmitting.fall_mute();
+    process(&mut replica, from_peer(PeerMessage::Protocol(vec![first.clone()])));
+    let (request, through) = (replica.name_request(), second.id);
+    let catch_up = Readmission::CatchUp { request, through };
+    process(&mut replica, from_peer(PeerMessage::Readmission(catch_up)));
+    assert!(replica.status().mute, "it lacks an entry");
+    let (now, mut out) = (Now::default(), Vec::new());
+    replica.step(now, from_peer(PeerMessage::Protocol(vec![first, second])), &mut out);
+    replica.flush(now, &mut out);
+    assert!(replica.status().mute, "the entry is in memory only");
+    for effect in out {
+        if let Effect::Persist { seq, .. } = effect {
+            process(&mut replica, Event::Saved(seq));
+        }
+    }
+    assert!(!replica.status().mute);
+}
+
 #[test]
 fn small_requests_that_wait_for_a_leader_are_bounded_too() {
     let limit = 100 * Entry::OVERHEAD;
