@@ -159,6 +159,18 @@ mod tests {
     }
 
     #[test]
+    fn a_group_which_the_one_behind_it_does_not_name_is_left_out() {
+        let named = [group(1, 0, 1, 0), group(2, 1, 1, 0), group(3, 2, 1, 0)];
+        // In whatever order they are found: both are the second of the log.
+        let other = group(102, 1, 1, 0);
+        for at in 0..=named.len() {
+            let mut groups = named.to_vec();
+            groups.insert(at, other);
+            assert_eq!(chosen(&meta(1, 0), &groups), [1, 2, 3]);
+        }
+    }
+
+    #[test]
     fn a_damaged_group_that_nobody_vouches_for_is_not_the_end() {
         let mut groups: Vec<_> = (1..=3).map(|n| group(n, n - 1, 1, 0)).collect();
         groups[2].is_intact = false;
