@@ -23,11 +23,22 @@ pub struct Envelope<M> {
     pub start: Start,
     /// The nonce of the start before that one on the same disk; zero if there was none.
     pub previous_nonce: u64,
-    /// The receiver's disk, as the sender last heard of it. On an old image of it, the receiver learns
-    /// so from the very message that asks for its word, or lends it the sender's.
-    pub known: Option<Disk>,
+    /// What the sender knows of the receiver.
+    pub known: Option<Known>,
     /// What it says.
     pub message: PeerMessage<M>,
+}
+
+/// What the sender of a message knows of its receiver, who may have lost what it tells: then it learns
+/// so from the very message that asks for its word, or lends it the sender's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Known {
+    /// Its disk, as last heard of. A receiver that was never started so runs on an old image of it.
+    pub disk: Disk,
+    /// How far it has acknowledged the sender's log on that disk, in the ballot which the sender
+    /// leads. A receiver in that ballot whose log ends before has a disk that did not keep what it
+    /// said was saved.
+    pub acknowledged: Option<(Ballot, Index)>,
 }
 
 /// What replicas say to each other. `M` is the protocol's own messages; the rest is the same

@@ -75,6 +75,14 @@ pub trait Protocol: Clone + Eq + Hash + Debug + Send + 'static {
     /// What peers got wrong, so far.
     fn faults(&self) -> PeerFaults;
 
+    /// How far `member` has acknowledged, by the disk of this incarnation, the log of this replica in
+    /// the ballot which it leads. Within a ballot nothing of that is ever cut off again; so a member
+    /// whose log ends before has lost it, and is told. [`Index::ZERO`] if nothing is known.
+    fn acknowledged(&self, member: NodeId, incarnation: Incarnation) -> Index {
+        let _ = (member, incarnation);
+        Index::ZERO
+    }
+
     /// True of votes and acknowledgements: messages that count only if they come from the
     /// incarnation which the receiver's membership lists.
     fn vouches(message: &Self::Message) -> bool;

@@ -29,12 +29,12 @@ use crate::founding::Founding;
 use crate::lineage::Lineage;
 use crate::log::Log;
 use crate::membership::Membership;
-use crate::message::{Envelope, Forward, PeerMessage};
+use crate::message::{Envelope, Forward, Known, PeerMessage};
 use crate::protocol::{Effects, Input, Pledge, Protocol, ProtocolEffect, Role, Standing, Timer};
 use crate::settings::Settings;
 use crate::snapshot::SnapshotMeta;
 use crate::types::{Ballot, Incarnation, Index, LogTime, NodeId, Now, RequestId, WriteSeq};
-use crate::write::{PledgeBytes, Recovered, Write};
+use crate::write::{Disk, PledgeBytes, Recovered, Write};
 use acquaintances::Acquaintances;
 use applying::Applying;
 use fetching::{Backoff, Fetching};
@@ -105,6 +105,8 @@ pub struct Replica<P: Protocol> {
     deadline_timer: Option<LogTime>,
     time_entry: Option<crate::types::LogId>,
     hand_over_since: Option<Duration>,
+    /// What a leader says that this replica has acknowledged, if the log did not reach that far.
+    lost: Option<Index>,
     ignored: Ignored,
 }
 
@@ -174,6 +176,7 @@ impl<P: Protocol> Replica<P> {
             deadline_timer: None,
             time_entry: None,
             hand_over_since: None,
+            lost: None,
             ignored: Ignored::default(),
         };
         match record.list {
@@ -194,6 +197,12 @@ impl<P: Protocol> Replica<P> {
     #[must_use]
     pub fn id(&self) -> NodeId {
         self.me
+    }
+
+    /// See [`Status::lost`].
+    #[must_use]
+    pub fn lost(&self) -> Option<Index> {
+        self.lost
     }
 
     /// The log, once the cluster is formed.
@@ -326,6 +335,7 @@ impl<P: Protocol> Replica<P> {
             incarnation: self.incarnation,
             formed: self.formed.is_some(),
             mute: self.readmitting.is_mute(),
+            lost: self.lost,
             role: standing.role,
             ballot: standing.ballot,
             leader: standing.leader,
@@ -426,6 +436,12 @@ impl<P: Protocol> Replica<P> {
         self.after_save.retain(|envelope| !Replica::<P>::vouches(envelope));
     }
 
+    /// Nothing is vouched for that waits for a write, for a pledge alone, or for the end of this batch.
+    fn take_back_what_is_vouched_for(&mut self) {
+        self.writes.withdraw(Replica::<P>::vouches);
+        self.take_back_what_this_batch_vouches_for();
+    }
+
     /// Passes on what the protocol wants.
     fn route(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
         let Some(formed) = &mut self.formed else { return };
@@ -467,8 +483,17 @@ impl<P: Protocol> Replica<P> {
     fn envelope(&self, to: NodeId, message: PeerMessage<P::Message>) -> Envelope<P::Message> {
         let (from, incarnation) = (self.me, self.incarnation);
         let (start, previous_nonce) = (self.lineage.latest(), self.lineage.previous_nonce());
-        let known = self.acquaintances.disk_of(to);
+        let known = self.acquaintances.disk_of(to).map(|disk| self.known(to, disk));
         Envelope { from, to, incarnation, start, previous_nonce, known, message }
+    }
+
+    fn known(&self, node: NodeId, disk: Disk) -> Known {
+        let protocol = self.protocol().filter(|protocol| protocol.standing().role == Role::Leader);
+        let acknowledged = protocol.and_then(|leader| {
+            let through = leader.acknowledged(node, disk.incarnation);
+            (through > Index::ZERO).then(|| (leader.standing().ballot, through))
+        });
+        Known { disk, acknowledged }
     }
 
     /// Sends at the end of the batch, if nothing has to be saved first.
@@ -484,11 +509,14 @@ impl<P: Protocol> Replica<P> {
 
     /// Turns what changed in this batch into one write, and sends what need not wait for it.
     ///
-    /// No message leaves before the pledge under which it is said is on disk: while that is on
-    /// its way, messages wait for it, whichever way the protocol posted them.
+    /// No message leaves before the pledge under which it is said is on disk, nor before it is on
+    /// disk that this replica is mute: while that is on its way, messages wait for it, whichever way
+    /// the protocol posted them.
     fn write_and_send(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
         let pledge = self.protocol().map(P::pledge);
-        let may_speak = pledge.is_none_or(|pledge| self.writes.may_speak_under(pledge));
+        let mute = self.readmitting.is_mute();
+        let may_speak = pledge.is_none_or(|pledge| self.writes.may_speak_under(pledge))
+            && self.writes.may_speak_as(mute);
         if may_speak {
             out.extend(self.outbox.drain(..).map(Effect::Send));
         } else if pledge.is_some_and(|pledge| self.swears_for_too_long(now, pledge)) {
@@ -503,7 +531,6 @@ impl<P: Protocol> Replica<P> {
         let founding = self.founding.unsaved().filter(|_| self.formed.is_none()).cloned();
         let snapshot = self.log().and_then(Log::snapshot).cloned();
         let snapshot_id = snapshot.as_ref().map(SnapshotMeta::id);
-        let mute = self.readmitting.is_mute();
         let promise = pledge.is_some_and(|pledge| self.writes.is_new_promise(pledge));
         let something_changed = promise
             || self.log().is_some_and(Log::has_unsaved)

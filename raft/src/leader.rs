@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate_core::{Entry, Index, LogId, NodeId, Proposal, ReadId, Reads, Rounds, Timer};
+use quorate_core::{
+    Entry, Incarnation, Index, LogId, NodeId, Proposal, ReadId, Reads, Rounds, Timer,
+};
 
 use crate::fault::PeerFault;
 use crate::message::{AppendEntries, AppendEntriesReply, Appended, Message};
@@ -209,6 +211,13 @@ impl Leader {
     fn asked(&mut self, from: NodeId, probe: u64) -> Result<&mut Progress, PeerFault> {
         let progress = self.peers.get_mut(&from).filter(|_| probe <= self.rounds.latest());
         progress.ok_or(PeerFault::ImpossibleReply)
+    }
+
+    /// How far `peer` has acknowledged the log, by this disk.
+    pub(crate) fn acknowledged(&self, peer: NodeId, incarnation: Incarnation) -> Index {
+        let progress = self.peers.get(&peer);
+        let counted = progress.filter(|progress| progress.counts_under(Some(incarnation)));
+        counted.map_or(Index::ZERO, |progress| progress.matched)
     }
 
     /// Draws the conclusions from what followers and the own disk have said.

@@ -1,8 +1,8 @@
 //! The server as a whole: which role it is in, and what leads from one role to another.
 
 use quorate_core::{
-    Ballot, Effects, Input, Log, LogId, NodeId, Now, PeerFaults, Proposal, Protocol, ReadId, Role,
-    Settings, SnapshotMeta, Standing, Timer,
+    Ballot, Effects, Incarnation, Index, Input, Log, LogId, NodeId, Now, PeerFaults, Proposal,
+    Protocol, ReadId, Role, Settings, SnapshotMeta, Standing, Timer,
 };
 
 use crate::candidate::{Candidate, Phase};
@@ -107,6 +107,13 @@ impl Protocol for Raft {
     fn faults(&self) -> PeerFaults {
         let last = self.last_fault.map(|(peer, fault)| (peer, fault.to_string()));
         PeerFaults { count: self.faults, last }
+    }
+
+    fn acknowledged(&self, member: NodeId, incarnation: Incarnation) -> Index {
+        match &self.role {
+            State::Leader(leader) => leader.acknowledged(member, incarnation),
+            State::Follower(_) | State::Candidate(_) => Index::ZERO,
+        }
     }
 
     fn vouches(message: &Message) -> bool {

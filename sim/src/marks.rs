@@ -74,6 +74,7 @@ marks! {
     DiskWiped: "disks wiped",
     ImagePutBack: "old images put back",
     ImageNoticed: "old images noticed",
+    AcknowledgedLost: "acknowledged entries that a disk did not keep",
     Readmitted: "replicas that count again after a loss",
 }
 

@@ -347,3 +347,50 @@ fn is_put_back<P: Protocol>() {
     assert!(cluster.commits(leader));
     assert!(cluster.commits(wiped));
 }
+
+/// A disk says that everything is saved, and after a restart the last entries are not there. Its
+/// process was started on it as often as it knows.
+fn a_disk_that_lied<P: Protocol>() {
+    let mut cluster = Replicas::<P>::founded(3);
+    cluster.pass(Duration::from_secs(2));
+    let leader = cluster.leader().unwrap();
+    let mut followers = (1..=3).map(n).filter(|id| *id != leader);
+    let (liar, other) = (followers.next().unwrap(), followers.next().unwrap());
+    assert!(cluster.commits(leader));
+    cluster.stop(other);
+    assert!(cluster.commits(leader));
+    let acknowledged = cluster.nodes[&liar].replica().status().durable;
+    cluster.stop(liar);
+    cluster.nodes.get_mut(&liar).unwrap().entries.truncate(2);
+    cluster.filter = Box::new(move |envelope| (envelope.from, envelope.to) == (leader, liar));
+    cluster.start(liar);
+    cluster.pass(Duration::from_millis(100));
+    let status = cluster.nodes[&liar].replica().status();
+    assert!(status.mute, "{status:?}");
+    assert_eq!(status.lost, Some(acknowledged));
+    cluster.filter = Box::new(move |envelope| {
+        let is_counted = match &envelope.message {
+            PeerMessage::Protocol(message) => envelope.from == liar && P::vouches(message),
+            _ => false,
+        };
+        assert!(!is_counted, "{envelope:?}");
+        ![envelope.from, envelope.to].contains(&leader)
+    });
+    cluster.start(other);
+    cluster.pass(Duration::from_secs(3));
+    // The other one does not have what the two had committed either. It gets back what it had, and counts again.
+    cluster.filter = Box::new(|_| true);
+    cluster.pass(Duration::from_secs(5));
+    let leader = cluster.leader().unwrap();
+    assert!(cluster.commits(leader));
+    let status = cluster.nodes[&liar].replica().status();
+    assert!(!status.mute, "{status:?}");
+    assert!(status.durable >= acknowledged);
+    assert_eq!(cluster.nodes[&liar].stopped, None);
+}
+
+#[test]
+fn a_disk_that_did_not_keep_what_it_said_was_saved_is_found_out_and_counts_once_it_has_all_of_it() {
+    a_disk_that_lied::<Raft>();
+    a_disk_that_lied::<Vsr>();
+}

@@ -207,6 +207,13 @@ impl Primary {
         std::mem::take(&mut self.reads)
     }
 
+    /// How far `peer` has acknowledged the log, by this disk.
+    pub(crate) fn acknowledged(&self, peer: NodeId, incarnation: Incarnation) -> Index {
+        let progress = self.peers.get(&peer);
+        let counted = progress.filter(|progress| progress.counts_under(Some(incarnation)));
+        counted.map_or(Index::ZERO, |progress| progress.matched)
+    }
+
     /// Draws the conclusions from what backups and the own disk have said.
     fn settle(&mut self, server: &Server, cx: &mut Context<'_>) {
         let reached = |of_myself, of_peer: fn(&Progress) -> u64| {

@@ -129,6 +129,13 @@ impl Protocol for Vsr {
         PeerFaults { count: self.faults, last }
     }
 
+    fn acknowledged(&self, member: NodeId, incarnation: Incarnation) -> Index {
+        match &self.role {
+            State::Primary(primary) => primary.acknowledged(member, incarnation),
+            State::Backup(_) | State::ViewChange(_) => Index::ZERO,
+        }
+    }
+
     fn vouches(message: &Message) -> bool {
         message.vouches()
     }

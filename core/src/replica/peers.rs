@@ -1,7 +1,7 @@
 //! Messages from other replicas: who may say what to whom.
 
 use super::{FOUNDING_INTERVAL, Readmission, Replica};
-use crate::event::{Effect, Fatal};
+use crate::event::Effect;
 use crate::founding::{FoundingMessage, FoundingRecord, Standing};
 use crate::message::{Envelope, PeerMessage};
 use crate::protocol::{Input, Protocol, Timer};
@@ -39,8 +39,8 @@ impl<P: Protocol> Replica<P> {
             self.ignored.strangers += 1;
             return;
         };
-        if known.is_some_and(|known| self.is_image_of(known)) {
-            return self.stop(Fatal::OldImage { node: self.me }, out);
+        if known.is_some_and(|known| !self.can_live_up_to(known, out)) {
+            return;
         }
         let disk = Disk { incarnation, start };
         match message {

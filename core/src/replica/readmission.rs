@@ -20,12 +20,12 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::Replica;
+use super::{Formed, Replica};
 use crate::entry::EntryKind;
 use crate::event::{Effect, Fatal};
-use crate::message::PeerMessage;
+use crate::message::{Known, PeerMessage};
 use crate::protocol::{Input, Protocol, ReadId, Timer};
-use crate::types::{Incarnation, LogId, NodeId, Now, RequestId, Start};
+use crate::types::{Incarnation, Index, LogId, NodeId, Now, RequestId, Start};
 use crate::write::Disk;
 
 /// What a mute replica and the leader say to each other.
@@ -154,15 +154,47 @@ impl<P: Protocol> Replica<P> {
         }
     }
 
-    /// True if this replica runs on an old image of the disk that a member knows.
-    pub(super) fn is_image_of(&self, known: Disk) -> bool {
+    /// What a member knows of this replica. False if it cannot go on: it runs on an old image of the
+    /// disk that is known.
+    pub(super) fn can_live_up_to(
+        &mut self,
+        known: Known,
+        out: &mut Vec<Effect<P::Message>>,
+    ) -> bool {
+        let Known { disk, acknowledged } = known;
         // What was said of another disk says nothing of this one.
-        known.incarnation == self.incarnation && !self.lineage.may_include(known.start)
+        if disk.incarnation != self.incarnation {
+            return true;
+        }
+        if !self.lineage.may_include(disk.start) {
+            self.stop(Fatal::OldImage { node: self.me }, out);
+            return false;
+        }
+        if let Some((ballot, through)) = acknowledged
+            && ballot == self.standing().ballot
+        {
+            self.must_hold(through);
+        }
+        true
+    }
+
+    /// The leader of this ballot was told that the log is on this disk up to here. What is
+    /// acknowledged is not cut off within a ballot: if the log ends before, the disk has not kept
+    /// what it said was saved.
+    fn must_hold(&mut self, through: Index) {
+        let Some(Formed { log, .. }) = &mut self.formed else { return };
+        if !log.may_vouch() || log.last().index >= through {
+            return;
+        }
+        log.set_mute(true);
+        self.readmitting.fall_mute();
+        self.lost = Some(through);
+        self.take_back_what_is_vouched_for();
     }
 
     /// A member does not know that this start comes after the one that it knows.
-    pub(super) fn on_doubt(&mut self, by: NodeId, known: Option<Disk>) {
-        if let Some(Disk { incarnation, start }) = known
+    pub(super) fn on_doubt(&mut self, by: NodeId, known: Option<Known>) {
+        if let Some(Disk { incarnation, start }) = known.map(|known| known.disk)
             && incarnation == self.incarnation
             && start != self.lineage.latest()
         {

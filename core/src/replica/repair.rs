@@ -82,8 +82,7 @@ impl<P: Protocol> Replica<P> {
         let Some(formed) = &mut self.formed else { return };
         gaps.into_iter().for_each(|gap| formed.log.note_damage(gap));
         if !formed.log.is_whole() {
-            self.writes.withdraw(Replica::<P>::vouches);
-            self.take_back_what_this_batch_vouches_for();
+            self.take_back_what_is_vouched_for();
         }
         self.mend_alone(out);
     }

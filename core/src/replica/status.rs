@@ -17,6 +17,10 @@ pub struct Status {
     /// True if nothing that it says counts: its disk was replaced, or lost something. That ends by
     /// itself when it has caught up with a leader that has a quorum without it.
     pub mute: bool,
+    /// Up to where a leader was told that the log is on this disk, if the log was found to end before
+    /// that since this process began: the disk has not kept what it said was saved. It should be
+    /// replaced.
+    pub lost: Option<Index>,
     /// What it is in its protocol.
     pub role: Role,
     /// The term or view it is in.

@@ -45,6 +45,8 @@ pub(super) struct Writes<M, G> {
     begun_pledge: Option<G>,
     begun_snapshot: Option<SnapshotId>,
     begun_mute: bool,
+    /// As of the last write saved or sworn.
+    saved_mute: bool,
     /// The pledge of the last write saved.
     saved_pledge: Option<G>,
     /// The pledge of a later write, if that is on disk without the write.
@@ -59,6 +61,7 @@ impl<M, G: Pledge> Writes<M, G> {
             begun_pledge: None,
             begun_snapshot: None,
             begun_mute: false,
+            saved_mute: false,
             saved_pledge: None,
             ahead: None,
         }
@@ -72,6 +75,7 @@ impl<M, G: Pledge> Writes<M, G> {
         mute: bool,
     ) {
         self.begun_mute = mute;
+        self.saved_mute = mute;
         self.begun_pledge = pledge;
         self.saved_pledge = pledge;
         self.begun_snapshot = snapshot;
@@ -107,6 +111,12 @@ impl<M, G: Pledge> Writes<M, G> {
             write.pledge.is_some_and(|carried| carried.promise() == pledge.promise())
         };
         self.pending.iter().find(carries).map(|write| write.begun)
+    }
+
+    /// True if it is on disk that the replica is mute, in case it is: whoever learns that forgets
+    /// what it said before, by which it could be found out once more.
+    pub(super) fn may_speak_as(&self, mute: bool) -> bool {
+        self.saved_mute || !mute
     }
 
     /// What all that is on disk promises.
@@ -149,6 +159,7 @@ impl<M, G: Pledge> Writes<M, G> {
         let done: Vec<_> = self.pending.drain(..done).collect();
         for write in &done {
             self.saved_pledge = write.pledge.or(self.saved_pledge);
+            self.saved_mute = write.mute;
         }
         self.ahead.take_if(|(ahead, _)| *ahead <= seq);
         done
@@ -158,16 +169,19 @@ impl<M, G: Pledge> Writes<M, G> {
     pub(super) fn sworn(&mut self, seq: WriteSeq) {
         let of_write = self.pending.iter().find(|write| write.seq == seq);
         // Saved meanwhile, if it is not there.
-        if let Some(sworn) = of_write.and_then(|write| write.pledge) {
-            self.ahead = Some((seq, sworn));
+        if let Some(Pending { pledge: Some(sworn), mute, .. }) = of_write {
+            self.ahead = Some((seq, *sworn));
+            self.saved_mute |= mute;
         }
     }
 
     /// The messages which wait for nothing but their pledge, if that is on disk.
     pub(super) fn take_sworn(&mut self) -> Vec<Envelope<M>> {
         let Some(on_disk) = self.on_disk() else { return Vec::new() };
+        let saved_mute = self.saved_mute;
         let is_sworn = |write: &&mut Pending<M, G>| {
             write.pledge.is_some_and(|pledge| pledge.promise() == on_disk.promise())
+                && (saved_mute || !write.mute)
         };
         let speaking = self.pending.iter_mut().filter(is_sworn);
         speaking.flat_map(|write| std::mem::take(&mut write.waiting.sworn)).collect()

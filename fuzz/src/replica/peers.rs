@@ -4,7 +4,7 @@ use arbitrary::{Result, Unstructured};
 use bytes::Bytes;
 use quorate_core::{
     Ballot, Command, Digest, Entry, EntryKind, Envelope, Forward, FoundingMessage, FoundingRecord,
-    Incarnation, Index, LogId, LogTime, Membership, NodeId, Origin, PeerMessage, Proposal,
+    Incarnation, Index, Known, LogId, LogTime, Membership, NodeId, Origin, PeerMessage, Proposal,
     Protocol, Readmission, Refusal, Repair, RequestId, SnapshotId, SnapshotMessage, SnapshotMeta,
     Start,
 };
@@ -250,8 +250,13 @@ impl<P: Spoken> Shell<P> {
             1 => node = NodeId(said.number(1)?),
             2 => of = Incarnation(7),
             3 => {
-                known =
-                    Some(quorate_core::Disk { incarnation: incarnation(1), start: said.start()? })
+                let disk = quorate_core::Disk { incarnation: incarnation(1), start: said.start()? };
+                known = Some(Known { disk, acknowledged: None });
+            }
+            4 => {
+                let start = said.restarted;
+                let disk = quorate_core::Disk { incarnation: incarnation(1), start };
+                known = Some(Known { disk, acknowledged: Some((said.ballot()?, said.index()?)) });
             }
             _ => {}
         }
@@ -336,17 +341,16 @@ fn readmission(said: &mut Saying<'_, '_>) -> Result<Readmission> {
 /// A message of each protocol, for the corpora of decoders.
 pub fn envelopes() -> (Envelope<raft::Message>, Envelope<vsr::Message>) {
     let (from, to, incarnation) = (NodeId(2), ME, incarnation(2));
-    let start = Start { count: 1, nonce: 9 };
     let (term, previous, commit) = (Ballot(1), LogId::ZERO, Index(1));
     let proposal = Proposal::new(EntryKind::Command, LogTime(5), Bytes::from_static(b"payload"));
     let entries = vec![Entry::new(LogId::new(Index(1), term), membership().digest(), proposal)];
     let append = AppendEntries { term, probe: 1, previous, commit, entries: entries.clone() };
     let message = PeerMessage::Protocol(raft::Message::AppendEntries(append));
     let previous_nonce = 8;
-    let known = Some(quorate_core::Disk {
-        incarnation: Incarnation(3),
-        start: Start { count: 2, nonce: 4 },
-    });
+    let start = Start { count: 2, nonce: 4 };
+    let disk = quorate_core::Disk { incarnation: Incarnation(3), start };
+    let known = Some(Known { disk, acknowledged: Some((Ballot(1), Index(3))) });
+    let start = Start { count: 1, nonce: 9 };
     let of_raft = Envelope { from, to, incarnation, start, previous_nonce, known, message };
     let stretch = Stretch { view: term, probe: 1, previous, commit, entries };
     let message = PeerMessage::Protocol(vsr::Message::Prepare(stretch));

@@ -17,11 +17,6 @@ const SWORN: Property = Property {
     stated_in: "Ongaro 2014, section 3.8",
 };
 
-const MUTE: Property = Property {
-    name: "a replica that has lost something stays mute",
-    stated_in: "quorate, Recovered::mute",
-};
-
 const END: Property = Property {
     name: "damage is never taken for the end of the log",
     stated_in: "Alagappan et al. 2018, section 3.3",
@@ -75,12 +70,8 @@ pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verd
     })?;
     // The first write of the next process swears it once more.
     *sworn = found.sworn.map(|pledge| (WriteSeq(0), pledge));
-    let disk = &mut logs.disks[node];
-    MUTE.require(found.mute || !disk.mute, || {
-        format!("replica {} counts again, with a log up to {:?}", node + 1, found.log.last)
-    })?;
     // What was heard of others may be missing though the rest of the same write is there.
-    disk.peers = found.peers.clone();
+    logs.disks[node].peers = found.peers.clone();
     Ok(())
 }
 
@@ -101,6 +92,8 @@ fn is_found(disk: &Disk, found: &Recovered) -> bool {
 /// In what the disk is not what was found.
 fn difference(disk: &Disk, found: &Recovered) -> Option<&'static str> {
     let parts = [
+        // It falls mute before the rest of the write is there.
+        ("muteness", found.mute || !disk.mute),
         ("the pledge", found.pledge.unwrap_or([0; 64]) == disk.pledge.unwrap_or([0; 64])),
         ("the snapshot", found.snapshot.as_ref().map(|meta| meta.id()) == disk.snapshot),
         ("the founding", found.founding == disk.founding),

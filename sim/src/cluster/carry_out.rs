@@ -30,6 +30,7 @@ impl<P: Simulated> Cluster<P> {
         let time = self.now();
         let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
         process.wake_is_planned = false;
+        let lost = process.replica.lost();
         let mut inbox = std::mem::take(&mut process.inbox);
         for event in inbox.drain(..) {
             self.trace.note(time, Some(node), &event);
@@ -38,7 +39,11 @@ impl<P: Simulated> Cluster<P> {
         }
         process.inbox = inbox;
         process.replica.flush(now, &mut process.effects);
+        let loses = process.replica.lost() != lost;
         self.carry_out_effects(node)?;
+        if loses {
+            self.on_loss(node)?;
+        }
         self.observe(node)
     }
 
