@@ -134,6 +134,11 @@ struct WriteIds {
 
 impl Disk {
     fn apply(&mut self, write: &WriteIds) {
+        if write.mute && !self.mute {
+            // What it falls mute over may be what this very write cuts off.
+            self.lose(self.log.clone());
+            self.is_loss_known = true;
+        }
         write.runs.iter().for_each(|run| self.log.apply(run));
         self.pledge = Some(write.pledge);
         self.sworn.take_if(|(seq, _)| *seq <= write.seq);
