@@ -263,23 +263,29 @@ fn an_offer_that_the_next_primary_did_not_ask_for_changes_nothing() {
     assert_eq!((cluster.view(3), cluster.network.len()), (5, 0));
 }
 
-#[test]
-fn a_snapshot_and_a_compacted_log_do_not_change_what_a_view_change_reports() {
-    let mut cluster = Cluster::led_by_1(3);
-    cluster.propose(1, "a");
-    cluster.settle();
+/// What replica 3 reports for view 4, for which 2 has asked.
+fn report(cluster: &mut Cluster) -> Message {
+    cluster.heal();
+    cluster.timeout(3, quorate_core::Timer::Heartbeat);
+    let sent = cluster.take(|sent| matches!(sent.message, Message::DoViewChange(_)));
+    cluster.take(|_| true);
+    sent[0].message.clone()
+}
+
+fn ask_3_for_its_report(cluster: &mut Cluster) {
     cluster.isolate(1);
     cluster.isolate(3);
     let (view, target) = (Ballot(4), Ballot(4));
     cluster.forge(2, 3, Message::StartViewChange { view, target });
     cluster.settle();
-    let report = |cluster: &mut Cluster| {
-        cluster.heal();
-        cluster.timeout(3, quorate_core::Timer::Heartbeat);
-        let sent = cluster.take(|sent| matches!(sent.message, Message::DoViewChange(_)));
-        cluster.take(|_| true);
-        sent[0].message.clone()
-    };
+}
+
+#[test]
+fn a_snapshot_and_a_compacted_log_do_not_change_what_a_view_change_reports() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.propose(1, "a");
+    cluster.settle();
+    ask_3_for_its_report(&mut cluster);
     let before = report(&mut cluster);
     compact(&mut cluster, 3);
     assert_eq!(report(&mut cluster), before);
@@ -287,4 +293,23 @@ fn a_snapshot_and_a_compacted_log_do_not_change_what_a_view_change_reports() {
     cluster.restart(3);
     assert_eq!(cluster.node(3).views(), [0; 0]);
     assert_eq!(report(&mut cluster), before);
+}
+
+#[test]
+fn a_restart_does_not_take_a_report_back_to_the_snapshot() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.propose(1, "a");
+    cluster.settle();
+    compact(&mut cluster, 3);
+    cluster.propose(1, "b");
+    cluster.settle();
+    ask_3_for_its_report(&mut cluster);
+    let end = |report: Message| match report {
+        Message::DoViewChange(report) => (report.head, report.digest),
+        other => panic!("{other:?}"),
+    };
+    let before = end(report(&mut cluster));
+    cluster.crash(3);
+    cluster.restart(3);
+    assert_eq!(end(report(&mut cluster)), before);
 }
