@@ -7,7 +7,7 @@ use crate::entry::EntryKind;
 use crate::founding::FoundingMessage;
 use crate::replica::{Readmission, Repair};
 use crate::snapshot::SnapshotMessage;
-use crate::types::{Ballot, Incarnation, Index, NodeId, RequestId, Start};
+use crate::types::{Ballot, Incarnation, Index, LogId, NodeId, RequestId, Start};
 use crate::write::Disk;
 
 /// A message on its way from one replica to another.
@@ -35,10 +35,10 @@ pub struct Envelope<M> {
 pub struct Known {
     /// Its disk, as last heard of. A receiver that was never started so runs on an old image of it.
     pub disk: Disk,
-    /// How far it has acknowledged the sender's log on that disk, in the ballot which the sender
-    /// leads. A receiver in that ballot whose log ends before has a disk that did not keep what it
-    /// said was saved.
-    pub acknowledged: Option<(Ballot, Index)>,
+    /// The last entry that it has acknowledged on that disk in the ballot which the sender leads. A
+    /// receiver in that ballot whose log does not hold it has a disk that did not keep what it said
+    /// was saved.
+    pub acknowledged: Option<(Ballot, LogId)>,
 }
 
 /// What replicas say to each other. `M` is the protocol's own messages; the rest is the same

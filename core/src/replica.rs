@@ -488,10 +488,12 @@ impl<P: Protocol> Replica<P> {
     }
 
     fn known(&self, node: NodeId, disk: Disk) -> Known {
-        let protocol = self.protocol().filter(|protocol| protocol.standing().role == Role::Leader);
-        let acknowledged = protocol.and_then(|leader| {
-            let through = leader.acknowledged(node, disk.incarnation);
-            (through > Index::ZERO).then(|| (leader.standing().ballot, through))
+        let formed = self.formed.as_ref();
+        let leading = formed.filter(|formed| formed.protocol.standing().role == Role::Leader);
+        let acknowledged = leading.and_then(|Formed { protocol, log, .. }| {
+            let through = protocol.acknowledged(node, disk.incarnation);
+            let last = log.id_at(through).filter(|last| last.index > Index::ZERO)?;
+            Some((protocol.standing().ballot, last))
         });
         Known { disk, acknowledged }
     }

@@ -7,7 +7,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use quorate_core::{Fatal, Incarnation, Lineage, NodeId, PeerMessage, Protocol, Readmission};
+use bytes::Bytes;
+use quorate_core::{
+    Entry, EntryKind, Fatal, Incarnation, Lineage, LogId, NodeId, PeerMessage, Proposal, Protocol,
+    Readmission,
+};
 use quorate_raft::Raft;
 use quorate_vsr::Vsr;
 use replicas::{Filter, Replicas, n};
@@ -348,12 +352,28 @@ fn is_put_back<P: Protocol>() {
     assert!(cluster.commits(wiped));
 }
 
-/// A disk says that everything is saved, and after a restart the last entries are not there. Its
-/// process was started on it as often as it knows.
-fn a_disk_that_lied<P: Protocol>() {
+/// What a disk has not kept of what it said was saved.
+#[derive(Clone, Copy)]
+enum Forgets {
+    /// The last entries.
+    Entries,
+    /// These, and that others were cut off for them.
+    Cut,
+}
+
+/// A disk says that everything is saved, and after a restart it is not there. Its process was
+/// started on it as often as it knows.
+fn a_disk_that_lied<P: Protocol>(forgets: Forgets) {
     let mut cluster = Replicas::<P>::founded(3);
     cluster.pass(Duration::from_secs(2));
+    let first = cluster.leader().unwrap();
+    assert!(cluster.commits(first));
+    cluster.stop(first);
+    cluster.pass(Duration::from_secs(2));
+    cluster.start(first);
+    cluster.pass(Duration::from_secs(2));
     let leader = cluster.leader().unwrap();
+    assert_ne!(leader, first);
     let mut followers = (1..=3).map(n).filter(|id| *id != leader);
     let (liar, other) = (followers.next().unwrap(), followers.next().unwrap());
     assert!(cluster.commits(leader));
@@ -361,7 +381,15 @@ fn a_disk_that_lied<P: Protocol>() {
     assert!(cluster.commits(leader));
     let acknowledged = cluster.nodes[&liar].replica().status().durable;
     cluster.stop(liar);
-    cluster.nodes.get_mut(&liar).unwrap().entries.truncate(2);
+    let entries = &mut cluster.nodes.get_mut(&liar).unwrap().entries;
+    let oldest = entries[0].ballot();
+    entries.retain(|entry| entry.ballot() == oldest);
+    while matches!(forgets, Forgets::Cut) && entries.len() as u64 <= acknowledged.0 + 1 {
+        let last = entries.last().unwrap();
+        let proposal = Proposal::new(EntryKind::Noop, last.time, Bytes::new());
+        let next = LogId::new(last.index().next(), oldest);
+        entries.push(Entry::new(next, last.digest(), proposal));
+    }
     cluster.filter = Box::new(move |envelope| (envelope.from, envelope.to) == (leader, liar));
     cluster.start(liar);
     cluster.pass(Duration::from_millis(100));
@@ -391,6 +419,8 @@ fn a_disk_that_lied<P: Protocol>() {
 
 #[test]
 fn a_disk_that_did_not_keep_what_it_said_was_saved_is_found_out_and_counts_once_it_has_all_of_it() {
-    a_disk_that_lied::<Raft>();
-    a_disk_that_lied::<Vsr>();
+    for forgets in [Forgets::Entries, Forgets::Cut] {
+        a_disk_that_lied::<Raft>(forgets);
+        a_disk_that_lied::<Vsr>(forgets);
+    }
 }

@@ -61,6 +61,8 @@ impl<P: Protocol> Replica<P> {
                     return;
                 }
                 self.drive(now, Input::Message { from, incarnation, message }, out);
+                // It may have brought this replica into its sender's ballot.
+                self.must_hold(known.and_then(|known| known.acknowledged));
             }
             PeerMessage::Forward(message) => self.on_forward(now, from, message, out),
             PeerMessage::Snapshot(message) => self.on_snapshot_message(now, from, message, out),

@@ -25,7 +25,7 @@ use crate::entry::EntryKind;
 use crate::event::{Effect, Fatal};
 use crate::message::{Known, PeerMessage};
 use crate::protocol::{Input, Protocol, ReadId, Timer};
-use crate::types::{Incarnation, Index, LogId, NodeId, Now, RequestId, Start};
+use crate::types::{Ballot, Incarnation, LogId, NodeId, Now, RequestId, Start};
 use crate::write::Disk;
 
 /// What a mute replica and the leader say to each other.
@@ -170,25 +170,24 @@ impl<P: Protocol> Replica<P> {
             self.stop(Fatal::OldImage { node: self.me }, out);
             return false;
         }
-        if let Some((ballot, through)) = acknowledged
-            && ballot == self.standing().ballot
-        {
-            self.must_hold(through);
-        }
+        self.must_hold(acknowledged);
         true
     }
 
-    /// The leader of this ballot was told that the log is on this disk up to here. What is
-    /// acknowledged is not cut off within a ballot: if the log ends before, the disk has not kept
+    /// The leader of this ballot was told that its log is on this disk up to this entry. What is
+    /// acknowledged is not cut off within a ballot: if the entry is not there, the disk has not kept
     /// what it said was saved.
-    fn must_hold(&mut self, through: Index) {
-        let Some(Formed { log, .. }) = &mut self.formed else { return };
-        if !log.may_vouch() || log.last().index >= through {
+    pub(super) fn must_hold(&mut self, acknowledged: Option<(Ballot, LogId)>) {
+        let of_now = acknowledged.filter(|(ballot, _)| *ballot == self.standing().ballot);
+        let (Some((_, id)), Some(Formed { log, .. })) = (of_now, &mut self.formed) else { return };
+        // Of what is compacted, or damaged with its name, nothing is known.
+        let is_another = log.id_at(id.index).is_some_and(|held| held != id);
+        if !log.may_vouch() || (log.last().index >= id.index && !is_another) {
             return;
         }
         log.set_mute(true);
         self.readmitting.fall_mute();
-        self.lost = Some(through);
+        self.lost = Some(id.index);
         self.take_back_what_is_vouched_for();
     }
 

@@ -115,8 +115,13 @@ impl<P: Protocol> Replica<P> {
     /// from here, so another one has to take its place.
     fn on_unreadable(&mut self, snapshot: SnapshotId, chunk: u64) {
         let Some(formed) = &mut self.formed else { return };
-        let newest = formed.log.snapshot().filter(|newest| newest.id() == snapshot);
-        if newest.is_some_and(|newest| chunk < newest.chunks()) {
+        let Some(newest) = formed.log.snapshot() else { return };
+        if newest.id() != snapshot {
+            // The newest one takes its place, unless that is to be replaced itself.
+            if !formed.log.is_unreadable(newest) {
+                formed.log.set_unreadable(snapshot);
+            }
+        } else if chunk < newest.chunks() {
             formed.log.set_unreadable(snapshot);
             self.applying.renew_snapshot();
         }

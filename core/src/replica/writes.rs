@@ -113,10 +113,11 @@ impl<M, G: Pledge> Writes<M, G> {
         self.pending.iter().find(carries).map(|write| write.begun)
     }
 
-    /// True if it is on disk that the replica is mute, in case it is: whoever learns that forgets
-    /// what it said before, by which it could be found out once more.
+    /// True if it is on disk that the replica is mute, in case it is, and nothing else is on its way
+    /// there: whoever learns that forgets what it said before, by which it could be found out once
+    /// more.
     pub(super) fn may_speak_as(&self, mute: bool) -> bool {
-        self.saved_mute || !mute
+        !mute || self.saved_mute && self.pending.iter().all(|write| write.mute)
     }
 
     /// What all that is on disk promises.
@@ -159,9 +160,12 @@ impl<M, G: Pledge> Writes<M, G> {
         let done: Vec<_> = self.pending.drain(..done).collect();
         for write in &done {
             self.saved_pledge = write.pledge.or(self.saved_pledge);
-            self.saved_mute = write.mute;
         }
         self.ahead.take_if(|(ahead, _)| *ahead <= seq);
+        if let Some(last) = done.last() {
+            // What was sworn ahead was sworn by a replica that knew itself to be mute.
+            self.saved_mute = last.mute || (self.ahead.is_some() && self.saved_mute);
+        }
         done
     }
 
@@ -178,10 +182,10 @@ impl<M, G: Pledge> Writes<M, G> {
     /// The messages which wait for nothing but their pledge, if that is on disk.
     pub(super) fn take_sworn(&mut self) -> Vec<Envelope<M>> {
         let Some(on_disk) = self.on_disk() else { return Vec::new() };
-        let saved_mute = self.saved_mute;
+        let speaks_mute = self.may_speak_as(true);
         let is_sworn = |write: &&mut Pending<M, G>| {
             write.pledge.is_some_and(|pledge| pledge.promise() == on_disk.promise())
-                && (saved_mute || !write.mute)
+                && (speaks_mute || !write.mute)
         };
         let speaking = self.pending.iter_mut().filter(is_sworn);
         speaking.flat_map(|write| std::mem::take(&mut write.waiting.sworn)).collect()

@@ -256,7 +256,7 @@ impl<P: Spoken> Shell<P> {
             4 => {
                 let start = said.restarted;
                 let disk = quorate_core::Disk { incarnation: incarnation(1), start };
-                known = Some(Known { disk, acknowledged: Some((said.ballot()?, said.index()?)) });
+                known = Some(Known { disk, acknowledged: Some((said.ballot()?, said.id()?)) });
             }
             _ => {}
         }
@@ -349,7 +349,7 @@ pub fn envelopes() -> (Envelope<raft::Message>, Envelope<vsr::Message>) {
     let previous_nonce = 8;
     let start = Start { count: 2, nonce: 4 };
     let disk = quorate_core::Disk { incarnation: Incarnation(3), start };
-    let known = Some(Known { disk, acknowledged: Some((Ballot(1), Index(3))) });
+    let known = Some(Known { disk, acknowledged: Some((Ballot(1), LogId::new(Index(3), Ballot(1)))) });
     let start = Start { count: 1, nonce: 9 };
     let of_raft = Envelope { from, to, incarnation, start, previous_nonce, known, message };
     let stretch = Stretch { view: term, probe: 1, previous, commit, entries };
