@@ -81,6 +81,7 @@ pub(crate) struct EventLoop<P: Protocol, S: StateMachine> {
     /// When a shutdown in good order no longer waits.
     farewell_until: Option<Duration>,
     seen: (Role, Ballot, Option<NodeId>),
+    lost: Option<Index>,
 }
 
 impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
@@ -101,6 +102,7 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
         EventLoop {
             waiting: Waiting::new(settings.uncommitted_bytes),
             seen: (status.role, status.ballot, status.leader),
+            lost: status.lost,
             replica,
             effects,
             settings,
@@ -318,6 +320,11 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
             let leader = replica.leader.map_or(0, |leader| leader.0);
             tracing::info!(%ballot, ?role, leader, %index, "role");
             self.seen = seen;
+        }
+        if replica.lost != self.lost {
+            let (last, acknowledged) = (replica.last.index, replica.lost);
+            tracing::error!(%last, ?acknowledged, "the disk has not kept what it said was saved: mute until it is back");
+            self.lost = replica.lost;
         }
         let (identity, first) = (self.replica.cluster(), first_index(&self.replica));
         let waiting = self.waiting.len();

@@ -29,8 +29,8 @@ pub struct Status {
     /// True if nothing that it says counts: its disk was replaced, or lost something. That ends by
     /// itself when it has caught up with a leader that has a quorum without it.
     pub mute: bool,
-    /// Set if its disk was found not to have kept what it said was saved: up to where a leader was
-    /// told that the log is there. The disk should be replaced.
+    /// Set if its disk was found not to have kept what it said was saved: the last index which a
+    /// leader was told is there. The disk should be replaced.
     pub lost: Option<Index>,
     /// What it is in its protocol.
     pub role: Role,
@@ -114,10 +114,6 @@ impl Status {
         self.incarnation = replica.incarnation;
         self.formed = replica.formed;
         self.mute = replica.mute;
-        if replica.lost != self.lost {
-            let (last, acknowledged) = (replica.last.index, replica.lost);
-            tracing::error!(%last, ?acknowledged, "the disk has lost what it said was saved: mute until all of it is back");
-        }
         self.lost = replica.lost;
         self.role = replica.role;
         self.ballot = replica.ballot;

@@ -77,7 +77,7 @@ pub trait Protocol: Clone + Eq + Hash + Debug + Send + 'static {
 
     /// How far `member` has acknowledged, by the disk of this incarnation, the log of this replica in
     /// the ballot which it leads. Within a ballot nothing of that is ever cut off again; so a member
-    /// whose log ends before has lost it, and is told. [`Index::ZERO`] if nothing is known.
+    /// whose log does not hold it has lost it, and is told. [`Index::ZERO`] if nothing is known.
     fn acknowledged(&self, member: NodeId, incarnation: Incarnation) -> Index {
         let _ = (member, incarnation);
         Index::ZERO

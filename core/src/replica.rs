@@ -105,7 +105,7 @@ pub struct Replica<P: Protocol> {
     deadline_timer: Option<LogTime>,
     time_entry: Option<crate::types::LogId>,
     hand_over_since: Option<Duration>,
-    /// What a leader says that this replica has acknowledged, if the log did not reach that far.
+    /// The last index which a leader says that this replica has acknowledged, if it was not there.
     lost: Option<Index>,
     ignored: Ignored,
 }

@@ -48,7 +48,7 @@ pub struct Gap {
 
 /// One atomic write: after a crash all of it is there or nothing of it. Two things are not of one
 /// piece with the rest: that the replica falls mute is there before it, and that it speaks again after
-/// it. What else is said of peers' disks comes after it, too.
+/// it. What is heard of peers' disks comes after it, too.
 ///
 /// Writes are saved in the order in which they were asked for, never another; several may share
 /// one sync. While there is no room on the disk for the next one, the pledge of a later one with a

@@ -17,8 +17,8 @@ pub struct Status {
     /// True if nothing that it says counts: its disk was replaced, or lost something. That ends by
     /// itself when it has caught up with a leader that has a quorum without it.
     pub mute: bool,
-    /// Up to where a leader was told that the log is on this disk, if the log was found to end before
-    /// that since this process began: the disk has not kept what it said was saved. It should be
+    /// The index of the last entry which a leader was told is on this disk, if since this process
+    /// began it was found not to be: the disk has not kept what it said was saved. It should be
     /// replaced.
     pub lost: Option<Index>,
     /// What it is in its protocol.
