@@ -194,7 +194,7 @@ impl Log {
     }
 
     /// True if this snapshot was found to be damaged on this disk: whoever is offered it cannot
-    /// have it from here. A later one is on its way.
+    /// have it from here. Another one is on its way.
     #[must_use]
     pub fn is_unreadable(&self, snapshot: &SnapshotMeta) -> bool {
         self.unreadable == Some(snapshot.id())
@@ -593,14 +593,18 @@ impl Log {
         }
     }
 
-    /// A snapshot of this replica's own is on disk.
+    /// A snapshot of this replica's own is on disk: a newer one than before, or one of the same
+    /// state in the place of one that is [unreadable](Log::is_unreadable), maybe in the same bytes.
     ///
     /// # Panics
-    /// If it is not newer than the one before, or covers what was not applied.
+    /// If it is neither, or covers what was not applied.
     pub fn set_snapshot(&mut self, snapshot: SnapshotMeta) {
         assert!(snapshot.last.index <= self.applied, "a snapshot of what was not applied");
-        let older = self.snapshot.as_ref().is_none_or(|old| old.last.index < snapshot.last.index);
-        assert!(older, "snapshots move forward");
+        if let Some(old) = &self.snapshot {
+            let is_replaced = old.last == snapshot.last && self.is_unreadable(old);
+            assert!(is_replaced || old.last.index < snapshot.last.index, "snapshots move forward");
+        }
+        self.unreadable.take_if(|unreadable| *unreadable == snapshot.id());
         self.snapshot = Some(snapshot);
     }
 
@@ -621,7 +625,8 @@ impl Log {
             return;
         }
         let to = snapshot.last.index;
-        let first_ballot = self.ballot_at(to.next());
+        // Also where that is a guess: of what is missing, and of what stands behind.
+        let first_ballot = self.stretch_at(to.next()).filter(|_| to < self.last.index);
         self.memberships = {
             let mut kept = vec![(to, snapshot.membership.clone())];
             kept.extend(self.memberships.drain(..).filter(|(since, _)| *since > to));
@@ -679,9 +684,9 @@ impl Log {
         gap.ids_known = !self.gaps.missing().iter().any(is_nameless);
         self.gaps.add(gap);
         let is_added = self.gaps.missing_at(first).is_some_and(|gap| gap.last == last);
-        if is_added && let Some(position) = self.cache_position(first) {
-            let count = usize::try_from(last.0 - first.0 + 1).unwrap_or(usize::MAX);
-            self.gaps.fill(self.cache.range(position..).take(count).cloned().collect());
+        if is_added {
+            let is_damaged = |entry: &&Entry| (first..=last).contains(&entry.index());
+            self.gaps.fill(self.cache.iter().filter(is_damaged).cloned().collect());
         }
     }
 

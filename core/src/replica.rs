@@ -7,6 +7,7 @@
 
 mod acquaintances;
 mod applying;
+mod backoff;
 mod fetching;
 mod forwarded;
 mod log_clock;
@@ -32,12 +33,13 @@ use crate::membership::Membership;
 use crate::message::{Envelope, Forward, Known, PeerMessage};
 use crate::protocol::{Effects, Input, Pledge, Protocol, ProtocolEffect, Role, Standing, Timer};
 use crate::settings::Settings;
-use crate::snapshot::SnapshotMeta;
+use crate::snapshot::{SnapshotId, SnapshotMeta};
 use crate::types::{Ballot, Incarnation, Index, LogTime, NodeId, Now, RequestId, WriteSeq};
 use crate::write::{Disk, PledgeBytes, Recovered, Write};
 use acquaintances::Acquaintances;
 use applying::Applying;
-use fetching::{Backoff, Fetching};
+use backoff::Backoff;
+use fetching::Fetching;
 use forwarded::Forwarded;
 use log_clock::LogClock;
 pub use readmission::Readmission;
@@ -94,7 +96,7 @@ pub struct Replica<P: Protocol> {
     forwarded: Forwarded,
     applying: Applying,
     fetching: Option<Fetching>,
-    fetch_backoff: Backoff,
+    fetch_backoff: Backoff<SnapshotId>,
     /// A snapshot of this replica's own, not yet pointed to.
     built: Option<SnapshotMeta>,
     /// The snapshot before the newest one: the log is kept back to it.
@@ -256,9 +258,9 @@ impl<P: Protocol> Replica<P> {
                 self.on_damaged(gaps, out);
                 self.on_scrubbed(next, out);
             }
-            Event::SnapshotBuilt(snapshot) => self.on_snapshot_built(snapshot),
+            Event::SnapshotBuilt(snapshot) => self.on_snapshot_built(now, snapshot),
             Event::ChunkRead { to, snapshot, chunk, bytes } => {
-                self.on_chunk_read(to, snapshot, chunk, bytes);
+                self.on_chunk_read(now, to, snapshot, chunk, bytes);
             }
             Event::FetchProgress { snapshot, next } => {
                 self.on_fetch_progress(now, snapshot, next, out);
@@ -274,7 +276,6 @@ impl<P: Protocol> Replica<P> {
             return;
         }
         self.serve_requests(now, out);
-        self.see_to_a_later_snapshot(now, out);
         self.keep_log_time(now, out);
         self.hand_over_if_disk_hangs(now, out);
         self.flush_protocol(now, out);
@@ -290,7 +291,8 @@ impl<P: Protocol> Replica<P> {
         self.write_and_send(now, out);
         if let Some(formed) = &mut self.formed {
             formed.log.trim_cache(self.settings.log_cache_bytes);
-            if self.applying.wants_snapshot(&formed.log, self.settings.snapshot_bytes) {
+            let snapshot_bytes = self.settings.snapshot_bytes;
+            if self.applying.wants_snapshot(now.monotonic, &formed.log, snapshot_bytes) {
                 out.push(Effect::TakeSnapshot);
             }
         }

@@ -205,15 +205,15 @@ fn a_gap_between_the_snapshot_and_the_log_is_closed_by_a_snapshot_of_another_nod
     a_gap_before_the_log_is_closed_by_a_snapshot::<Vsr>();
 }
 
-/// Somebody needs a snapshot in an idle cluster, whose leader cannot read its newest one any more:
-/// a follower that was away, behind which nothing is put into the log, or one whose disk was
-/// replaced.
-fn a_snapshot_that_cannot_be_read_gives_way<P: Protocol>(is_replaced: bool) {
+/// Somebody needs a snapshot of an idle leader which cannot read its newest one any more: a follower
+/// that was away, without which nothing is committed any more, or one whose disk was replaced.
+fn a_snapshot_that_cannot_be_read_gives_way<P: Protocol>(is_replaced: bool, encoding: u64) {
     let settings = Settings { snapshot_bytes: 2000, ..Settings::default() };
     let mut cluster = Replicas::<P>::with(3, settings);
     cluster.pass(Duration::from_secs(2));
     let leader = cluster.leader().unwrap();
-    let follower = (1..=3).map(n).find(|id| *id != leader).unwrap();
+    let followers: Vec<NodeId> = (1..=3).map(n).filter(|id| *id != leader).collect();
+    let [follower, other] = followers[..] else { panic!("three") };
     cluster.stop(follower);
     // Until the log begins behind what the follower has, with a snapshot at its very end.
     let log = |cluster: &Replicas<P>| cluster.nodes[&leader].replica().log().unwrap().clone();
@@ -226,27 +226,37 @@ fn a_snapshot_that_cannot_be_read_gives_way<P: Protocol>(is_replaced: bool) {
         assert!(cluster.commits(leader));
     }
     let rotten = log(&cluster).snapshot().unwrap().id();
-    cluster.nodes.get_mut(&leader).unwrap().rotten.insert(rotten);
+    let node = cluster.nodes.get_mut(&leader).unwrap();
+    node.rotten.insert(rotten);
+    node.failing_builds = 3;
+    node.encoding = encoding;
     if is_replaced {
         cluster.wipe(follower, 900);
+    } else {
+        cluster.stop(other);
     }
     cluster.start(follower);
-    cluster.pass(Duration::from_secs(5));
+    cluster.pass(Duration::from_secs(10));
     assert_eq!(cluster.leader(), Some(leader));
     let status = |id| cluster.nodes[&id].replica().status();
     let (here, there) = (status(leader), status(follower));
-    assert!(here.snapshot.unwrap().last > rotten.last);
+    let renewed = here.snapshot.unwrap();
+    // What readmits a replaced disk is put into the log meanwhile.
+    assert_eq!(renewed.last != rotten.last, is_replaced);
+    assert_eq!(renewed.id() == rotten, !is_replaced && encoding == 0);
+    assert!(!log(&cluster).is_unreadable(&renewed));
     assert_eq!((there.committed, there.mute), (here.committed, false));
-    // That is that: an idle cluster stays idle.
+    // That is that.
+    let before = cluster.nodes[&leader].failing_builds;
     cluster.pass(Duration::from_secs(5));
-    assert_eq!(log(&cluster).last(), here.last);
+    assert_eq!((before, log(&cluster).last()), (0, here.last));
 }
 
 #[test]
-fn a_snapshot_that_its_leader_cannot_read_gives_way_to_a_later_one() {
-    for is_replaced in [false, true] {
-        a_snapshot_that_cannot_be_read_gives_way::<Raft>(is_replaced);
-        a_snapshot_that_cannot_be_read_gives_way::<Vsr>(is_replaced);
+fn a_snapshot_that_its_leader_cannot_read_gives_way_to_one_of_the_same_state() {
+    for (is_replaced, encoding) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+        a_snapshot_that_cannot_be_read_gives_way::<Raft>(is_replaced, encoding);
+        a_snapshot_that_cannot_be_read_gives_way::<Vsr>(is_replaced, encoding);
     }
 }
 

@@ -258,8 +258,8 @@ impl<D: Disk> SnapshotStore<D> {
     /// [`tidy`](SnapshotStore::tidy). Touches no file and waits for nobody: it is for whoever
     /// writes the log, where nothing may wait for snapshots.
     ///
-    /// A snapshot that this process has built or received and that is newer than all of `keep`
-    /// stays as well, until a call names it or one that is as new: the log may be about to point
+    /// A snapshot that this process has built or received and that is no older than all of `keep`
+    /// stays as well, until a call names it or one that is newer: the log may be about to point
     /// to it.
     pub fn retain(&self, keep: &[SnapshotId]) {
         self.directory.decide(keep);

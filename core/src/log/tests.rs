@@ -583,3 +583,39 @@ fn damage_to_what_is_known_to_be_committed_holds_up_no_commit() {
     log.commit(Index(4));
     assert_eq!(log.committed(), Index(4));
 }
+
+#[test]
+fn what_stands_behind_a_snapshot_that_ends_within_what_is_missing_keeps_its_name() {
+    let whole = log_of(&[1, 1, 1, 1, 2]);
+    let mut log = damaged_log(&[1, 1, 1, 1, 2], (1, 3));
+    let snapshot_at = |index: usize| {
+        let last = &all(&whole)[index - 1];
+        SnapshotMeta { last: last.id, digest: last.digest(), ..snapshot_of(0, 0) }
+    };
+    let snapshot = snapshot_at(2);
+    assert!(log.adopt(&snapshot));
+    assert_eq!((log.base(), log.gaps()[0].first), (snapshot.last, Index(3)));
+    assert_eq!(log.ballot_at(Index(3)), None, "its name is lost");
+    assert!(all(&whole)[3..].iter().all(|entry| log.holds(entry.id)));
+    // So it is still this log, for a later snapshot too.
+    assert!(log.adopt(&snapshot_at(4)));
+    assert_eq!((log.base().index, log.last()), (Index(4), whole.last()));
+}
+
+#[test]
+fn of_damage_that_reaches_into_what_is_in_memory_only_the_rest_is_missing() {
+    let mut log = log_of(&[1, 1, 1, 1]);
+    save(&mut log, 1);
+    log.commit(Index(4));
+    let entries = all(&log);
+    let limit = entries[2..].iter().map(Entry::size_bytes).sum();
+    log.trim_cache(limit);
+    log.note_damage(gap_of(&log_of(&[1, 1, 1, 1]), 1, 3));
+    assert_eq!(log.gaps(), [gap_of(&log_of(&[1, 1, 1, 1]), 1, 2)]);
+    log.begin_write(WriteSeq(2));
+    assert_eq!(log.begin_repairs(WriteSeq(2)), [entries[2..3].to_vec()]);
+    log.saved(WriteSeq(2));
+    assert_eq!(log.durable(), Index(0));
+    log.repair(entries[..2].to_vec()).unwrap();
+    assert_eq!(log.gaps(), []);
+}

@@ -1,7 +1,9 @@
 //! What was handed to the applier and what came back.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
+use super::backoff::Backoff;
 use crate::entry::Entry;
 use crate::event::Generation;
 use crate::log::Log;
@@ -24,8 +26,9 @@ pub(super) struct Applying {
     /// Bytes of entries applied since the newest snapshot.
     since_snapshot_bytes: u64,
     building: bool,
-    /// The newest snapshot cannot be read: a later one is due, whatever its size.
-    renewing: bool,
+    /// A snapshot of at least this much is due, whatever its size.
+    renewing: Option<Index>,
+    renewal_backoff: Backoff<()>,
 }
 
 /// What the applier can be given next.
@@ -51,7 +54,8 @@ impl Applying {
             deadline: None,
             since_snapshot_bytes: 0,
             building: false,
-            renewing: false,
+            renewing: None,
+            renewal_backoff: Backoff::default(),
         }
     }
 
@@ -78,7 +82,7 @@ impl Applying {
         self.reading = false;
         self.deadline = None;
         self.since_snapshot_bytes = 0;
-        self.renewing = false;
+        self.renewing = None;
         self.restoring = Some(snapshot);
         self.generation
     }
@@ -169,36 +173,36 @@ impl Applying {
     }
 
     /// True if it is time for a snapshot; the caller then has one taken.
-    pub(super) fn wants_snapshot(&mut self, log: &Log, snapshot_bytes: u64) -> bool {
+    pub(super) fn wants_snapshot(&mut self, now: Duration, log: &Log, snapshot_bytes: u64) -> bool {
         let newest = log.snapshot().map_or(0, |snapshot| snapshot.size_bytes);
-        let due = self.since_snapshot_bytes >= snapshot_bytes.max(newest)
-            || (self.renewing && !self.lacks_what_is_later(log));
+        let is_renewed = self.renewing.is_some_and(|through| through <= log.applied())
+            && self.renewal_backoff.allows(now, ());
+        let due = is_renewed || self.since_snapshot_bytes >= snapshot_bytes.max(newest);
         if !due || self.building || self.restoring.is_some() {
             return false;
         }
         self.building = true;
-        // If it cannot be built, whoever asks for the one that cannot be read asks again.
-        self.renewing = false;
         self.since_snapshot_bytes = 0;
         true
     }
 
-    /// The newest snapshot was found to be damaged.
-    pub(super) fn renew_snapshot(&mut self) {
-        self.renewing = true;
+    /// A snapshot is needed that covers the log up to `through`.
+    pub(super) fn renew_snapshot(&mut self, through: Index) {
+        self.renewing = self.renewing.max(Some(through));
     }
 
-    /// True if a later snapshot is due as soon as there is anything later to take it of.
-    pub(super) fn awaits_what_is_later(&self, log: &Log) -> bool {
-        self.renewing && self.lacks_what_is_later(log)
-    }
-
-    fn lacks_what_is_later(&self, log: &Log) -> bool {
-        log.snapshot().is_some_and(|newest| log.applied() <= newest.last.index)
+    /// A snapshot which is needed cannot be had or read from this disk. The disk, which may spoil
+    /// or refuse the next one as well, is given a rest.
+    pub(super) fn on_snapshot_failed(&mut self, now: Duration) {
+        self.renewal_backoff.failed(now, ());
     }
 
     /// A snapshot was built, or could not be.
-    pub(super) fn on_built(&mut self) {
+    pub(super) fn on_built(&mut self, now: Duration, snapshot: Option<&SnapshotMeta>) {
         self.building = false;
+        match snapshot {
+            Some(built) => drop(self.renewing.take_if(|through| *through <= built.last.index)),
+            None => self.on_snapshot_failed(now),
+        }
     }
 }

@@ -29,38 +29,6 @@ const MOST_DOUBLINGS: u32 = 5;
 /// others have the snapshot, or a later one. What is here of it stays.
 const MOST_UNANSWERED: u32 = 5;
 
-/// Keeps a snapshot that could not be had from being asked for at each offer: a disk that is full,
-/// or a snapshot that is damaged, will be so a moment later.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Backoff {
-    failed: Option<Failed>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Failed {
-    snapshot: SnapshotId,
-    pause: Duration,
-    until: Duration,
-}
-
-/// How long to wait after the first failure, and at most.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
-impl Backoff {
-    /// Whether it is time to try this one, again or for the first time.
-    pub(super) fn allows(&self, now: Duration, snapshot: SnapshotId) -> bool {
-        self.failed.as_ref().is_none_or(|last| last.snapshot != snapshot || last.until <= now)
-    }
-
-    /// This one could not be had.
-    pub(super) fn failed(&mut self, now: Duration, snapshot: SnapshotId) {
-        let again = self.failed.take().filter(|last| last.snapshot == snapshot);
-        let pause = again.map_or(FIRST_PAUSE, |last| (last.pause * 2).min(LONGEST_PAUSE));
-        self.failed = Some(Failed { snapshot, pause, until: now + pause });
-    }
-}
-
 /// What came of an input.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Progress<M> {
@@ -247,25 +215,5 @@ mod tests {
         let bytes = Bytes::from_static(b"abd");
         let damaged = SnapshotMessage::Chunk { snapshot, chunk, checksum, bytes };
         assert_eq!(fetching.on_message::<()>(damaged), Progress::None);
-    }
-
-    #[test]
-    fn what_failed_is_tried_again_after_ever_longer_pauses_and_anything_else_at_once() {
-        let mut backoff = Backoff::default();
-        let other = SnapshotMeta { content: Digest::of(b"other"), ..meta() }.id();
-        let (mut now, mut pauses) = (Duration::ZERO, Vec::new());
-        for _ in 0..6 {
-            assert!(backoff.allows(now, meta().id()));
-            backoff.failed(now, meta().id());
-            let failed_at = now;
-            while !backoff.allows(now, meta().id()) {
-                assert!(backoff.allows(now, other));
-                now += Duration::from_millis(100);
-            }
-            pauses.push((now - failed_at).as_millis());
-        }
-        assert_eq!(pauses, [200, 400, 800, 1600, 2000, 2000]);
-        backoff.failed(now, other);
-        assert!(backoff.allows(now, meta().id()));
     }
 }

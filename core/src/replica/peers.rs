@@ -27,7 +27,7 @@ impl<P: Protocol> Replica<P> {
             match self.founding.on_message(from, incarnation, message.record) {
                 Ok(Standing::AsListed) => return,
                 // From the very write on which tells that the cluster exists.
-                Ok(Standing::Replaced) => return self.readmitting.fall_mute(),
+                Ok(Standing::Replaced) => return self.fall_mute(),
                 Err(fatal) => return self.stop(fatal, out),
             }
         }

@@ -86,8 +86,7 @@ impl Readmitting {
         self.mute
     }
 
-    /// Nothing that this replica says may count from now on.
-    pub(super) fn fall_mute(&mut self) {
+    fn begin(&mut self) {
         self.mute = true;
         self.since = None;
         self.through = None;
@@ -95,6 +94,15 @@ impl Readmitting {
 }
 
 impl<P: Protocol> Replica<P> {
+    /// Nothing that this replica says may count from now on, nor what it was about to say.
+    pub(super) fn fall_mute(&mut self) {
+        self.readmitting.begin();
+        if let Some(Formed { log, .. }) = &mut self.formed {
+            log.set_mute(true);
+        }
+        self.take_back_what_is_vouched_for();
+    }
+
     /// Sees to it that the leader is asked, once this replica is mute.
     pub(super) fn see_to_readmission(&mut self, out: &mut Vec<Effect<P::Message>>) {
         if self.readmitting.since.is_none() {
@@ -185,10 +193,8 @@ impl<P: Protocol> Replica<P> {
         if !log.may_vouch() || (log.last().index >= id.index && !is_another) {
             return;
         }
-        log.set_mute(true);
-        self.readmitting.fall_mute();
         self.lost = Some(id.index);
-        self.take_back_what_is_vouched_for();
+        self.fall_mute();
     }
 
     /// A member does not know that this start comes after the one that it knows.

@@ -98,7 +98,7 @@ impl<P: Protocol> Replica<P> {
         let covers = |snapshot: &&SnapshotMeta| end <= snapshot.last.index;
         let Some(snapshot) = log.snapshot().filter(covers).cloned() else {
             return match end <= self.applying.handed_over() {
-                true => self.applying.renew_snapshot(),
+                true => self.applying.renew_snapshot(end),
                 false => self.stop(Fatal::LostAlone, out),
             };
         };
@@ -220,8 +220,7 @@ impl<P: Protocol> Replica<P> {
             return;
         }
         if log.give_up(gap) {
-            log.set_mute(true);
-            self.readmitting.fall_mute();
+            self.fall_mute();
         }
     }
 }

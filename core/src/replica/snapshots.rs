@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::Replica;
 use super::applying::Next;
 use super::fetching::{Fetching, Progress};
-use crate::entry::{Entry, EntryKind};
+use crate::entry::Entry;
 use crate::event::{Applied, Effect, Failure, FetchNext, Generation, Reader};
 use crate::log::Log;
 use crate::message::PeerMessage;
@@ -92,8 +92,8 @@ impl<P: Protocol> Replica<P> {
 
 /// Snapshots of this replica's own.
 impl<P: Protocol> Replica<P> {
-    pub(super) fn on_snapshot_built(&mut self, snapshot: Option<SnapshotMeta>) {
-        self.applying.on_built();
+    pub(super) fn on_snapshot_built(&mut self, now: Now, snapshot: Option<SnapshotMeta>) {
+        self.applying.on_built(now.monotonic, snapshot.as_ref());
         self.built = snapshot;
     }
 
@@ -101,19 +101,28 @@ impl<P: Protocol> Replica<P> {
     pub(super) fn point_to_snapshot(&mut self) {
         let Some(formed) = &mut self.formed else { return };
         let Some(built) = &self.built else { return };
-        let newest = formed.log.snapshot();
-        if newest.is_some_and(|newest| newest.last.index >= built.last.index) {
-            self.built = None;
-        } else if built.last.index <= formed.log.applied() {
-            self.retained = newest.cloned();
-            formed.log.set_snapshot(built.clone());
-            self.built = None;
+        if built.last.index > formed.log.applied() {
+            return; // Which its applier is about to say.
         }
+        match formed.log.snapshot() {
+            Some(newest) if newest.last.index > built.last.index => {}
+            Some(newest) if newest.last.index == built.last.index => {
+                // What was retained stays so: it is older than both.
+                if formed.log.is_unreadable(newest) {
+                    formed.log.set_snapshot(built.clone());
+                }
+            }
+            newest => {
+                self.retained = newest.cloned();
+                formed.log.set_snapshot(built.clone());
+            }
+        }
+        self.built = None;
     }
 
     /// A chunk of a snapshot that counts cannot be read. Whoever needs the snapshot cannot have it
     /// from here, so another one has to take its place.
-    fn on_unreadable(&mut self, snapshot: SnapshotId, chunk: u64) {
+    fn on_unreadable(&mut self, now: Now, snapshot: SnapshotId, chunk: u64) {
         let Some(formed) = &mut self.formed else { return };
         let Some(newest) = formed.log.snapshot() else { return };
         if newest.id() != snapshot {
@@ -123,21 +132,8 @@ impl<P: Protocol> Replica<P> {
             }
         } else if chunk < newest.chunks() {
             formed.log.set_unreadable(snapshot);
-            self.applying.renew_snapshot();
-        }
-    }
-
-    /// A leader's: in an idle cluster, nothing comes behind a snapshot by itself of which a later
-    /// one could be taken.
-    pub(super) fn see_to_a_later_snapshot(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
-        let Some(log) = self.log() else { return };
-        let is_idle = log.snapshot().is_some_and(|newest| newest.last == log.last());
-        if is_idle
-            && self.applying.awaits_what_is_later(log)
-            && self.standing().serving
-            && self.has_room
-        {
-            self.propose(now, EntryKind::Noop, Bytes::new(), out);
+            self.applying.renew_snapshot(snapshot.last.index);
+            self.applying.on_snapshot_failed(now.monotonic);
         }
     }
 
@@ -211,6 +207,7 @@ impl<P: Protocol> Replica<P> {
 
     pub(super) fn on_chunk_read(
         &mut self,
+        now: Now,
         to: NodeId,
         snapshot: SnapshotId,
         chunk: u64,
@@ -222,7 +219,7 @@ impl<P: Protocol> Replica<P> {
                 SnapshotMessage::Chunk { snapshot, chunk, checksum, bytes }
             }
             None => {
-                self.on_unreadable(snapshot, chunk);
+                self.on_unreadable(now, snapshot, chunk);
                 SnapshotMessage::Gone { snapshot }
             }
         };

@@ -273,7 +273,7 @@ fn a_mute_replica_is_mute_until_its_disk_has_all_that_it_has_to_get() {
     let first = Entry::new(LogId::new(Index(1), Ballot(1)), founders().digest(), opening);
     let noop = crate::entry::Proposal::new(EntryKind::Noop, LogTime(0), Bytes::new());
     let second = Entry::new(LogId::new(Index(2), Ballot(1)), first.digest(), noop);
-    replica.readmitting.fall_mute();
+    replica.fall_mute();
     process(&mut replica, from_peer(PeerMessage::Protocol(vec![first.clone()])));
     let (request, through) = (replica.name_request(), second.id);
     let catch_up = Readmission::CatchUp { request, through };

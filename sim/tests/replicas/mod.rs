@@ -25,6 +25,10 @@ pub struct Node<P: Protocol> {
     pub hangs: bool,
     /// Snapshots that cannot be read any more.
     pub rotten: BTreeSet<SnapshotId>,
+    /// How many more attempts to build a snapshot fail.
+    pub failing_builds: u32,
+    /// The same state is written in other bytes for each of these.
+    pub encoding: u64,
     peers: BTreeMap<NodeId, Disk>,
     /// What was answered.
     pub done: BTreeSet<RequestId>,
@@ -166,8 +170,13 @@ impl<P: Protocol> Replicas<P> {
                     return;
                 }
                 Effect::TakeSnapshot => {
-                    let snapshot = node.snapshot();
-                    node.events.push_back(Event::SnapshotBuilt(Some(snapshot)));
+                    let fails = node.failing_builds > 0;
+                    node.failing_builds = node.failing_builds.saturating_sub(1);
+                    let snapshot = (!fails).then(|| node.snapshot());
+                    if let Some(snapshot) = &snapshot {
+                        node.rotten.remove(&snapshot.id());
+                    }
+                    node.events.push_back(Event::SnapshotBuilt(snapshot));
                 }
                 Effect::BeginFetch { snapshot } => {
                     let (snapshot, next) = (snapshot.id(), FetchNext::Chunk(0));
@@ -293,6 +302,8 @@ impl<P: Protocol> Node<P> {
             founding: FoundingRecord::default(),
             hangs: false,
             rotten: BTreeSet::new(),
+            failing_builds: 0,
+            encoding: 0,
             peers: BTreeMap::new(),
             done: BTreeSet::new(),
             ready: BTreeSet::new(),
@@ -315,7 +326,9 @@ impl<P: Protocol> Node<P> {
             membership: status.membership,
             time: LogTime(0),
             size_bytes: 1,
-            content: Digest::of(&last.index().0.to_le_bytes()),
+            content: Digest::of(
+                &[last.index().0.to_le_bytes(), self.encoding.to_le_bytes()].concat(),
+            ),
         }
     }
 

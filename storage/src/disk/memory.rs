@@ -441,6 +441,7 @@ impl Disk for MemDisk {
         inner.number(from)?;
         inner.change()?;
         inner.rename(Renaming::Rename(from.to_owned(), to.to_owned()));
+        inner.unreadable.retain(|(name, _)| name != to);
         let unreadable = inner.unreadable.iter_mut().filter(|(name, _)| name == from);
         unreadable.for_each(|(name, _)| to.clone_into(name));
         Ok(())

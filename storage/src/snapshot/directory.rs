@@ -195,11 +195,15 @@ impl<D: Disk> Directory<D> {
     }
 
     /// These are to be retained. That decides about those which this process has completed and
-    /// which are no newer.
+    /// which are among them or older. One that is as new as the newest may be about to take the
+    /// place of that, which is damaged.
     pub(super) fn decide(&self, keep: &[SnapshotId]) {
         let newest = keep.iter().map(|id| id.last.index).max();
         let mut books = self.books();
-        books.fresh.retain(|id| newest.is_none_or(|newest| id.last.index > newest));
+        let is_undecided = |id: &SnapshotId| {
+            !keep.contains(id) && newest.is_none_or(|newest| id.last.index >= newest)
+        };
+        books.fresh.retain(is_undecided);
         books.retained = Some(keep.iter().copied().collect());
     }
 

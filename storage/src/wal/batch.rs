@@ -93,12 +93,15 @@ impl Batch {
         }
         write.repairs.iter().for_each(|entries| self.add_repair(entries, shape));
         if !same_snapshot {
-            let older = std::mem::replace(&mut self.head.snapshot, write.snapshot.clone());
+            let before = std::mem::replace(&mut self.head.snapshot, write.snapshot.clone());
+            let newest = self.head.snapshot.as_ref().map(|newest| newest.last);
+            // One which takes the place of another of the same state is not newer than that.
+            if before.as_ref().map(|before| before.last) != newest {
+                self.head.older =
+                    before.filter(|it| newest.is_some_and(|to| it.last.index < to.index));
+            }
             // Behind a log that started anew, nothing leads from the older snapshot to it.
-            let newest = self.head.snapshot.as_ref().map(|newest| newest.last.index);
-            let is_older =
-                |older: &quorate_core::SnapshotMeta| newest.is_some_and(|it| older.last.index < it);
-            self.head.older = older.filter(|older| !started_anew && is_older(older));
+            self.head.older.take_if(|_| started_anew);
         }
         if let Some(snapshot) = &self.head.snapshot {
             let covered = snapshot.last.index;

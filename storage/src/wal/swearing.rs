@@ -83,11 +83,13 @@ impl Wal {
     /// With no room for the next group: saves what can do without, or swears what is promised
     /// behind it.
     pub(super) fn swear(&mut self) -> Result<Option<Job>, StorageError> {
+        let mut is_mute = self.meta.mute;
         let needs_no_group = self.queue.iter().take_while(|(_, write)| {
+            let ends_muteness = std::mem::replace(&mut is_mute, write.mute) && !write.mute;
             write.runs.is_empty()
                 && write.repairs.is_empty()
                 && write.snapshot == self.head.snapshot
-                && write.mute == self.meta.mute
+                && !ends_muteness
         });
         let count = needs_no_group.count();
         if count > 0 {

@@ -303,3 +303,23 @@ fn what_a_batch_vouches_for_does_not_outlive_the_promise_under_which_it_was_said
     let said = replica.on_saved(begun.unwrap());
     assert_eq!(said, [Say::Mentioned(1), Say::Voted(2), Say::Acknowledged(2)]);
 }
+
+#[test]
+fn nothing_is_vouched_for_by_whoever_falls_mute_in_the_same_batch_or_before_its_disk_answers() {
+    let mut replica = Held::new();
+    replica.0.step(Now::default(), from_peer(PeerMessage::Protocol(Say::Vote)), &mut Vec::new());
+    replica.0.fall_mute();
+    let (said, begun) = replica.on(from_peer(PeerMessage::Protocol(Say::Mention)));
+    assert_eq!(said, [], "that it is mute is not on its disk yet");
+    assert_eq!(replica.on_saved(begun.unwrap()), [Say::Mentioned(1)]);
+
+    let mut replica = Held::new();
+    let entry = replica.begins(Say::Acknowledge);
+    let promise = replica.begins(Say::Swear(2));
+    replica.keeps(Say::Vote);
+    replica.0.fall_mute();
+    let (_, begun) = replica.on(from_peer(PeerMessage::Protocol(Say::Mention)));
+    for seq in [entry, promise, begun.unwrap()] {
+        assert!(replica.on_saved(seq).iter().all(|said| !Speaker::vouches(said)));
+    }
+}

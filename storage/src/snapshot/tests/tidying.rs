@@ -40,6 +40,24 @@ fn what_was_just_completed_stays_until_it_is_decided_about() {
 }
 
 #[test]
+fn what_is_to_take_the_place_of_the_newest_stays_until_it_has_or_a_newer_one_is_there() {
+    let disk = MemDisk::new();
+    let store = store(&disk);
+    let old = build(&store, 2, b"old").unwrap();
+    let renewed = build(&store, 2, b"renewed").unwrap();
+    // Which the log says when it points to the old one, however late that comes.
+    keep_only(&store, &[old.id()]).unwrap();
+    assert_eq!(ids(&store).len(), 2);
+    keep_only(&store, &[renewed.id()]).unwrap();
+    assert_eq!(ids(&store), [renewed.id()]);
+    let again = build(&store, 2, b"again").unwrap();
+    let newer = build(&store, 3, b"newer").unwrap();
+    keep_only(&store, &[renewed.id(), newer.id()]).unwrap();
+    assert_eq!(ids(&store), [renewed.id(), newer.id()]);
+    assert_eq!(again.last, renewed.last);
+}
+
+#[test]
 fn what_an_earlier_process_completed_goes_unless_it_is_retained() {
     let disk = MemDisk::new();
     let old = build(&store(&disk), 1, b"old").unwrap();

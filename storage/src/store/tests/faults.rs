@@ -230,6 +230,26 @@ fn behind_a_corrupt_newest_snapshot_the_older_one_and_the_log_serve() {
 }
 
 #[test]
+fn a_snapshot_in_the_place_of_another_of_the_same_state_leaves_the_older_one_where_it_is() {
+    let mut author = long_log();
+    let newest = author.snapshot.clone().unwrap();
+    let mut builder = author.store.snapshots().builder().unwrap();
+    std::io::Write::write_all(&mut builder, b"the same in other words").unwrap();
+    let SnapshotMeta { last, digest, membership, time, .. } = newest.clone();
+    let renewed = builder.finish(last, digest, membership, time).unwrap();
+    author.snapshot = Some(renewed.clone());
+    let write = author.write(Vec::new());
+    author.save(write);
+    assert_eq!(found(&author.disk).unwrap().snapshot, Some(renewed));
+    let names = author.disk.contents().into_keys().filter(|name| name.starts_with("snap-"));
+    let [_, newest] = &names.collect::<Vec<_>>()[..] else {
+        panic!("the older one and the newest")
+    };
+    author.disk.flip(newest, 2, 1);
+    assert_eq!(found(&author.disk).unwrap().snapshot.unwrap().last.index, Index(25));
+}
+
+#[test]
 fn a_log_that_no_readable_snapshot_reaches_lacks_what_lies_between() {
     let mut author = Author::new();
     for round in 1..=6u64 {

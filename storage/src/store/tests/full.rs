@@ -275,3 +275,28 @@ fn a_replica_that_has_fallen_mute_behind_entries_without_room_stays_so_when_thos
     assert_eq!(author.flush().unwrap(), Some(WriteSeq(2)));
     assert!(open(&author.disk.crash_losing_all()).unwrap().1.mute);
 }
+
+#[test]
+fn a_replica_falls_mute_on_a_disk_without_room_and_speaks_again_only_once_there_is_some() {
+    let mut author = Author::new();
+    author.append(1, &[b"one"]);
+    author.disk.set_capacity(Some(0));
+    // Until what is ready is used up.
+    for number in 0..used(&author.disk) / 4096 {
+        let write = author.swearing(number as u8);
+        author.save(write);
+    }
+    author.mute = true;
+    let write = author.write(Vec::new());
+    author.save(write);
+    let is_mute = |author: &Author| open(&author.disk.crash_losing_all()).unwrap().1.mute;
+    assert!(is_mute(&author));
+    author.mute = false;
+    let write = author.write(Vec::new());
+    let speaks = author.enqueue(write);
+    assert_eq!(author.flush().unwrap(), None);
+    assert!(is_mute(&author));
+    make_room(&mut author);
+    assert_eq!(author.flush().unwrap(), Some(speaks));
+    assert!(!is_mute(&author));
+}
