@@ -17,6 +17,7 @@ mod repair;
 mod requests;
 mod serving;
 mod snapshots;
+mod speaking;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -30,12 +31,12 @@ use crate::founding::Founding;
 use crate::lineage::Lineage;
 use crate::log::Log;
 use crate::membership::Membership;
-use crate::message::{Envelope, Forward, Known, PeerMessage};
+use crate::message::{Envelope, Forward, PeerMessage};
 use crate::protocol::{Effects, Input, Pledge, Protocol, ProtocolEffect, Role, Standing, Timer};
 use crate::settings::Settings;
 use crate::snapshot::{SnapshotId, SnapshotMeta};
-use crate::types::{Ballot, Incarnation, Index, LogTime, NodeId, Now, RequestId, WriteSeq};
-use crate::write::{Disk, PledgeBytes, Recovered, Write};
+use crate::types::{Ballot, Incarnation, Index, LogTime, NodeId, Now, RequestId};
+use crate::write::{PledgeBytes, Recovered};
 use acquaintances::Acquaintances;
 use applying::Applying;
 use backoff::Backoff;
@@ -48,7 +49,7 @@ pub use repair::Repair;
 use repair::Repairing;
 use requests::Requests;
 pub use status::{Ignored, Status};
-use writes::{Pending, Waiting, Writes};
+use writes::Writes;
 
 /// With what a replica starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -315,17 +316,6 @@ impl<P: Protocol> Replica<P> {
         }
     }
 
-    /// Those messages of this replica to itself for which it has sworn enough.
-    fn take_messages_to_itself(&mut self) -> Vec<Envelope<P::Message>> {
-        let me = self.me;
-        let pledge = self.protocol().map(P::pledge);
-        if pledge.is_some_and(|pledge| self.writes.may_speak_under(pledge)) {
-            self.outbox.extract_if(.., |envelope| envelope.to == me).collect()
-        } else {
-            Vec::new()
-        }
-    }
-
     /// What this replica knows of itself.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -430,20 +420,6 @@ impl<P: Protocol> Replica<P> {
         self.route(now, out);
     }
 
-    /// A later promise was sworn, after which the log may become another one. All that changes in a
-    /// batch is one write, so what was vouched for before, in the same batch, would be said of a log
-    /// that was never on this disk. To the others, it is a message that is lost.
-    fn take_back_what_this_batch_vouches_for(&mut self) {
-        self.outbox.retain(|envelope| !Replica::<P>::vouches(envelope));
-        self.after_save.retain(|envelope| !Replica::<P>::vouches(envelope));
-    }
-
-    /// Nothing is vouched for that waits for a write, for a pledge alone, or for the end of this batch.
-    fn take_back_what_is_vouched_for(&mut self) {
-        self.writes.withdraw(Replica::<P>::vouches);
-        self.take_back_what_this_batch_vouches_for();
-    }
-
     /// Passes on what the protocol wants.
     fn route(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
         let Some(formed) = &mut self.formed else { return };
@@ -482,166 +458,9 @@ impl<P: Protocol> Replica<P> {
         }
     }
 
-    fn envelope(&self, to: NodeId, message: PeerMessage<P::Message>) -> Envelope<P::Message> {
-        let (from, incarnation) = (self.me, self.incarnation);
-        let (start, previous_nonce) = (self.lineage.latest(), self.lineage.previous_nonce());
-        let known = self.acquaintances.disk_of(to).map(|disk| self.known(to, disk));
-        Envelope { from, to, incarnation, start, previous_nonce, known, message }
-    }
-
-    fn known(&self, node: NodeId, disk: Disk) -> Known {
-        let formed = self.formed.as_ref();
-        let leading = formed.filter(|formed| formed.protocol.standing().role == Role::Leader);
-        let acknowledged = leading.and_then(|Formed { protocol, log, .. }| {
-            let through = protocol.acknowledged(node, disk.incarnation);
-            let last = log.id_at(through).filter(|last| last.index > Index::ZERO)?;
-            Some((protocol.standing().ballot, last))
-        });
-        Known { disk, acknowledged }
-    }
-
-    /// Sends at the end of the batch, if nothing has to be saved first.
-    fn post(&mut self, to: NodeId, message: PeerMessage<P::Message>) {
-        let envelope = self.envelope(to, message);
-        self.outbox.push(envelope);
-    }
-
     fn stop(&mut self, why: Fatal, out: &mut Vec<Effect<P::Message>>) {
         self.stopped = true;
         out.push(Effect::Stop(why));
-    }
-
-    /// Turns what changed in this batch into one write, and sends what need not wait for it.
-    ///
-    /// No message leaves before the pledge under which it is said is on disk, nor before it is on
-    /// disk that this replica is mute: while that is on its way, messages wait for it, whichever way
-    /// the protocol posted them.
-    fn write_and_send(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
-        let pledge = self.protocol().map(P::pledge);
-        let mute = self.readmitting.is_mute();
-        let may_speak = pledge.is_none_or(|pledge| self.writes.may_speak_under(pledge))
-            && self.writes.may_speak_as(mute);
-        if may_speak {
-            out.extend(self.outbox.drain(..).map(Effect::Send));
-        } else if pledge.is_some_and(|pledge| self.swears_for_too_long(now, pledge)) {
-            // Nobody waits for that any more, and for as long as the disk hangs there is more of it.
-            // It is lost, as any message may be.
-            self.outbox.clear();
-        }
-        let mut waiting = Waiting {
-            sworn: std::mem::take(&mut self.outbox),
-            saved: std::mem::take(&mut self.after_save),
-        };
-        let founding = self.founding.unsaved().filter(|_| self.formed.is_none()).cloned();
-        let snapshot = self.log().and_then(Log::snapshot).cloned();
-        let snapshot_id = snapshot.as_ref().map(SnapshotMeta::id);
-        let promise = pledge.is_some_and(|pledge| self.writes.is_new_promise(pledge));
-        let something_changed = promise
-            || self.log().is_some_and(Log::has_unsaved)
-            || self.writes.is_new_snapshot(snapshot_id)
-            || self.writes.is_new_muteness(mute)
-            || self.acquaintances.are_news()
-            || founding.as_ref().is_some_and(|record| !self.writes.carries(record));
-        if !something_changed {
-            if waiting.is_empty() {
-                return;
-            }
-            // What is on its way already is all that they wait for.
-            if let Some(last) = self.writes.last_pending() {
-                last.sworn.append(&mut waiting.sworn);
-                last.saved.append(&mut waiting.saved);
-                return;
-            }
-        }
-        let seq = self.writes.next_seq();
-        let changes = self
-            .formed
-            .as_mut()
-            .map(|formed| (formed.log.begin_write(seq), formed.log.begin_repairs(seq)));
-        let (runs, repairs) = changes.unwrap_or_default();
-        self.writes.begin(Pending {
-            seq,
-            begun: now.monotonic,
-            pledge,
-            snapshot: snapshot_id,
-            founding: founding.clone(),
-            mute,
-            waiting,
-        });
-        let write = Write {
-            runs,
-            repairs,
-            pledge: pledge.map_or(NO_PLEDGE, |pledge| pledge.to_bytes()),
-            promise,
-            snapshot,
-            founding,
-            mute,
-            peers: self.acquaintances.take_news(),
-        };
-        out.push(Effect::Persist { seq, write });
-    }
-
-    /// True of what others count on.
-    fn vouches(envelope: &Envelope<P::Message>) -> bool {
-        match &envelope.message {
-            PeerMessage::Protocol(message) => P::vouches(message),
-            _ => false,
-        }
-    }
-
-    fn on_saved(&mut self, now: Now, seq: WriteSeq, out: &mut Vec<Effect<P::Message>>) {
-        if let Some(formed) = &mut self.formed {
-            formed.log.saved(seq);
-        }
-        let promise = self.protocol().map(|protocol| protocol.pledge().promise());
-        for write in self.writes.saved(seq) {
-            if let Some(record) = write.founding {
-                self.on_founding_saved(record, out);
-            }
-            if write.snapshot.is_some() {
-                self.on_pointer_saved(write.snapshot);
-                self.mend_alone(out);
-            }
-            if let Some(formed) = &mut self.formed {
-                formed.log.set_mute(write.mute || self.readmitting.is_mute());
-            }
-            let Waiting { mut sworn, saved } = write.waiting;
-            sworn.extend(saved);
-            // What was to be vouched for under an earlier promise is not said any more: the later one
-            // may be on disk by now, may have been spoken under, and what it cut off is gone.
-            if write.pledge.map(|pledge| pledge.promise()) != promise {
-                sworn.retain(|envelope| !Replica::<P>::vouches(envelope));
-            }
-            self.deliver(now, sworn, out);
-        }
-        let sworn = self.writes.take_sworn();
-        self.deliver(now, sworn, out);
-        self.drive(now, Input::Saved, out);
-    }
-
-    /// There is no room for a write, but what it swears is on disk.
-    fn on_sworn(&mut self, now: Now, seq: WriteSeq, out: &mut Vec<Effect<P::Message>>) {
-        self.writes.sworn(seq);
-        let sworn = self.writes.take_sworn();
-        self.deliver(now, sworn, out);
-    }
-
-    /// These messages have waited long enough.
-    fn deliver(
-        &mut self,
-        now: Now,
-        envelopes: impl IntoIterator<Item = Envelope<P::Message>>,
-        out: &mut Vec<Effect<P::Message>>,
-    ) {
-        for envelope in envelopes {
-            match envelope.message {
-                PeerMessage::Protocol(message) if envelope.to == self.me => {
-                    let (from, incarnation) = (self.me, self.incarnation);
-                    self.drive(now, Input::Message { from, incarnation, message }, out);
-                }
-                _ => out.push(Effect::Send(envelope)),
-            }
-        }
     }
 
     fn on_timeout(&mut self, now: Now, timer: Timer, out: &mut Vec<Effect<P::Message>>) {
@@ -656,25 +475,6 @@ impl<P: Protocol> Replica<P> {
             Timer::Election | Timer::Heartbeat | Timer::Quorum => {
                 self.drive(now, Input::Timeout(timer), out);
             }
-        }
-    }
-
-    /// True if the disk was given a promise longer ago than an election takes, and has not kept it.
-    fn swears_for_too_long(&self, now: Now, pledge: P::Pledge) -> bool {
-        let patience = self.settings.election.end;
-        let hangs = |since: Duration| now.monotonic.saturating_sub(since) > patience;
-        self.writes.swearing_since(pledge).is_some_and(hangs)
-    }
-
-    /// A leader whose disk does not answer for longer than an election takes is no use as one.
-    fn hand_over_if_disk_hangs(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
-        let patience = self.settings.election.end;
-        let hangs = |since: Duration| now.monotonic.saturating_sub(since) > patience;
-        let stalled = self.writes.waiting_since().is_some_and(hangs);
-        let asked = self.hand_over_since.is_some_and(|since| !hangs(since));
-        if stalled && !asked && self.standing().serving {
-            self.hand_over_since = Some(now.monotonic);
-            self.drive(now, Input::HandOver, out);
         }
     }
 

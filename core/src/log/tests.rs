@@ -1,6 +1,8 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::entry::{EntryKind, Proposal};
+use crate::types::WriteSeq;
 use crate::types::{Incarnation, NodeId};
 
 fn members() -> Membership {

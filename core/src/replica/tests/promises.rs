@@ -2,6 +2,7 @@
 //! to the disk.
 
 use super::*;
+use crate::types::WriteSeq;
 
 /// A protocol that does as it is told, and says under which promise it spoke.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
