@@ -344,6 +344,57 @@ mod tests {
         assert_eq!(founding.saved().round, 0);
     }
 
+    fn of_three() -> Founding {
+        empty_disk(NodeId(1), 101, &(1..=3).map(NodeId).collect())
+    }
+
+    fn listing(third: u64) -> Membership {
+        Membership::new(
+            [(1, 101), (2, 102), (3, third)].map(|(id, x)| (NodeId(id), Incarnation(x))),
+        )
+    }
+
+    fn hear(founding: &mut Founding, from: u64, round: u64, list: Option<Membership>) {
+        let record = FoundingRecord { round, list, formed: false };
+        founding.on_message(NodeId(from), Incarnation(100 + from), record).unwrap();
+        if let Some(record) = founding.unsaved().cloned() {
+            founding.on_saved(record);
+        }
+    }
+
+    #[test]
+    fn what_was_confirmed_in_an_earlier_round_does_not_count_in_a_later_one() {
+        let mut founding = of_three();
+        hear(&mut founding, 2, 0, None);
+        hear(&mut founding, 3, 1, Some(listing(103)));
+        assert_eq!((founding.saved().round, &founding.saved().list), (1, &Some(listing(103))));
+        hear(&mut founding, 2, 2, None);
+        hear(&mut founding, 2, 2, Some(listing(103)));
+        assert!(!founding.record.formed, "the third may have taken that back");
+        hear(&mut founding, 3, 2, Some(listing(103)));
+        assert!(founding.record.formed);
+    }
+
+    #[test]
+    fn a_list_with_another_disk_in_it_confirms_nothing() {
+        let mut founding = of_three();
+        hear(&mut founding, 2, 1, None);
+        hear(&mut founding, 3, 1, Some(listing(103)));
+        hear(&mut founding, 2, 1, Some(listing(999)));
+        assert!(!founding.record.formed);
+        hear(&mut founding, 2, 1, Some(listing(103)));
+        assert!(founding.record.formed);
+    }
+
+    #[test]
+    fn nobody_but_the_others_has_a_say_in_the_founding() {
+        let mut founding = of_three();
+        hear(&mut founding, 2, 1, None);
+        hear(&mut founding, 1, 9, None);
+        hear(&mut founding, 4, 9, None);
+        assert_eq!((founding.record.round, founding.record.list.is_some()), (1, false));
+    }
+
     #[test]
     fn a_single_member_forms_by_itself() {
         let mut cluster = Cluster::new(1);

@@ -104,3 +104,48 @@ impl Membership {
         Digest::of(&bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(members: &[(u64, u64)]) -> Membership {
+        Membership::new(members.iter().map(|(id, disk)| (NodeId(*id), Incarnation(*disk))))
+    }
+
+    #[test]
+    fn a_quorum_is_of_members_each_of_whom_counts_once() {
+        let three = of(&[(1, 11), (2, 12), (3, 13)]);
+        let is_quorum = |ids: &[u64]| three.is_quorum(ids.iter().copied().map(NodeId));
+        assert!(is_quorum(&[1, 3]) && is_quorum(&[3, 2, 1]));
+        assert!(
+            !is_quorum(&[]) && !is_quorum(&[2]) && !is_quorum(&[2, 2]) && !is_quorum(&[2, 4, 5])
+        );
+        let four = of(&[(1, 11), (2, 12), (3, 13), (4, 14)]);
+        assert_eq!((three.majority(), four.majority()), (2, 3));
+        let reached = |id: NodeId| Some(id.0).filter(|id| *id != 2);
+        assert_eq!((three.reached(reached), four.reached(reached)), (Some(1), Some(1)));
+        assert!(Membership::default().is_empty() && !three.is_empty());
+    }
+
+    #[test]
+    fn a_disk_is_replaced_by_name_and_only_if_it_is_the_one_that_is_listed() {
+        let before = of(&[(1, 11), (2, 12)]);
+        let replaced =
+            |id, from, to| before.with_replaced(NodeId(id), Incarnation(from), Incarnation(to));
+        assert_eq!(replaced(2, 12, 22), Some(of(&[(1, 11), (2, 22)])));
+        assert_eq!(replaced(2, 11, 22), None);
+        assert_eq!(replaced(3, 12, 22), None);
+        assert_eq!(before.peers_of(NodeId(1)).collect::<Vec<_>>(), [NodeId(2)]);
+    }
+
+    #[test]
+    fn the_identity_of_a_cluster_covers_its_members_and_their_disks() {
+        let one = of(&[(1, 11), (2, 12)]);
+        for other in [&[(1, 11)][..], &[(1, 11), (2, 13)], &[(1, 11), (3, 12)], &[(1, 12), (2, 11)]]
+        {
+            assert_ne!(one.digest(), of(other).digest(), "{other:?}");
+        }
+        assert_eq!(one.digest(), of(&[(2, 12), (1, 11)]).digest());
+    }
+}

@@ -165,6 +165,20 @@ mod tests {
         assert_eq!(endless.validate(), Err(SettingsError::Election));
         let zero = Settings { window_bytes: 0, ..Settings::default() };
         assert_eq!(zero.validate(), Err(SettingsError::Zero("window_bytes")));
+        let waits = Settings { request_timeout: Duration::ZERO, ..Settings::default() };
+        assert_eq!(waits.validate(), Err(SettingsError::Zero("request_timeout")));
+        let empty = Settings {
+            election: Duration::from_millis(400)..Duration::from_millis(400),
+            ..Settings::default()
+        };
+        assert_eq!(empty.validate(), Err(SettingsError::Election));
+        let day = Duration::from_secs(24 * 60 * 60);
+        let longest = Settings { election: day / 2..day, ..Settings::default() };
+        assert_eq!(longest.validate(), Ok(()));
+        let longer = Settings { election: day / 2..2 * day, ..Settings::default() };
+        assert_eq!(longer.validate(), Err(SettingsError::Election));
+        let least = Settings { max_command_bytes: 9, uncommitted_bytes: 9, ..Settings::default() };
+        assert_eq!(least.validate(), Ok(()));
         let small = Settings { uncommitted_bytes: 1, ..Settings::default() };
         assert_eq!(small.validate(), Err(SettingsError::Uncommitted));
     }

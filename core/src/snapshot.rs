@@ -86,3 +86,33 @@ pub enum SnapshotMessage {
         snapshot: SnapshotId,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_is_cut_into_full_chunks_and_a_rest() {
+        let full = SnapshotMeta::CHUNK_BYTES;
+        for (size_bytes, chunks) in [
+            (0, vec![]),
+            (1, vec![1]),
+            (full, vec![full]),
+            (full + 1, vec![full, 1]),
+            (3 * full, vec![full; 3]),
+        ] {
+            let meta = SnapshotMeta {
+                last: LogId::ZERO,
+                digest: Digest::ZERO,
+                membership: Membership::default(),
+                time: LogTime(0),
+                size_bytes,
+                content: Digest::ZERO,
+            };
+            assert_eq!(meta.chunks(), chunks.len() as u64, "{size_bytes}");
+            let of = (0..meta.chunks()).map(|chunk| meta.chunk_bytes(chunk));
+            assert_eq!(of.collect::<Vec<_>>(), chunks);
+            assert_eq!((meta.chunk_bytes(meta.chunks()), meta.chunk_bytes(u64::MAX)), (0, 0));
+        }
+    }
+}

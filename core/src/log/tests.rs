@@ -1,3 +1,6 @@
+mod changes;
+mod damage;
+
 use bytes::Bytes;
 
 use super::*;

@@ -1,4 +1,12 @@
+mod applying;
+mod peers;
 mod promises;
+mod puppet;
+mod readmission;
+mod repair;
+mod serving;
+mod starting;
+mod time;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,153 @@
+//! What protocols do to the log, and what must not outlive it.
+
+use super::*;
+
+fn one_member() -> Membership {
+    Membership::new([(NodeId(1), Incarnation(11))])
+}
+
+fn listing(members: &Membership) -> Proposal {
+    let payload = postcard::to_allocvec(members).unwrap().into();
+    Proposal::new(EntryKind::Membership, LogTime(0), payload)
+}
+
+#[test]
+fn members_are_those_of_the_last_entry_that_lists_them_from_that_entry_on() {
+    let mut log = log_of(&[1, 1]);
+    log.append(Ballot(1), listing(&one_member()));
+    log.append(Ballot(1), command("x"));
+    log.append(Ballot(1), listing(&members()));
+    let is_one = |log: &Log, index| *log.membership_at(Index(index)) == one_member();
+    assert_eq!((0..=6).map(|index| is_one(&log, index)).filter(|one| *one).count(), 2);
+    assert!(is_one(&log, 3) && is_one(&log, 4));
+    // Compaction keeps those behind the snapshot, and knows those of the snapshot from it.
+    save(&mut log, 1);
+    log.commit(Index(5));
+    log.set_applied(Index(5));
+    let snapshot = SnapshotMeta { membership: one_member(), ..meta(&log, 4) };
+    log.set_snapshot(snapshot.clone());
+    log.compact(&snapshot);
+    assert!(is_one(&log, 4));
+    assert_eq!((log.membership_at(Index(5)), log.membership()), (&members(), &members()));
+    let whole = SnapshotMeta { membership: members(), ..meta(&log, 5) };
+    log.set_snapshot(whole.clone());
+    log.compact(&whole);
+    assert_eq!((log.memberships.len(), log.ballots.len()), (1, 0));
+    assert_eq!((log.base(), log.last().index), (whole.last, Index(5)));
+}
+
+#[test]
+fn an_entry_that_skips_an_index_or_lists_nobody_is_refused_whatever_its_parent() {
+    let log = log_of(&[1]);
+    let entry = |index, proposal| {
+        Entry::new(LogId::new(Index(index), Ballot(1)), log.last_digest(), proposal)
+    };
+    let skips = entry(3, command("y"));
+    let nobody = entry(2, listing(&Membership::default()));
+    for (refused, why) in [
+        (skips.clone(), Rejected::OutOfOrder(skips.id)),
+        (nobody.clone(), Rejected::Undecodable(nobody.id)),
+    ] {
+        let mut same = log.clone();
+        assert_eq!(same.splice(log.last(), vec![refused]), Err(why));
+        assert_eq!(same, log);
+    }
+}
+
+#[test]
+fn a_log_holds_at_its_base_what_stands_there_and_nothing_else() {
+    let mut log = log_of(&[1, 1, 2, 2]);
+    save(&mut log, 1);
+    log.commit(Index(4));
+    log.set_applied(Index(4));
+    let snapshot = meta(&log, 2);
+    log.set_snapshot(snapshot.clone());
+    log.compact(&snapshot);
+    assert!(log.holds(snapshot.last));
+    assert!(!log.holds(LogId::new(Index(2), Ballot(2))));
+    assert!(!log.holds(LogId::new(Index(5), Ballot(2))));
+}
+
+#[test]
+fn of_a_log_that_starts_anew_behind_a_snapshot_nothing_else_counts_any_more() {
+    let mut log = log_of(&[1, 1]);
+    log.append(Ballot(1), Proposal { time: LogTime(50), ..listing(&one_member()) });
+    save(&mut log, 1);
+    log.commit(Index(1));
+    assert!(log.uncommitted_bytes() > 0 && log.unapplied_bytes() > 0);
+    let snapshot = SnapshotMeta { time: LogTime(40), ..snapshot_of(9, 2) };
+    log.rebase(snapshot.clone());
+    assert_eq!((log.uncommitted_bytes(), log.unapplied_bytes()), (0, 0));
+    assert_eq!((log.last_time(), log.membership()), (LogTime(40), &members()));
+    assert_eq!((log.committed(), log.last(), log.base()), (Index(9), snapshot.last, snapshot.last));
+    assert_eq!((log.last_digest(), log.snapshot()), (snapshot.digest, Some(&snapshot)));
+    assert_eq!(log.entries(Index(3), usize::MAX), None);
+    // What is committed stays on disk until the write that replaces it; nothing behind it counts.
+    assert_eq!(log.durable(), Index(1));
+    assert!(log.has_unsaved());
+    save(&mut log, 2);
+    assert_eq!(log.durable(), Index(9));
+    assert_eq!((log.cache_bytes, log.has_unsaved()), (0, false));
+    log.append(Ballot(2), Proposal { time: LogTime(40), ..command("z") });
+    assert_eq!(log.uncommitted_bytes(), log.cache_bytes);
+}
+
+#[test]
+fn a_log_found_on_disk_is_committed_as_far_as_its_snapshot_and_no_further() {
+    let whole = log_of(&[1, 1, 1, 2]);
+    let found = |tail: Vec<Entry>| RecoveredLog {
+        base: LogId::ZERO,
+        base_digest: members().digest(),
+        ballots: whole.ballots.clone(),
+        memberships: vec![(Index(1), one_member())],
+        tail,
+        last: whole.last(),
+        last_digest: whole.last_digest(),
+        last_time: LogTime(30),
+        gaps: Vec::new(),
+    };
+    let snapshot = SnapshotMeta { time: LogTime(20), ..meta(&whole, 2) };
+    let log = Log::recover(members(), Some(snapshot.clone()), found(all(&whole)));
+    let one = all(&whole)[0].size_bytes();
+    assert_eq!((log.committed(), log.applied(), log.durable()), (Index(2), Index(2), Index(4)));
+    assert_eq!((log.uncommitted_bytes(), log.cache_bytes), (2 * one, 4 * one));
+    assert_eq!((log.last_time(), log.membership()), (LogTime(0), &one_member()));
+    assert_eq!(log.snapshot(), Some(&snapshot));
+    // Without its entries at hand, no time that may stand in one is gone back behind.
+    let log = Log::recover(members(), Some(snapshot.clone()), found(Vec::new()));
+    assert_eq!(log.last_time(), LogTime(30));
+    let later = SnapshotMeta { time: LogTime(40), ..snapshot };
+    let log = Log::recover(members(), Some(later), found(Vec::new()));
+    assert_eq!(log.last_time(), LogTime(40));
+    let log = Log::recover(members(), None, found(all(&whole)));
+    assert_eq!((log.committed(), log.uncommitted_bytes()), (Index(0), 4 * one));
+}
+
+#[test]
+fn a_snapshot_that_is_written_again_can_be_read_again() {
+    let mut log = log_of(&[1, 1, 1]);
+    save(&mut log, 1);
+    log.commit(Index(3));
+    log.set_applied(Index(3));
+    let (older, newer) = (meta(&log, 2), meta(&log, 3));
+    log.set_snapshot(older.clone());
+    log.set_unreadable(older.id());
+    assert!(log.is_unreadable(&older) && !log.is_unreadable(&newer));
+    log.set_snapshot(older.clone());
+    assert!(!log.is_unreadable(&older));
+    log.set_unreadable(older.id());
+    log.set_snapshot(newer.clone());
+    assert!(log.is_unreadable(&older) && !log.is_unreadable(&newer));
+}
+
+#[test]
+fn memory_keeps_as_much_as_it_may_and_no_more() {
+    let mut log = log_of(&[1, 1, 1, 1]);
+    let one = all(&log)[0].size_bytes();
+    save(&mut log, 1);
+    log.commit(Index(4));
+    log.trim_cache(2 * one);
+    assert_eq!(log.cache.len(), 2);
+    log.trim_cache(2 * one - 1);
+    assert_eq!((log.cache.len(), log.cache_bytes), (1, one));
+}

@@ -1,0 +1,84 @@
+//! Who may say what to whom.
+
+use super::puppet::*;
+use super::*;
+
+fn word(from: NodeId, incarnation: u64, word: Word) -> Envelope<Word> {
+    let incarnation = Incarnation(incarnation);
+    Envelope { incarnation, ..Stage::envelope(from, PeerMessage::Protocol(word)) }
+}
+
+#[test]
+fn messages_for_somebody_else_from_oneself_and_from_strangers_are_counted_and_not_heard() {
+    let mut stage = Stage::new();
+    let mention = || word(PEER, 102, Word::Mention);
+    let not_heard = [
+        Envelope { to: THIRD, ..mention() },
+        Envelope { from: ME, ..mention() },
+        Envelope { from: NodeId(4), ..mention() },
+    ];
+    for (count, envelope) in (1..).zip(not_heard) {
+        assert_eq!(said(stage.on(Event::Message(envelope))), []);
+        assert_eq!(stage.replica.status().ignored.strangers, count);
+    }
+    assert_eq!(stage.puppet().heard, []);
+    stage.on(Event::Message(mention()));
+    assert_eq!(stage.puppet().heard, [(PEER, Word::Mention)]);
+}
+
+#[test]
+fn before_the_cluster_is_formed_nothing_is_heard_but_the_founding() {
+    let mut replica = started_anew::<Puppet>(Settings::default(), 7);
+    let mention = word(PEER, 102, Word::Mention);
+    assert_eq!(said(process(&mut replica, Event::Message(mention))), []);
+    assert_eq!(replica.status().ignored, Ignored { untimely: 1, ..Ignored::default() });
+}
+
+#[test]
+fn votes_count_only_from_the_disk_that_the_log_lists_committed_or_not() {
+    let mut stage = Stage::with_entries(1);
+    stage.commit();
+    stage.on(Event::Message(word(PEER, 900, Word::Vote)));
+    assert_eq!(stage.puppet().heard, []);
+    assert_eq!(stage.replica.status().ignored.foreign_incarnations, 1);
+    // Anything else is heard from any disk of a member.
+    stage.on(Event::Message(word(PEER, 900, Word::Mention)));
+    assert_eq!(stage.puppet().heard, [(PEER, Word::Mention)]);
+    stage.list(&three().with_replaced(PEER, Incarnation(102), Incarnation(900)).unwrap());
+    stage.on(Event::Message(word(PEER, 102, Word::Vote)));
+    assert_eq!(stage.replica.status().ignored.foreign_incarnations, 2);
+    stage.on(Event::Message(word(PEER, 900, Word::Vote)));
+    assert_eq!(stage.puppet().heard.last(), Some(&(PEER, Word::Vote)));
+}
+
+/// What is known of a disk is what an old image of it is told by.
+#[test]
+fn what_a_disk_that_is_not_listed_says_changes_nothing_in_what_is_known_of_the_listed_one() {
+    let mut stage = Stage::new();
+    let started = |count, envelope| {
+        let start = Start { count, nonce: count };
+        Event::Message(Envelope { start, previous_nonce: count - 1, ..envelope })
+    };
+    stage.on(started(5, word(PEER, 102, Word::Mention)));
+    stage.on(started(1, word(PEER, 900, Word::Mention)));
+    let heard = stage.puppet().heard.len();
+    let answers = said(stage.on(started(3, word(PEER, 102, Word::Vote))));
+    assert_eq!(answers, [(PEER, PeerMessage::Readmission(Readmission::Doubt))]);
+    assert_eq!(stage.puppet().heard.len(), heard);
+    assert_eq!(stage.replica.status().ignored.outdated, 1);
+}
+
+#[test]
+fn a_formed_replica_asks_nobody_about_the_founding_and_tells_whoever_asks() {
+    let mut stage = Stage::new();
+    assert_eq!(stage.on(Event::Timeout(Timer::Founding)), []);
+    let record = FoundingRecord::default();
+    let question = |asks| {
+        let record = record.clone();
+        PeerMessage::Founding(crate::founding::FoundingMessage { record, asks })
+    };
+    assert_eq!(stage.answers(THIRD, question(false)), []);
+    let record = FoundingRecord { round: 1, list: Some(three()), formed: true };
+    let told = crate::founding::FoundingMessage { record, asks: false };
+    assert_eq!(stage.answers(THIRD, question(true)), [(THIRD, PeerMessage::Founding(told))]);
+}

@@ -1,0 +1,288 @@
+//! How a replica falls mute, and comes back.
+
+use super::puppet::*;
+use super::*;
+
+/// Mute, and asking its leader, which leads in this ballot.
+fn mute(ballot: u64) -> (Stage, RequestId) {
+    let mut stage = Stage::with_entries(4);
+    stage.follow(PEER, ballot);
+    stage.replica.fall_mute();
+    let asked = questions(&said(stage.flush()));
+    (stage, asked[0])
+}
+
+fn questions(said: &[Said]) -> Vec<RequestId> {
+    let question = |(to, message): &Said| match message {
+        PeerMessage::Readmission(Readmission::Ask { request }) => {
+            assert_eq!(*to, PEER);
+            Some(*request)
+        }
+        _ => None,
+    };
+    said.iter().filter_map(question).collect()
+}
+
+fn catch_up(request: RequestId, through: LogId) -> PeerMessage<Word> {
+    PeerMessage::Readmission(Readmission::CatchUp { request, through })
+}
+
+fn at(index: u64, ballot: u64) -> LogId {
+    LogId::new(Index(index), Ballot(ballot))
+}
+
+#[test]
+fn the_answer_to_any_question_since_it_fell_mute_says_how_far_it_has_to_get() {
+    let (mut stage, first) = mute(1);
+    let second = questions(&said(stage.on(Event::Timeout(Timer::Readmission))))[0];
+    assert!(first < second);
+    // The answers are slower than the questions.
+    stage.hear(PEER, catch_up(first, at(5, 1)));
+    assert!(!stage.replica.status().mute);
+}
+
+#[test]
+fn an_answer_from_before_it_fell_mute_or_to_another_start_says_nothing() {
+    let (mut stage, earlier) = mute(1);
+    stage.replica.fall_mute();
+    let asked = questions(&said(stage.flush()))[0];
+    stage.hear(PEER, catch_up(earlier, at(5, 1)));
+    assert!(stage.replica.status().mute);
+    let start = Start { count: asked.start.count, nonce: asked.start.nonce + 1 };
+    stage.hear(PEER, catch_up(RequestId { start, number: asked.number + 1 }, at(5, 1)));
+    assert!(stage.replica.status().mute);
+    stage.hear(PEER, catch_up(asked, at(5, 1)));
+    assert!(!stage.replica.status().mute);
+}
+
+#[test]
+fn the_first_answer_in_a_ballot_counts_until_a_later_ballot_gives_another() {
+    for is_replaced in [false, true] {
+        let (mut stage, asked) = mute(2);
+        stage.hear(PEER, catch_up(asked, at(6, 2)));
+        for not_counted in [at(7, 2), at(5, 1), at(5, 2)] {
+            stage.hear(PEER, catch_up(asked, not_counted));
+            assert!(stage.replica.status().mute, "{not_counted}");
+        }
+        if is_replaced {
+            stage.hear(PEER, catch_up(asked, at(7, 3)));
+        }
+        stage.append(1);
+        assert_eq!(stage.replica.status().mute, is_replaced);
+    }
+}
+
+#[test]
+fn a_log_that_is_as_long_but_another_one_is_not_what_it_has_to_get() {
+    let (mut stage, asked) = mute(2);
+    stage.hear(PEER, catch_up(asked, at(4, 2)));
+    assert!(stage.log().durable() >= Index(4));
+    assert!(stage.replica.status().mute, "entry 4 is of ballot 1 here");
+}
+
+#[test]
+fn a_replacement_is_mute_until_it_is_listed_in_what_is_committed() {
+    let (mut stage, asked) = mute(1);
+    // That another disk has the place is committed; that this one is put back is not, yet.
+    stage.list(&three().with_replaced(ME, Incarnation(101), Incarnation(900)).unwrap());
+    stage.commit();
+    stage.list(&three());
+    stage.hear(PEER, catch_up(asked, at(5, 1)));
+    assert!(stage.replica.status().mute);
+    stage.commit();
+    assert!(!stage.replica.status().mute);
+}
+
+#[test]
+fn whoever_is_listed_as_committed_and_not_any_more_in_its_log_stays_mute() {
+    let (mut stage, asked) = mute(1);
+    stage.commit();
+    stage.list(&three().with_replaced(ME, Incarnation(101), Incarnation(900)).unwrap());
+    stage.hear(PEER, catch_up(asked, at(5, 1)));
+    assert!(stage.replica.status().mute);
+}
+
+#[test]
+fn only_a_mute_replica_asks_for_the_place_of_another_incarnation() {
+    let listed = |incarnation| {
+        let incarnation = Incarnation(incarnation);
+        PeerMessage::Readmission(Readmission::Listed { incarnation })
+    };
+    let mut stage = Stage::with_entries(1);
+    stage.follow(PEER, 1);
+    assert_eq!(stage.answers(PEER, listed(900)), []);
+    let (mut stage, _) = mute(1);
+    assert_eq!(stage.answers(PEER, listed(101)), [], "that is its own");
+    let replaces = Incarnation(900);
+    let rejoin = PeerMessage::Readmission(Readmission::Rejoin { replaces });
+    assert_eq!(stage.answers(PEER, listed(900)), [(PEER, rejoin)]);
+}
+
+/// What the log lists of a member.
+fn listed(stage: &mut Stage, id: NodeId) -> u64 {
+    stage.log().membership().incarnation(id).unwrap().0
+}
+
+fn rejoins(stage: &mut Stage, id: NodeId, incarnation: u64, replaces: u64) {
+    let replaces = Incarnation(replaces);
+    let message = PeerMessage::Readmission(Readmission::Rejoin { replaces });
+    let incarnation = Incarnation(incarnation);
+    let envelope = Envelope { incarnation, ..Stage::envelope(id, message) };
+    stage.on(Event::Message(envelope));
+}
+
+#[test]
+fn members_are_put_back_one_after_the_other_and_only_by_who_leads() {
+    let mut stage = Stage::with_entries(1);
+    stage.commit();
+    rejoins(&mut stage, PEER, 900, 102);
+    assert_eq!(listed(&mut stage, PEER), 102, "it does not lead");
+    stage.lead(1);
+    rejoins(&mut stage, PEER, 900, 102);
+    assert_eq!(listed(&mut stage, PEER), 900);
+    rejoins(&mut stage, THIRD, 901, 103);
+    assert_eq!(listed(&mut stage, THIRD), 103, "the quorum may rest on the one put back before");
+    stage.commit();
+    rejoins(&mut stage, THIRD, 901, 103);
+    assert_eq!(listed(&mut stage, THIRD), 901);
+    stage.commit();
+    // Who is listed already takes no entry.
+    let last = stage.log().last();
+    rejoins(&mut stage, THIRD, 901, 901);
+    assert_eq!(stage.log().last(), last);
+}
+
+#[test]
+fn a_leader_says_where_its_log_ends_once_a_quorum_has_confirmed_it_after_the_question() {
+    let mut stage = Stage::with_entries(1);
+    stage.commit();
+    let name = |number| RequestId { number, ..RequestId::default() };
+    let ask = |number| PeerMessage::Readmission(Readmission::Ask { request: name(number) });
+    stage.hear(PEER, ask(1));
+    assert_eq!(stage.puppet().reads, [], "it does not lead");
+    stage.lead(1);
+    stage.hear(PEER, ask(2));
+    stage.append(3);
+    stage.hear(PEER, ask(3));
+    let reads = stage.puppet().reads.clone();
+    assert_eq!(reads.iter().map(|read| read.request).collect::<Vec<_>>(), [name(2), name(3)]);
+    let effects = &mut stage.replica.formed.as_mut().unwrap().effects;
+    reads.into_iter().for_each(|read| effects.read_ready(read, Index(1)));
+    let through = stage.log().last();
+    assert!(through.index > stage.log().committed());
+    // One answer for all that it has asked.
+    let request = name(3);
+    let answers: Vec<Said> = said(stage.flush())
+        .into_iter()
+        .filter(|(_, message)| matches!(message, PeerMessage::Readmission(_)))
+        .collect();
+    assert_eq!(answers, [(PEER, catch_up(request, through))]);
+}
+
+#[test]
+fn a_disk_that_is_not_listed_is_told_which_one_is() {
+    let mut stage = Stage::with_entries(1);
+    stage.commit();
+    stage.lead(1);
+    let request = RequestId::default();
+    let message = PeerMessage::Readmission(Readmission::Ask { request });
+    let envelope = Envelope { incarnation: Incarnation(900), ..Stage::envelope(PEER, message) };
+    let incarnation = Incarnation(102);
+    let listed = PeerMessage::Readmission(Readmission::Listed { incarnation });
+    assert_eq!(said(stage.on(Event::Message(envelope))), [(PEER, listed)]);
+    assert_eq!(stage.puppet().reads, []);
+}
+
+fn is_stopped(stage: &Stage) -> bool {
+    stage.replica.stopped
+}
+
+#[test]
+fn a_disk_stops_once_another_has_its_place_for_good_unless_it_is_mute() {
+    let replaced = three().with_replaced(ME, Incarnation(101), Incarnation(900)).unwrap();
+    let mut stage = Stage::with_entries(1);
+    stage.list(&replaced);
+    assert!(!is_stopped(&stage), "that may be cut off");
+    let last = stage.log().last().index;
+    stage.log().commit(last);
+    let by = Incarnation(900);
+    let stop = Effect::Stop(Fatal::Superseded { node: ME, by });
+    assert!(stage.flush().contains(&stop));
+    assert!(is_stopped(&stage));
+
+    let mut stage = Stage::with_entries(1);
+    stage.replica.fall_mute();
+    stage.list(&replaced);
+    stage.commit();
+    assert!(!is_stopped(&stage), "it is about to ask for the place");
+}
+
+#[test]
+fn what_a_leader_was_told_in_another_ballot_or_holds_as_told_makes_nobody_mute() {
+    let mut stage = Stage::with_entries(4);
+    stage.follow(PEER, 2);
+    let told = |acknowledged| {
+        let start = Start { count: 1, nonce: 7 };
+        let disk = crate::write::Disk { incarnation: Incarnation(101), start };
+        let known = Some(crate::message::Known { disk, acknowledged });
+        let message = PeerMessage::Protocol(Word::Mention);
+        Event::Message(Envelope { known, ..Stage::envelope(PEER, message) })
+    };
+    for not_lost in [None, Some((Ballot(2), at(5, 1))), Some((Ballot(3), at(9, 3)))] {
+        stage.on(told(not_lost));
+        assert!(!stage.replica.status().mute, "{not_lost:?}");
+        assert_eq!(stage.replica.status().lost, None);
+    }
+    stage.on(told(Some((Ballot(2), at(6, 2)))));
+    assert!(stage.replica.status().mute);
+    assert_eq!(stage.replica.lost(), Some(Index(6)));
+    // Mute already, it begins nothing anew.
+    let effects = stage.on(told(Some((Ballot(2), at(7, 2)))));
+    assert_eq!(questions(&said(effects)), []);
+    assert_eq!(stage.replica.lost(), Some(Index(6)));
+}
+
+#[test]
+fn what_was_acknowledged_is_told_by_who_leads_and_by_nobody_else() {
+    let mut stage = Stage::with_entries(3);
+    stage.hear(PEER, PeerMessage::Protocol(Word::Mention));
+    stage.puppet().acknowledged = Index(3);
+    let envelope = |stage: &Stage| {
+        let known = stage.replica.envelope(PEER, PeerMessage::Protocol(Word::Mention)).known;
+        known.unwrap().acknowledged
+    };
+    assert_eq!(envelope(&stage), None);
+    stage.lead(1);
+    assert_eq!(envelope(&stage), Some((Ballot(1), at(3, 1))));
+    stage.puppet().acknowledged = Index::ZERO;
+    assert_eq!(envelope(&stage), None);
+}
+
+#[test]
+fn a_replica_that_falls_mute_again_vouches_for_nothing_whatever_write_completes() {
+    let mut stage = Stage::with_entries(1);
+    stage.holds = true;
+    stage.append(1);
+    stage.replica.fall_mute();
+    stage.flush();
+    let (before, muteness) = (stage.unsaved[0], stage.unsaved[1]);
+    stage.on(Event::Saved(before));
+    assert!(!stage.log().may_vouch(), "that write was begun by one who was not mute");
+    stage.on(Event::Saved(muteness));
+    assert!(!stage.log().may_vouch());
+}
+
+#[test]
+fn a_replica_vouches_for_nothing_until_it_is_on_disk_that_it_is_not_mute_any_more() {
+    let (mut stage, asked) = mute(1);
+    stage.holds = true;
+    stage.append(1);
+    stage.hear(PEER, catch_up(asked, at(5, 1)));
+    assert!(!stage.replica.status().mute);
+    assert_eq!(stage.writes.last().map(|write| write.mute), Some(false));
+    let [before, unmute] = stage.unsaved[..] else { panic!("{:?}", stage.unsaved) };
+    stage.on(Event::Saved(before));
+    assert!(!stage.log().may_vouch());
+    stage.on(Event::Saved(unmute));
+    assert!(stage.log().may_vouch());
+}

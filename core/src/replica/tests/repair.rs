@@ -1,0 +1,225 @@
+//! What a damaged log is given, and what it gives up.
+
+use super::puppet::*;
+use super::*;
+use crate::message::PeerMessage as Message;
+
+/// Entries 1 to 6, none of them known to be committed. What is in this range is lost.
+fn damaged(first: u64, last: u64) -> (Stage, Vec<Entry>) {
+    let mut stage = Stage::new();
+    stage.append(6);
+    let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
+    let at = |index: u64| &entries[index as usize - 1];
+    let gap = Gap {
+        first: Index(first),
+        last: Index(last),
+        digest: at(last).digest(),
+        before: at(first).parent,
+        ids_known: true,
+    };
+    let found = RecoveredLog {
+        base: LogId::ZERO,
+        base_digest: three().digest(),
+        ballots: vec![(Index(1), Ballot(1))],
+        memberships: vec![(Index(1), three())],
+        tail: entries.iter().filter(|entry| entry.index() > gap.last).cloned().collect(),
+        last: at(6).id,
+        last_digest: at(6).digest(),
+        last_time: LogTime(0),
+        gaps: vec![gap],
+    };
+    *stage.log() = Log::recover(three(), None, found);
+    (stage, entries)
+}
+
+fn lacks(ballot: u64, last: &Entry) -> Message<Word> {
+    let (ballot, last, digest) = (Ballot(ballot), last.index(), last.digest());
+    Message::Repair(Repair::Lacks { ballot, last, digest })
+}
+
+#[test]
+fn only_the_leader_of_now_says_of_what_is_missing_that_its_log_lacks_it() {
+    let (mut stage, entries) = damaged(4, 4);
+    stage.follow(PEER, 3);
+    stage.hear(PEER, lacks(2, &entries[3]));
+    stage.hear(PEER, lacks(4, &entries[3]));
+    stage.hear(THIRD, lacks(3, &entries[3]));
+    stage.hear(PEER, lacks(3, &entries[4]));
+    let digest = Digest::of(b"another");
+    let another = Repair::Lacks { ballot: Ballot(3), last: Index(4), digest };
+    stage.hear(PEER, Message::Repair(another));
+    assert_eq!(stage.log().gaps().len(), 1);
+    assert_eq!(stage.log().last().index, Index(6));
+    stage.hear(PEER, lacks(3, &entries[3]));
+    assert_eq!(stage.log().last().index, Index(3));
+    assert!(!stage.replica.status().mute, "it knows by name what it gave up");
+}
+
+#[test]
+fn who_gives_up_what_it_does_not_know_by_name_is_mute() {
+    let (mut stage, entries) = damaged(4, 5);
+    stage.follow(PEER, 3);
+    stage.hear(PEER, lacks(3, &entries[4]));
+    assert_eq!(stage.log().last().index, Index(3));
+    assert!(stage.replica.status().mute && !stage.log().may_vouch());
+}
+
+#[test]
+fn nothing_that_is_known_to_be_committed_is_given_up_whatever_a_leader_lacks() {
+    let mut stage = Stage::new();
+    stage.append(6);
+    stage.commit();
+    let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
+    stage.log().trim_cache(0);
+    let gap = Gap {
+        first: Index(4),
+        last: Index(5),
+        digest: entries[4].digest(),
+        before: entries[3].parent,
+        ids_known: true,
+    };
+    stage.on(Event::Damaged(vec![gap]));
+    assert_eq!(stage.log().gaps().len(), 1);
+    stage.follow(PEER, 3);
+    stage.hear(PEER, lacks(3, &entries[4]));
+    assert_eq!(stage.log().gaps().len(), 1);
+    assert_eq!(stage.log().last().index, Index(6));
+}
+
+fn want(first: u64, last: &Entry) -> Message<Word> {
+    let (first, last, digest) = (Index(first), last.index(), last.digest());
+    Message::Repair(Repair::Want { first, last, digest })
+}
+
+/// What was answered, of repairs.
+fn repairs(said: Vec<Said>) -> Vec<Repair> {
+    let repair = |(to, message)| match message {
+        Message::Repair(repair) => {
+            assert_eq!(to, PEER);
+            Some(repair)
+        }
+        _ => None,
+    };
+    said.into_iter().filter_map(repair).collect()
+}
+
+#[test]
+fn a_peer_gets_what_it_asks_for_and_no_more() {
+    let mut stage = Stage::new();
+    stage.append(6);
+    let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
+    let helped = |stage: &mut Stage, message| repairs(stage.answers(PEER, message));
+    for (first, last) in [(1, 6), (2, 4), (3, 3)] {
+        let entries = entries[first - 1..last].to_vec();
+        let message = want(first as u64, entries.last().unwrap());
+        assert_eq!(helped(&mut stage, message), [Repair::Entries { entries }]);
+    }
+    assert_eq!(helped(&mut stage, want(0, &entries[2])), []);
+    assert_eq!(helped(&mut stage, want(4, &entries[2])), []);
+    assert_eq!(stage.replica.status().ignored.untimely, 2);
+}
+
+#[test]
+fn only_who_leads_says_that_it_lacks_what_it_does_not_hold() {
+    let mut stage = Stage::new();
+    stage.append(6);
+    let mut longer = stage.log().entries(Index(6), usize::MAX).unwrap();
+    longer[0].id.index = Index(7);
+    let mut another = stage.log().entries(Index(4), usize::MAX).unwrap();
+    another[0].id.ballot = Ballot(9);
+    for end in [&longer[0], &another[0]] {
+        assert_eq!(repairs(stage.answers(PEER, want(3, end))), []);
+    }
+    stage.lead(2);
+    for end in [&longer[0], &another[0]] {
+        let (ballot, last, digest) = (Ballot(2), end.index(), end.digest());
+        let lacks = Repair::Lacks { ballot, last, digest };
+        assert_eq!(repairs(stage.answers(PEER, want(3, end))), [lacks]);
+    }
+}
+
+#[test]
+fn who_lacks_the_same_says_nothing_even_if_it_leads() {
+    let (mut stage, entries) = damaged(4, 5);
+    stage.lead(2);
+    let asked = repairs(stage.answers(PEER, want(4, &entries[4])));
+    assert!(asked.iter().all(|said| matches!(said, Repair::Want { .. })), "{asked:?}");
+    // What it has is another matter.
+    let asked = repairs(stage.answers(PEER, want(6, &entries[5])));
+    assert!(asked.contains(&Repair::Entries { entries: entries[5..].to_vec() }));
+}
+
+#[test]
+fn what_is_compacted_comes_as_a_snapshot_that_can_be_read() {
+    let mut stage = Stage::new();
+    stage.append(6);
+    stage.commit();
+    let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
+    let snapshot = SnapshotMeta {
+        last: entries[3].id,
+        digest: entries[3].digest(),
+        membership: three(),
+        time: LogTime(0),
+        size_bytes: 1,
+        content: Digest::of(b"state"),
+    };
+    stage.log().set_snapshot(snapshot.clone());
+    stage.log().compact(&snapshot);
+    for first in [2, 4] {
+        let offered = Repair::Compacted { snapshot: snapshot.clone() };
+        assert_eq!(repairs(stage.answers(PEER, want(first, &entries[4]))), [offered]);
+    }
+    let held = Repair::Entries { entries: entries[4..5].to_vec() };
+    assert_eq!(repairs(stage.answers(PEER, want(5, &entries[4]))), [held]);
+    stage.log().set_unreadable(snapshot.id());
+    assert_eq!(repairs(stage.answers(PEER, want(2, &entries[4]))), []);
+}
+
+#[test]
+fn the_peers_are_asked_in_turn_for_the_end_of_the_first_gap() {
+    let (mut stage, entries) = damaged(2, 4);
+    let wanted = |effects| {
+        let wants = said(effects).into_iter().filter_map(|(to, message)| match message {
+            Message::Repair(Repair::Want { first, last, digest }) => {
+                Some((to, first.0, last.0, digest))
+            }
+            _ => None,
+        });
+        wants.collect::<Vec<_>>()
+    };
+    let asked = |to| vec![(to, 2, 4, entries[3].digest())];
+    assert_eq!(wanted(stage.flush()), asked(PEER));
+    assert_eq!(wanted(stage.flush()), [], "it takes its time to answer");
+    assert_eq!(wanted(stage.on(Event::Timeout(Timer::Repair))), asked(THIRD));
+    assert_eq!(wanted(stage.on(Event::Timeout(Timer::Repair))), asked(PEER));
+    // Less than was asked for: then it is asked for less.
+    let entries_of = |range: std::ops::Range<usize>| {
+        Message::Repair(Repair::Entries { entries: entries[range].to_vec() })
+    };
+    let digest = entries[3].digest();
+    assert_eq!(wanted(stage.hear(PEER, entries_of(1..3))), [(PEER, 3, 4, digest)]);
+    // What fits is taken, and what is before it asked for.
+    let digest = entries[1].digest();
+    assert_eq!(wanted(stage.hear(PEER, entries_of(2..4))), [(PEER, 2, 2, digest)]);
+    assert_eq!(wanted(stage.hear(PEER, entries_of(1..2))), []);
+    assert!(stage.log().is_whole());
+}
+
+#[test]
+fn the_whole_log_is_read_back_part_by_part_and_then_again() {
+    let mut stage = Stage::new();
+    stage.append(6);
+    stage.log().commit(Index(5));
+    stage.apply();
+    let mut scrubbed = |next| {
+        let gaps = Vec::new();
+        stage.on(Event::Scrubbed { next: Index(next), gaps });
+        let effects = stage.on(Event::Timeout(Timer::Scrub));
+        let from = effects.into_iter().find_map(|effect| match effect {
+            Effect::Scrub { from, .. } => Some(from.0),
+            _ => None,
+        });
+        from.unwrap()
+    };
+    assert_eq!([0, 3, 5, 6, 7].map(&mut scrubbed), [1, 3, 5, 1, 1]);
+}

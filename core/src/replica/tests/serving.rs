@@ -1,0 +1,288 @@
+//! What a leader takes from others, and what it refuses.
+
+use super::puppet::*;
+use super::*;
+use crate::command::{Command, Origin, Register};
+use crate::message::{Forward, Refusal};
+use crate::protocol::ReadId;
+
+fn r(number: u64) -> RequestId {
+    RequestId { start: Start { count: 1, nonce: 0 }, number }
+}
+
+fn command(bytes: usize) -> Bytes {
+    let origin = Origin { node: PEER, request: r(1) };
+    Command { origin, session: None, body: vec![7; bytes].into() }.encode()
+}
+
+fn forwarded(ballot: u64, attempt: u64, payload: Bytes) -> PeerMessage<Word> {
+    let (ballot, kind) = (Ballot(ballot), EntryKind::Command);
+    let (attempt, oldest) = (r(attempt), r(1));
+    PeerMessage::Forward(Forward::Propose { ballot, attempt, oldest, kind, payload })
+}
+
+fn refused(attempt: u64, reason: Refusal) -> Vec<Said> {
+    let attempt = r(attempt);
+    vec![(PEER, PeerMessage::Forward(Forward::Refused { attempt, reason }))]
+}
+
+/// Leads ballot 2, with nothing pending.
+fn leader(settings: Settings) -> Stage {
+    let mut stage = Stage::with(settings);
+    stage.append(1);
+    stage.commit();
+    stage.lead(2);
+    stage
+}
+
+fn taken(stage: &mut Stage) -> u64 {
+    stage.log().last().index.0 - 1
+}
+
+#[test]
+fn a_forwarded_command_is_taken_once_and_only_in_the_ballot_for_which_it_was_meant() {
+    let mut stage = leader(Settings::default());
+    for ballot in [1, 3] {
+        assert_eq!(stage.answers(PEER, forwarded(ballot, 1, command(1))), []);
+        assert_eq!(taken(&mut stage), 0, "ballot {ballot}");
+    }
+    stage.follow(THIRD, 2);
+    assert_eq!(stage.answers(PEER, forwarded(2, 1, command(1))), []);
+    assert_eq!((taken(&mut stage), stage.replica.status().ignored.untimely), (0, 3));
+    stage.lead(2);
+    for copy in 0..2 {
+        assert_eq!(stage.answers(PEER, forwarded(2, 1, command(1))), []);
+        assert_eq!(taken(&mut stage), 1);
+        assert_eq!(stage.replica.status().ignored.untimely, 3 + copy);
+    }
+}
+
+#[test]
+fn what_would_stop_every_replica_is_not_taken() {
+    let mut stage = leader(Settings::default());
+    let origin = Origin { node: PEER, request: r(1) };
+    let register = Register { origin, max_sessions: 1, window: 1, max_response_bytes: 1 }.encode();
+    let members = postcard::to_allocvec(&three()).unwrap();
+    let not_taken = [
+        (EntryKind::Command, register.clone()),
+        (EntryKind::Register, Bytes::from_static(&[0xff; 9])),
+        (EntryKind::Noop, Bytes::new()),
+        (EntryKind::Time, Bytes::new()),
+        (EntryKind::Membership, members.into()),
+    ];
+    for (attempt, (kind, payload)) in (1..).zip(not_taken) {
+        let (ballot, attempt) = (Ballot(2), r(attempt));
+        let propose = Forward::Propose { ballot, attempt, oldest: attempt, kind, payload };
+        assert_eq!(stage.answers(PEER, PeerMessage::Forward(propose)), []);
+        assert_eq!(taken(&mut stage), 0, "{kind:?}");
+    }
+    let (ballot, attempt, kind) = (Ballot(2), r(9), EntryKind::Register);
+    let payload = register;
+    let propose = Forward::Propose { ballot, attempt, oldest: attempt, kind, payload };
+    assert_eq!(stage.answers(PEER, PeerMessage::Forward(propose)), []);
+    assert_eq!(taken(&mut stage), 1);
+}
+
+#[test]
+fn what_was_refused_stays_refused_when_the_reason_is_gone() {
+    let settings = Settings { max_command_bytes: 1000, ..Settings::default() };
+    let mut stage = leader(settings);
+    assert_eq!(
+        stage.answers(PEER, forwarded(2, 1, command(1000))),
+        refused(1, Refusal::TooLarge),
+        "with its origin it is larger"
+    );
+    stage.on(Event::Room(false));
+    assert_eq!(stage.answers(PEER, forwarded(2, 2, command(1))), refused(2, Refusal::DiskFull));
+    stage.on(Event::Room(true));
+    stage.puppet().standing.serving = false;
+    assert_eq!(stage.answers(PEER, forwarded(2, 3, command(1))), refused(3, Refusal::HandingOver));
+    stage.puppet().standing.serving = true;
+    let reasons = [Refusal::TooLarge, Refusal::DiskFull, Refusal::HandingOver];
+    for (attempt, reason) in (1..).zip(reasons) {
+        let again = stage.answers(PEER, forwarded(2, attempt, command(1)));
+        assert_eq!(again, refused(attempt, reason));
+    }
+    assert_eq!(taken(&mut stage), 0);
+    assert_eq!(stage.answers(PEER, forwarded(2, 4, command(1))), []);
+    assert_eq!(taken(&mut stage), 1);
+}
+
+#[test]
+fn a_leader_takes_so_many_bytes_that_are_not_committed_and_applied_and_one_command_always() {
+    let one = Entry::OVERHEAD + command(10).len();
+    let largest = command(10).len();
+    let settings = |entries: usize, less| Settings {
+        max_command_bytes: largest,
+        uncommitted_bytes: entries * one - less,
+        ..Settings::default()
+    };
+    for (less, fits) in [(0, 3), (1, 2)] {
+        let mut stage = leader(settings(3, less));
+        for attempt in 1..=fits {
+            assert_eq!(stage.answers(PEER, forwarded(2, attempt, command(10))), []);
+        }
+        let next = fits + 1;
+        let busy = refused(next, Refusal::Busy);
+        assert_eq!(stage.answers(PEER, forwarded(2, next, command(10))), busy);
+        // Committed, it counts until it is applied as well.
+        let last = stage.log().last().index;
+        stage.log().commit(last);
+        let busy = refused(next + 1, Refusal::Busy);
+        assert_eq!(stage.answers(PEER, forwarded(2, next + 1, command(10))), busy);
+        stage.apply();
+        assert_eq!(stage.answers(PEER, forwarded(2, next + 2, command(10))), []);
+    }
+    let mut stage = leader(settings(1, Entry::OVERHEAD));
+    assert_eq!(stage.answers(PEER, forwarded(2, 1, command(10))), []);
+    assert_eq!(stage.answers(PEER, forwarded(2, 2, command(0))), refused(2, Refusal::Busy));
+}
+
+#[test]
+fn a_forwarded_read_is_for_who_leads_its_ballot() {
+    let mut stage = leader(Settings::default());
+    let read = |ballot| {
+        let (ballot, request) = (Ballot(ballot), r(1));
+        PeerMessage::Forward(Forward::Read { ballot, request })
+    };
+    for ballot in [1, 3] {
+        stage.hear(PEER, read(ballot));
+    }
+    stage.puppet().standing.serving = false;
+    stage.hear(PEER, read(2));
+    assert_eq!(stage.puppet().reads, []);
+    stage.puppet().standing.serving = true;
+    stage.hear(PEER, read(2));
+    let read = ReadId { origin: PEER, request: r(1) };
+    assert_eq!(stage.puppet().reads, [read]);
+    let effects = &mut stage.replica.formed.as_mut().unwrap().effects;
+    effects.read_ready(read, Index(7));
+    let ready = Forward::ReadReady { request: r(1), index: Index(7) };
+    assert_eq!(said(stage.flush()), [(PEER, PeerMessage::Forward(ready))]);
+}
+
+fn propose(stage: &mut Stage, payload: Bytes) -> (RequestId, Vec<Effect<Word>>) {
+    let request = stage.replica.name_request();
+    let kind = EntryKind::Command;
+    (request, stage.on(Event::Propose { request, kind, payload }))
+}
+
+fn proposals(said: &[Said]) -> Vec<(NodeId, u64, RequestId)> {
+    let proposal = |(to, message): &Said| match message {
+        PeerMessage::Forward(Forward::Propose { ballot, attempt, .. }) => {
+            Some((*to, ballot.0, *attempt))
+        }
+        _ => None,
+    };
+    said.iter().filter_map(proposal).collect()
+}
+
+fn failed(effects: &[Effect<Word>]) -> Vec<(RequestId, Failure)> {
+    let failure = |effect: &_| match effect {
+        Effect::Failed { request, failure } => Some((*request, *failure)),
+        _ => None,
+    };
+    effects.iter().filter_map(failure).collect()
+}
+
+#[test]
+fn a_request_waits_at_a_leader_that_does_not_serve_and_is_taken_once_it_does() {
+    let mut stage = leader(Settings::default());
+    stage.puppet().standing.serving = false;
+    let (_, effects) = propose(&mut stage, command(1));
+    assert_eq!(failed(&effects), []);
+    assert_eq!(taken(&mut stage), 0);
+    stage.puppet().standing.serving = true;
+    stage.flush();
+    assert_eq!(taken(&mut stage), 1);
+}
+
+#[test]
+fn a_command_is_as_large_as_is_allowed_and_no_larger() {
+    let largest = command(100).len();
+    let settings = Settings { max_command_bytes: largest, ..Settings::default() };
+    let mut stage = leader(settings);
+    let (_, effects) = propose(&mut stage, command(100));
+    assert_eq!((failed(&effects), taken(&mut stage)), (vec![], 1));
+    let (request, effects) = propose(&mut stage, command(101));
+    assert_eq!(failed(&effects), [(request, Failure::TooLarge)]);
+    stage.on(Event::Room(false));
+    let (request, effects) = propose(&mut stage, command(1));
+    assert_eq!(failed(&effects), [(request, Failure::DiskFull)]);
+    assert_eq!(taken(&mut stage), 1);
+}
+
+/// What the leader of a ballot was sent may yet be committed, for as long as nothing of a later
+/// ballot was applied. A snapshot does not say whether it contains it.
+#[test]
+fn what_was_sent_in_the_ballot_in_which_a_restored_snapshot_ends_is_of_unknown_outcome() {
+    for (ends_in, is_unknown) in [(1, false), (2, true), (3, true)] {
+        let mut stage = Stage::with_entries(1);
+        stage.follow(PEER, 2);
+        let (request, effects) = propose(&mut stage, command(1));
+        assert_eq!(proposals(&said(effects)).len(), 1);
+        let snapshot = SnapshotMeta {
+            last: LogId::new(Index(9), Ballot(ends_in)),
+            digest: Digest::of(b"entry"),
+            membership: three(),
+            time: LogTime(0),
+            size_bytes: 1,
+            content: Digest::of(b"state"),
+        };
+        stage.log().rebase(snapshot);
+        let mut out = Vec::new();
+        stage.replica.restore_snapshot(&mut out);
+        let generation = stage.replica.applying.generation();
+        let effects = stage.on(Event::Restored { generation, deadline: None });
+        let expected = is_unknown.then_some((request, Failure::Unknown));
+        assert_eq!(failed(&effects), expected.into_iter().collect::<Vec<_>>(), "{ends_in}");
+        // Nobody asks the next leader for what may have taken effect.
+        stage.puppet().standing.leader = Some(THIRD);
+        stage.puppet().standing.ballot = Ballot(4);
+        assert_eq!(proposals(&said(stage.flush())), []);
+    }
+}
+
+#[test]
+fn what_seems_lost_is_sent_again_in_its_ballot_and_not_before_it_may_be() {
+    let mut stage = Stage::with_entries(1);
+    stage.follow(PEER, 2);
+    let (_, effects) = propose(&mut stage, command(1));
+    let first = proposals(&said(effects));
+    assert_eq!(first.len(), 1);
+    assert_eq!(proposals(&said(stage.on(Event::Timeout(Timer::Requests)))), []);
+    stage.now.monotonic += stage.replica.resend_interval().end;
+    assert_eq!(proposals(&said(stage.on(Event::Timeout(Timer::Requests)))), first);
+    // Of a later ballot, nothing has been applied.
+    stage.now.monotonic += stage.replica.resend_interval().end;
+    stage.follow(THIRD, 3);
+    assert_eq!(proposals(&said(stage.on(Event::Timeout(Timer::Requests)))), []);
+    stage.puppet().standing.ballot = Ballot(3);
+    stage.append(1);
+    stage.commit();
+    stage.flush();
+    let sent: Vec<RequestId> = stage.replica.requests.oldest_attempt().into_iter().collect();
+    assert!(sent[0] > first[0].2, "another attempt, in the later ballot");
+}
+
+#[test]
+fn a_leader_whose_disk_does_not_answer_for_longer_than_an_election_hands_over() {
+    let mut stage = leader(Settings::default());
+    let patience = Settings::default().election.end;
+    stage.holds = true;
+    stage.append(1);
+    stage.now.monotonic += patience;
+    stage.flush();
+    assert_eq!(stage.puppet().hand_overs, 0);
+    stage.now.monotonic += Duration::from_millis(1);
+    (0..3).for_each(|_| drop(stage.flush()));
+    assert_eq!(stage.puppet().hand_overs, 1);
+    // It is asked again if nothing comes of it.
+    stage.now.monotonic += patience + Duration::from_millis(1);
+    (0..3).for_each(|_| drop(stage.flush()));
+    assert_eq!(stage.puppet().hand_overs, 2);
+    stage.save();
+    stage.now.monotonic += 2 * patience;
+    stage.flush();
+    assert_eq!(stage.puppet().hand_overs, 2);
+}

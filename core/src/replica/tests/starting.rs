@@ -1,0 +1,184 @@
+//! With what a replica starts, and when it must not.
+
+use super::puppet::*;
+use super::*;
+use crate::write::Write;
+
+fn recovered() -> Recovered {
+    let identity = Identity {
+        node: ME,
+        cluster: String::new(),
+        protocol: String::new(),
+        incarnation: Incarnation(101),
+    };
+    let mut lineage = Lineage::default();
+    lineage.begin(7);
+    Recovered {
+        mute: false,
+        peers: BTreeMap::new(),
+        identity,
+        lineage,
+        founding: FoundingRecord { round: 1, list: Some(three()), formed: true },
+        pledge: None,
+        sworn: None,
+        snapshot: None,
+        log: RecoveredLog::default(),
+    }
+}
+
+fn alone() -> Recovered {
+    let list = Some(Membership::new([(ME, Incarnation(101))]));
+    Recovered { founding: FoundingRecord { round: 1, list, formed: true }, ..recovered() }
+}
+
+type Started = (Replica<Puppet>, Vec<Effect<Word>>);
+
+fn start_with(members: &[NodeId], bootstrap: bool, recovered: Recovered) -> Result<Started, Fatal> {
+    let mut out = Vec::new();
+    let members = members.iter().copied().collect();
+    let config = ReplicaConfig { me: ME, members, bootstrap, settings: Settings::default() };
+    Replica::recover(config, recovered, Now::default(), &mut out).map(|replica| (replica, out))
+}
+
+fn start(recovered: Recovered) -> Result<Started, Fatal> {
+    start_with(&[ME, PEER, THIRD], false, recovered)
+}
+
+fn written(effects: &[Effect<Word>]) -> Vec<&Write> {
+    let write = effects.iter().filter_map(|effect| match effect {
+        Effect::Persist { write, .. } => Some(write),
+        _ => None,
+    });
+    write.collect()
+}
+
+#[test]
+fn what_was_sworn_beside_the_log_counts_and_is_sworn_once_more() {
+    let pledge = |ballot| Some(Sworn(ballot).to_bytes());
+    for (in_log, sworn, counts, is_written) in [
+        (pledge(2), None, 2, false),
+        (pledge(2), pledge(5), 5, true),
+        (pledge(5), pledge(2), 5, true),
+        (None, pledge(5), 5, true),
+        (Some(NO_PLEDGE), pledge(5), 5, true),
+        (Some(NO_PLEDGE), None, 1, true),
+        (None, None, 1, true),
+    ] {
+        let (replica, out) = start(Recovered { pledge: in_log, sworn, ..recovered() }).unwrap();
+        assert_eq!(replica.status().ballot, Ballot(counts), "{in_log:?} {sworn:?}");
+        let writes = written(&out);
+        assert_eq!(!writes.is_empty(), is_written, "{in_log:?} {sworn:?}");
+        for write in writes {
+            assert!(write.promise);
+            assert_eq!(write.pledge, Sworn(counts).to_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_pledge_that_is_none_stops_the_replica() {
+    let nonsense = Some([9; 64]);
+    let in_log = Recovered { pledge: nonsense, ..recovered() };
+    let beside = Recovered { sworn: nonsense, ..recovered() };
+    for recovered in [in_log, beside] {
+        assert_eq!(start(recovered).unwrap_err(), Fatal::UnreadablePledge);
+    }
+}
+
+#[test]
+fn who_was_mute_starts_mute_and_asks_to_be_put_back() {
+    let (replica, out) = start(Recovered { mute: true, ..recovered() }).unwrap();
+    assert!(replica.status().mute && !replica.log().unwrap().may_vouch());
+    let asks = |effect: &Effect<_>| matches!(effect, Effect::SetTimer(Timer::Readmission, _));
+    assert!(out.iter().any(asks));
+    let (replica, out) = start(recovered()).unwrap();
+    assert!(!replica.status().mute && replica.log().unwrap().may_vouch());
+    assert!(!out.iter().any(asks));
+}
+
+/// A log of so many entries, as found on a disk.
+fn found(count: u64, founders: &Membership) -> RecoveredLog {
+    let mut log = Log::founded_by(founders.clone());
+    for _ in 0..count {
+        log.append(Ballot(1), log.opening());
+    }
+    RecoveredLog {
+        base_digest: founders.digest(),
+        ballots: vec![(Index(1), Ballot(1))],
+        memberships: vec![(Index(1), founders.clone())],
+        tail: log.entries(Index(1), usize::MAX).unwrap(),
+        last: log.last(),
+        last_digest: log.last_digest(),
+        ..RecoveredLog::default()
+    }
+}
+
+#[test]
+fn a_single_member_that_lost_something_does_not_start() {
+    let mute = Recovered { mute: true, ..alone() };
+    assert_eq!(start(mute).unwrap_err(), Fatal::LostAlone);
+    let damaged = |recovered: Recovered| {
+        let founders = recovered.founding.list.clone().unwrap();
+        let mut log = found(3, &founders);
+        let gap = Gap {
+            first: Index(2),
+            last: Index(2),
+            digest: log.tail[1].digest(),
+            before: log.tail[0].digest(),
+            ids_known: true,
+        };
+        log.tail.drain(..2);
+        log.gaps.push(gap);
+        Recovered { log, ..recovered }
+    };
+    assert_eq!(start(damaged(alone())).unwrap_err(), Fatal::LostAlone);
+    // The others can help.
+    assert!(start(damaged(recovered())).is_ok());
+    let whole = Recovered { log: found(3, &Membership::new([(ME, Incarnation(101))])), ..alone() };
+    assert_eq!(start(whole).unwrap().0.status().last, LogId::new(Index(3), Ballot(1)));
+}
+
+#[test]
+fn an_empty_directory_founds_a_cluster_only_of_members_and_alone_only_if_asked_to() {
+    let empty = || Recovered { founding: FoundingRecord::default(), ..recovered() };
+    let not_configured = Fatal::NotConfigured { node: ME };
+    assert_eq!(start_with(&[PEER, THIRD], true, empty()).unwrap_err(), not_configured);
+    assert_eq!(start_with(&[ME], false, empty()).unwrap_err(), Fatal::NotBootstrapped);
+    assert!(start_with(&[ME], true, empty()).is_ok());
+    assert!(start_with(&[ME, PEER], false, empty()).is_ok());
+    // Once it is formed, its disk knows better.
+    assert!(start_with(&[PEER], false, recovered()).is_ok());
+}
+
+#[test]
+fn a_replica_that_has_a_snapshot_restores_it_before_anything_else() {
+    let mut log = found(3, &three());
+    let (last, digest) = (log.tail[1].id, log.tail[1].digest());
+    let snapshot = SnapshotMeta {
+        last,
+        digest,
+        membership: three(),
+        time: LogTime(0),
+        size_bytes: 1,
+        content: Digest::of(b"state"),
+    };
+    log.tail.remove(0);
+    let started = Recovered { snapshot: Some(snapshot.clone()), log, ..recovered() };
+    let (mut replica, out) = start(started).unwrap();
+    let generation = replica.applying.generation();
+    assert!(out.contains(&Effect::Restore { generation, snapshot }));
+    assert_eq!(replica.status().applied, Index(2));
+    // Nothing is handed to the applier, and no read is answered, before that is done.
+    replica.formed.as_mut().unwrap().log.commit(Index(3));
+    let (now, mut out) = (Now::default(), Vec::new());
+    let request = replica.name_request();
+    replica.step(now, Event::Read { request }, &mut out);
+    replica.requests.read_ready(request, Index(1));
+    replica.flush(now, &mut out);
+    let is_early =
+        |effect: &Effect<_>| matches!(effect, Effect::Apply { .. } | Effect::ReadReady { .. });
+    assert!(!out.iter().any(is_early));
+    replica.step(now, Event::Restored { generation, deadline: None }, &mut out);
+    replica.flush(now, &mut out);
+    assert_eq!(out.iter().filter(|effect| is_early(effect)).count(), 2);
+}
