@@ -27,7 +27,7 @@ pub(crate) enum Job<S: StateMachine> {
 
 pub(crate) struct ApplyThread<S: StateMachine, D: Disk> {
     pub(crate) applier: Applier<S>,
-    /// When log time moved on to what it is.
+    /// When an entry or a snapshot last said what log time is.
     pub(crate) moved: Instant,
     pub(crate) jobs: Consumer<Job<S>>,
     pub(crate) done: Producer<Completed<S>>,
@@ -67,11 +67,9 @@ impl<S: StateMachine, D: Disk> ApplyThread<S, D> {
     }
 
     fn apply(&mut self, generation: Generation, entries: Vec<Entry>) -> Result<(), StopReason> {
-        let before = self.applier.time();
         let batch = self.guarded(|applier| applier.apply(generation, entries))??;
-        if self.applier.time() > before {
-            self.moved = Instant::now();
-        }
+        // Also by entries of the same time: a leader's clock begins where the log has ended.
+        self.moved = Instant::now();
         self.tell(Completed::Applied(batch));
         Ok(())
     }
@@ -144,3 +142,6 @@ impl<S: StateMachine, D: Disk> ApplyThread<S, D> {
         let _ = self.done.push_unbounded(completed, cost);
     }
 }
+
+#[cfg(test)]
+mod tests;

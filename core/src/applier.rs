@@ -187,7 +187,7 @@ impl<S: StateMachine> Applier<S> {
         self.query_after(Duration::ZERO, query)
     }
 
-    /// The same, when `passed` has gone by since log time moved on to what it is: a cluster in
+    /// The same, when `passed` has gone by since the log last said what time it is: a cluster in
     /// which nobody writes has a clock all the same. The state is the same however much that is,
     /// so log time is not taken to have reached the machine's deadline before the log says so.
     ///

@@ -1,0 +1,162 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_core::{
+    At, Ballot, Command, Digest, EntryKind, Incarnation, LogId, NodeId, Origin, Proposal, RequestId,
+};
+use quorate_handoff::{queue, slot};
+use quorate_storage::{MemDisk, Owner, Store, StoreOptions};
+use serde::{Deserialize, Serialize};
+
+use super::*;
+
+/// Answers a query with the time that it is taken to be.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Watch;
+
+impl StateMachine for Watch {
+    type Command = ();
+    type Response = ();
+    type Query = ();
+    type Answer = LogTime;
+
+    fn apply(&mut self, _: &At, (): ()) {}
+
+    fn query(&self, at: &At, (): ()) -> LogTime {
+        at.time
+    }
+}
+
+/// An apply thread to which the test is the loop, and the log that it has been given.
+struct Fixture {
+    thread: ApplyThread<Watch, MemDisk>,
+    done: Consumer<Completed<Watch>>,
+    last: LogId,
+    digest: Digest,
+    _jobs: Producer<Job<Watch>>,
+    _builder: Consumer<SnapshotJob<Watch>>,
+}
+
+impl Fixture {
+    fn new() -> Fixture {
+        let owner = Owner { node: NodeId(1), cluster: "c".to_owned(), protocol: "raft".to_owned() };
+        let disk = Arc::new(MemDisk::new());
+        let opened = Store::open(disk, &owner, StoreOptions::default(), Incarnation(1), 1);
+        let ((jobs, consumer), (to_loop, done)) = (queue(usize::MAX), queue(usize::MAX));
+        let (to_builder, builder) = queue(usize::MAX);
+        let thread = ApplyThread {
+            applier: Applier::new(NodeId(1), Watch),
+            moved: Instant::now(),
+            jobs: consumer,
+            done: to_loop,
+            snapshots: opened.unwrap().0.snapshots().clone(),
+            builder: to_builder,
+            newest_restore: Arc::default(),
+            stopper: Stopper::default(),
+        };
+        let (last, digest) = (LogId::ZERO, Digest::ZERO);
+        Fixture { thread, done, last, digest, _jobs: jobs, _builder: builder }
+    }
+
+    /// Applies a command of that time.
+    fn apply(&mut self, time: LogTime) {
+        let id = LogId::new(self.last.index.next(), Ballot(1));
+        let origin = Origin { node: NodeId(2), request: RequestId::default() };
+        let payload = Command { origin, session: None, body: Bytes::new() }.encode();
+        let proposal = Proposal::new(EntryKind::Command, time, payload);
+        let entry = Entry::new(id, self.digest, proposal);
+        (self.last, self.digest) = (id, entry.digest());
+        self.thread.apply(self.thread_generation(), vec![entry]).unwrap();
+    }
+
+    fn thread_generation(&self) -> Generation {
+        Generation(self.thread.newest_restore.load(Ordering::Acquire))
+    }
+
+    /// What queries are told of the time.
+    fn time(&mut self) -> LogTime {
+        let (answer, waiter) = slot();
+        self.thread.query((), answer);
+        waiter.wait().unwrap().unwrap()
+    }
+
+    /// As if nobody had written for so long.
+    fn idle(&mut self, time: Duration) {
+        self.thread.moved = self.thread.moved.checked_sub(time).expect("a machine that is up");
+    }
+
+    /// A snapshot of the state as it is.
+    fn snapshot(&self) -> SnapshotMeta {
+        let view = self.thread.applier.view();
+        let mut builder = self.thread.snapshots.builder().unwrap();
+        view.write(&mut builder).unwrap();
+        let membership = view.membership().clone();
+        builder.finish(view.last(), view.digest(), membership, view.time()).unwrap()
+    }
+
+    fn restore(&mut self, generation: u64, snapshot: &SnapshotMeta) -> Result<(), StopReason> {
+        self.thread.restore(Generation(generation), snapshot)
+    }
+
+    fn told(&self) -> VecDeque<Completed<Watch>> {
+        let mut told = VecDeque::new();
+        let _ = self.done.try_pop_all(&mut told);
+        told
+    }
+}
+
+const WRITTEN: LogTime = LogTime(1_000_000_000);
+const IDLE: Duration = Duration::from_millis(500);
+
+#[test]
+fn to_queries_time_passes_though_nobody_writes() {
+    let mut fixture = Fixture::new();
+    fixture.apply(WRITTEN);
+    fixture.idle(IDLE);
+    assert!(fixture.time() >= WRITTEN.plus(IDLE));
+}
+
+#[test]
+fn a_write_of_the_same_time_says_that_it_is_no_later() {
+    let mut fixture = Fixture::new();
+    fixture.apply(WRITTEN);
+    fixture.idle(IDLE);
+    let began = Instant::now();
+    // The clock of a leader begins where the log has ended.
+    fixture.apply(WRITTEN);
+    let time = fixture.time();
+    assert!(time <= WRITTEN.plus(began.elapsed()), "{time:?}");
+}
+
+#[test]
+fn after_a_restoration_it_is_no_later_than_the_snapshot_says() {
+    let mut fixture = Fixture::new();
+    fixture.apply(WRITTEN);
+    let snapshot = fixture.snapshot();
+    fixture.idle(IDLE);
+    let began = Instant::now();
+    fixture.restore(1, &snapshot).unwrap();
+    let time = fixture.time();
+    assert!(WRITTEN <= time && time <= WRITTEN.plus(began.elapsed()), "{time:?}");
+}
+
+#[test]
+fn a_restoration_may_fail_if_a_later_one_was_asked_for() {
+    let mut fixture = Fixture::new();
+    fixture.apply(WRITTEN);
+    let gone = fixture.snapshot();
+    fixture.apply(WRITTEN);
+    let newest = fixture.snapshot();
+    fixture.thread.snapshots.retain(&[newest.id()]);
+    fixture.thread.snapshots.tidy().unwrap();
+    fixture.told();
+    fixture.thread.newest_restore.store(2, Ordering::Release);
+    let overtaken = fixture.restore(1, &gone);
+    assert!(overtaken.is_ok(), "{overtaken:?}");
+    assert!(fixture.told().is_empty());
+    fixture.restore(2, &newest).unwrap();
+    let told = fixture.told();
+    assert!(matches!(told[0], Completed::Restored { generation: Generation(2), .. }));
+    let newest_is_gone = fixture.restore(2, &gone);
+    assert!(matches!(newest_is_gone, Err(StopReason::Storage(_))), "{newest_is_gone:?}");
+}
