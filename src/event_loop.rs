@@ -297,13 +297,13 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
     }
 
     /// The node has stopped: whoever waits is told what can be told.
-    fn refuse_what_is_left(&mut self, mut gathering: Gathering<P, S>) {
+    fn refuse_what_is_left(self, mut gathering: Gathering<P, S>) {
         let _ = gathering.inputs.requests.try_pop_all(&mut gathering.requests);
         gathering.inputs.requests.close();
         for request in gathering.requests.drain(..) {
             refuse(request, NotProposed::ShuttingDown);
         }
-        self.waiting.give_up();
+        // Whoever waits for the rest is told by its drop that nobody will answer.
     }
 
     fn tell_ready(&mut self) {
@@ -392,26 +392,4 @@ fn refuse<S: StateMachine>(request: Request<S>, reason: NotProposed) {
 }
 
 #[cfg(test)]
-mod tests {
-    use quorate_handoff::{queue, slot};
-
-    use super::*;
-    use crate::net::testing::Echo;
-    use crate::requests::OVERHEAD_BYTES;
-
-    #[test]
-    fn reads_beyond_what_may_wait_for_the_state_machine_are_refused_as_busy() {
-        let (applier, jobs) = queue(10 * OVERHEAD_BYTES);
-        let read = || {
-            let (answer, waiter) = slot();
-            ask::<Echo>(&applier, Vec::new(), OVERHEAD_BYTES, answer);
-            waiter
-        };
-        let waiters: Vec<_> = (0..12).map(|_| read()).collect();
-        let mut refused = waiters.into_iter().filter_map(|mut waiter| waiter.try_take()?.ok());
-        assert_eq!(refused.next(), Some(Err(ReadError::Busy)));
-        assert_eq!(refused.count(), 1);
-        jobs.close();
-        assert_eq!(read().wait(), Ok(Err(ReadError::ShuttingDown)));
-    }
-}
+mod tests;

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use quorate_core::{Failure, Outcome, RequestId, StateMachine};
 
-use crate::error::ReadError;
 use crate::requests::{Answer, ReadAnswer, Request};
 
 /// The requests of this node's clients that are not answered yet.
@@ -77,15 +76,5 @@ impl<S: StateMachine> Waiting<S> {
             Some(Awaited::Read(_, answer)) => _ = answer.complete(Err(failure.into())),
             None => {}
         }
-    }
-
-    /// Nobody will answer any more. A dropped proposal is of unknown outcome.
-    pub(super) fn give_up(&mut self) {
-        for (_, (awaited, _)) in self.requests.drain() {
-            if let Awaited::Read(_, answer) = awaited {
-                let _ = answer.complete(Err(ReadError::ShuttingDown));
-            }
-        }
-        self.bytes = 0;
     }
 }
