@@ -280,3 +280,35 @@ impl From<Failure> for ReadError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_replica_refuses_surely_has_no_effect_and_keeps_its_reason() {
+        for (failure, why, of_read) in [
+            (Failure::Busy, NotProposed::Busy, ReadError::Busy),
+            (Failure::DiskFull, NotProposed::DiskFull, ReadError::NoLeader),
+            (Failure::NoLeader, NotProposed::NoLeader, ReadError::NoLeader),
+            (Failure::TooLarge, NotProposed::TooLarge, ReadError::NoLeader),
+        ] {
+            assert_eq!(RequestError::from(failure), why.into());
+            assert_eq!(ReadError::from(failure), of_read);
+            assert!(RequestError::from(failure).surely_not_applied());
+        }
+    }
+
+    #[test]
+    fn only_what_was_refused_surely_has_no_effect() {
+        assert!(RequestError::from(SessionError::WindowExceeded).surely_not_applied());
+        for error in [
+            RequestError::Unknown,
+            SessionError::Expired.into(),
+            SessionError::Acknowledged.into(),
+            SessionError::ResponseDropped.into(),
+        ] {
+            assert!(!error.surely_not_applied(), "{error}");
+        }
+    }
+}

@@ -151,3 +151,6 @@ impl<S: StateMachine> std::fmt::Debug for Session<S> {
         f.debug_struct("Session").field("id", &self.inner.id).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, sink};
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::client::Fate;
 use crate::net::frame_reader::FrameReader;
 use crate::net::testing::hello_of_peer;
 use crate::net::{Acceptor, Connection, TcpTransport};
@@ -56,26 +57,233 @@ fn little_is_on_its_way_at_once_however_much_is_outstanding() {
     }
 }
 
-fn refused_for_good_after(lose_first_answer: bool) -> Failed {
+/// What became of an attempt before the last one.
+#[derive(Clone, Copy)]
+enum Before {
+    Nothing,
+    /// The connection broke.
+    Lost,
+    /// The node said that it does not know.
+    Unknown,
+    /// The node surely did nothing.
+    Refused,
+}
+
+/// A driver with one command, which was sent after that.
+fn sent_after(before: Before) -> (Driver, u64, oneshot::Receiver<Result<Bytes, Failed>>) {
     let mut driver = driver();
-    let (order, mut answered) = order(b"command");
+    let (order, answered) = order(b"command");
     driver.admit(order);
     let id = *driver.outstanding.first_key_value().unwrap().0;
     assert!(!driver.what_to_send(&mut None).is_empty());
-    if lose_first_answer {
-        driver.on_broken();
-        assert!(!driver.what_to_send(&mut None).is_empty());
+    match before {
+        Before::Nothing => return (driver, id, answered),
+        Before::Lost => driver.on_broken(),
+        Before::Unknown => fail(&mut driver, id, RequestError::Unknown).unwrap(),
+        Before::Refused => fail(&mut driver, id, NotProposed::Busy.into()).unwrap(),
     }
-    let answer = Answer::Failed(NotProposed::TooLarge.into());
-    driver.on_reply(Reply { id, answer }, &mut None).unwrap();
-    answered.try_recv().unwrap().unwrap_err()
+    driver.refused_until = None;
+    assert!(!driver.what_to_send(&mut None).is_empty());
+    (driver, id, answered)
 }
+
+fn fail(driver: &mut Driver, id: u64, error: RequestError) -> Result<(), ()> {
+    driver.on_reply(Reply { id, answer: Answer::Failed(error) }, &mut None)
+}
+
+fn fate_of(driver: &Driver, id: u64) -> &Fate {
+    &driver.outstanding[&id].order.fate
+}
+
+const REFUSALS: [NotProposed; 4] =
+    [NotProposed::Busy, NotProposed::DiskFull, NotProposed::NoLeader, NotProposed::ShuttingDown];
 
 #[test]
 fn a_refusal_for_good_is_not_the_whole_truth_about_a_command_sent_before() {
     let too_large = Failed::Request(NotProposed::TooLarge.into());
-    assert_eq!(refused_for_good_after(false), too_large);
-    assert_eq!(refused_for_good_after(true), Failed::Request(RequestError::Unknown));
+    let unknown = Failed::Request(RequestError::Unknown);
+    for (before, expected) in [
+        (Before::Nothing, too_large),
+        (Before::Refused, too_large),
+        (Before::Lost, unknown),
+        (Before::Unknown, unknown),
+    ] {
+        let (mut driver, id, mut answered) = sent_after(before);
+        fail(&mut driver, id, NotProposed::TooLarge.into()).unwrap();
+        assert_eq!(answered.try_recv().unwrap().unwrap_err(), expected);
+        assert!(driver.outstanding.is_empty());
+    }
+}
+
+#[test]
+fn a_command_that_was_refused_can_be_given_up_as_unsent_unless_it_was_sent_before() {
+    for refusal in REFUSALS {
+        for (before, surely_unsent) in [
+            (Before::Nothing, true),
+            (Before::Refused, true),
+            (Before::Lost, false),
+            (Before::Unknown, false),
+        ] {
+            let (mut driver, id, _answered) = sent_after(before);
+            let _ = fail(&mut driver, id, refusal.into());
+            assert_eq!(fate_of(&driver, id).give_up(), surely_unsent, "{refusal:?}");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_has_no_room_is_asked_again_and_one_without_leader_is_left() {
+    for refusal in REFUSALS {
+        let (mut driver, id, _answered) = sent_after(Before::Nothing);
+        let is_left = fail(&mut driver, id, refusal.into()).is_err();
+        let is_busy = matches!(refusal, NotProposed::Busy | NotProposed::DiskFull);
+        assert_eq!((is_left, driver.refused_until.is_some()), (!is_busy, is_busy));
+        // Not at once, if it is the same node.
+        assert_eq!(driver.what_to_send(&mut None).is_empty(), is_busy);
+        driver.refused_until = None;
+        let again = driver.what_to_send(&mut None);
+        assert_eq!(again.is_empty(), !is_busy, "{refusal:?}");
+    }
+}
+
+#[test]
+fn a_query_is_asked_again_where_that_helps_and_answered_where_not() {
+    for (error, is_left, is_asked_again) in [
+        (ReadError::NoLeader, true, true),
+        (ReadError::ShuttingDown, true, true),
+        (ReadError::Busy, false, true),
+        (ReadError::Panicked, false, false),
+        (ReadError::TooLarge, false, false),
+        (ReadError::Unreadable, false, false),
+    ] {
+        let mut driver = driver();
+        let (order, mut answered) = order(b"query");
+        driver.admit(Order { what: Wanted::Query(crate::requests::Read::Local), ..order });
+        let id = *driver.outstanding.first_key_value().unwrap().0;
+        assert!(!driver.what_to_send(&mut None).is_empty());
+        let reply = Reply { id, answer: Answer::ReadFailed(error) };
+        assert_eq!(driver.on_reply(reply, &mut None).is_err(), is_left, "{error:?}");
+        assert_eq!(driver.refused_until.take().is_some(), error == ReadError::Busy);
+        assert_eq!(!driver.what_to_send(&mut None).is_empty(), is_asked_again, "{error:?}");
+        let told = answered.try_recv().ok();
+        assert_eq!(told, (!is_asked_again).then_some(Err(Failed::Read(error))));
+    }
+}
+
+#[test]
+fn with_an_evicted_session_ends_what_may_have_been_executed_in_it_and_nothing_else() {
+    let mut driver = driver();
+    let mut answers = Vec::new();
+    let mut admit = |driver: &mut Driver| {
+        let (order, answered) = order(b"command");
+        driver.admit(order);
+        answers.push(answered);
+        *driver.outstanding.last_key_value().unwrap().0
+    };
+    let [lost, refused, sent, expired] = [(); 4].map(|()| admit(&mut driver));
+    assert!(!driver.what_to_send(&mut None).is_empty());
+    fail(&mut driver, lost, RequestError::Unknown).unwrap();
+    fail(&mut driver, refused, NotProposed::Busy.into()).unwrap();
+    driver.refused_until = None;
+    let unsent = admit(&mut driver);
+    fail(&mut driver, expired, SessionError::Expired.into()).unwrap();
+    assert!(driver.session.is_none());
+    // The one that was told so has had no effect, and was not sent before.
+    let kept: Vec<u64> = driver.outstanding.keys().copied().collect();
+    assert_eq!(kept, [refused, expired, unsent]);
+    assert!(driver.outstanding.values().all(|one| one.sequence.is_none() && !one.sent));
+    let told: Vec<_> = answers.iter_mut().map(|answered| answered.try_recv().ok()).collect();
+    let is_expired = Some(Err(Failed::Request(SessionError::Expired.into())));
+    assert_eq!(told, [is_expired.clone(), None, is_expired, None, None]);
+    assert_ne!(sent, lost);
+
+    // They go into the next one, in which numbers begin anew.
+    let mut registering = None;
+    assert!(!driver.what_to_send(&mut registering).is_empty());
+    assert!(driver.outstanding.values().all(|one| !one.sent));
+    let answer = Answer::Registered { session: SessionId(2), window: 8 };
+    let reply = Reply { id: registering.unwrap(), answer };
+    driver.on_reply(reply, &mut registering).unwrap();
+    assert_eq!(registering, None);
+    assert!(!driver.what_to_send(&mut registering).is_empty());
+    let numbers: Vec<_> = driver.outstanding.values().map(|one| one.sequence).collect();
+    assert_eq!(numbers, [Some(0), Some(1), Some(2)]);
+}
+
+#[test]
+fn no_more_is_numbered_than_the_window_allows_from_the_first_that_is_not_answered() {
+    let mut driver = driver();
+    driver.session = Some(Session { id: SessionId(1), window: 4, next_sequence: 0 });
+    let mut answers = Vec::new();
+    let mut ids = Vec::new();
+    let mut admit = |driver: &mut Driver, ids: &mut Vec<u64>| {
+        let (order, answered) = order(b"command");
+        driver.admit(order);
+        answers.push(answered);
+        ids.push(*driver.outstanding.last_key_value().unwrap().0);
+    };
+    for _ in 0..4 {
+        assert!(driver.has_room());
+        admit(&mut driver, &mut ids);
+    }
+    assert!(!driver.has_room());
+    (0..2).for_each(|_| admit(&mut driver, &mut ids));
+    let sent = |driver: &mut Driver| {
+        let _ = driver.what_to_send(&mut None);
+        let sent = driver.outstanding.values().filter(|one| one.sent);
+        sent.map(|one| one.sequence.unwrap()).collect::<Vec<u64>>()
+    };
+    let done = |driver: &mut Driver, id| {
+        let reply = Reply { id, answer: Answer::Done(Bytes::new()) };
+        driver.on_reply(reply, &mut None).unwrap();
+    };
+    assert_eq!(sent(&mut driver), [0, 1, 2, 3]);
+    // The response to the first is awaited: those behind it do not move the window.
+    done(&mut driver, ids[2]);
+    assert_eq!(sent(&mut driver), [0, 1, 3]);
+    done(&mut driver, ids[0]);
+    assert_eq!(sent(&mut driver), [1, 3, 4]);
+    assert!(!driver.has_room());
+    done(&mut driver, ids[1]);
+    assert_eq!(sent(&mut driver), [3, 4, 5]);
+    assert!(driver.has_room());
+    let session = driver.session.as_ref().unwrap();
+    assert_eq!(driver.first_unacknowledged(session), 3);
+}
+
+#[test]
+fn a_node_that_opens_no_session_is_asked_again_if_it_is_busy_and_left_if_not() {
+    for refusal in REFUSALS {
+        let mut driver = driver();
+        driver.session = None;
+        let mut registering = None;
+        assert!(!driver.what_to_send(&mut registering).is_empty());
+        let (id, answer) = (registering.unwrap(), Answer::Failed(refusal.into()));
+        let is_left = driver.on_reply(Reply { id, answer }, &mut registering).is_err();
+        let is_busy = matches!(refusal, NotProposed::Busy | NotProposed::DiskFull);
+        assert_eq!((is_left, driver.refused_until.take().is_some()), (!is_busy, is_busy));
+        assert_eq!(registering, None);
+        assert!(!driver.what_to_send(&mut registering).is_empty());
+        assert!(registering.is_some_and(|again| again != id));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_whose_callers_have_given_up_are_forgotten() {
+    let mut driver = driver();
+    let (waiting, _waiting) = order(b"command");
+    let (left, answered) = order(b"command");
+    let (late, _late) = order(b"command");
+    let late = Order { deadline: Instant::now() + Duration::from_secs(1), ..late };
+    [waiting, left, late].into_iter().for_each(|order| driver.admit(order));
+    driver.drop_abandoned();
+    assert_eq!(driver.outstanding.len(), 3);
+    drop(answered);
+    driver.drop_abandoned();
+    assert_eq!(driver.outstanding.len(), 2);
+    sleep(Duration::from_secs(2)).await;
+    driver.drop_abandoned();
+    assert_eq!(driver.outstanding.len(), 1);
 }
 
 /// Nodes in memory. Each address is that of another kind.
