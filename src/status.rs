@@ -319,3 +319,6 @@ impl Contact {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,19 +18,19 @@ const CLIENTS: usize = 5;
 
 /// A listener of node 1, to which the test connects.
 struct Listening {
-    connections: mpsc::UnboundedSender<Connection>,
+    connections: mpsc::UnboundedSender<io::Result<Connection>>,
     board: Board,
     messages: Consumer<Received<u8>>,
     _played: Played,
 }
 
-struct InMemory(mpsc::UnboundedReceiver<Connection>);
+struct InMemory(mpsc::UnboundedReceiver<io::Result<Connection>>);
 
 #[async_trait]
 impl Acceptor for InMemory {
     async fn accept(&mut self) -> io::Result<Connection> {
         match self.0.recv().await {
-            Some(connection) => Ok(connection),
+            Some(accepted) => accepted,
             None => std::future::pending().await,
         }
     }
@@ -68,7 +68,7 @@ impl Listening {
 
     fn dial(&self, from: &str) -> End {
         let (connection, end) = pair(from);
-        self.connections.send(connection).unwrap();
+        self.connections.send(Ok(connection)).unwrap();
         end
     }
 
@@ -151,6 +151,20 @@ async fn who_says_nothing_is_hung_up_on() {
     let mut silent = listening.dial("a scanner");
     silent.ended().await;
     assert_eq!(listening.refused(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_system_has_no_file_left_the_longest_silent_gives_its_own_back() {
+    let listening = Listening::start();
+    let mut silent = [listening.dial("a scanner"), listening.dial("a scanner")];
+    listening.connections.send(Err(io::Error::other("too many open files"))).unwrap();
+    let began = tokio::time::Instant::now();
+    silent[0].ended().await;
+    assert_eq!(listening.refused(), 2, "one could not be accepted, one gave way");
+    let _friend = listening.greet(&hello_of_client()).await;
+    assert!(began.elapsed() < handshake::HANDSHAKE_TIMEOUT);
+    silent[1].ended().await;
+    assert_eq!(listening.refused(), 3);
 }
 
 #[tokio::test]
