@@ -66,28 +66,27 @@ impl Traffic {
         operations: &[&Operation<M::Input, M::Output>],
     ) {
         let mut times = Vec::new();
-        for (position, operation) in operations.iter().enumerate() {
+        for operation in operations {
             let Outcome::Returned { at, output } = &operation.outcome else { continue };
             self.returned += 1;
             self.updates +=
                 usize::from(model.effect(&operation.input, Some(output)) != Effect::Reads);
             // At the same time, calls come first: such operations count as concurrent.
-            times.push((operation.called, false, position));
-            times.push((*at, true, position));
+            times.push((operation.called, false));
+            times.push((*at, true));
         }
         times.sort_unstable();
-        let (mut open, mut alone) = (0, None);
-        for (_, is_return, position) in times {
+        let (mut open, mut is_alone) = (0, false);
+        for (_, is_return) in times {
             if is_return {
                 open -= 1;
-                alone = alone.filter(|alone| *alone != position);
                 continue;
             }
             if open == 0 {
-                alone = Some(position);
+                is_alone = true;
             } else {
                 // The one that was alone until this moment is so no more.
-                self.overlapping += 1 + usize::from(alone.take().is_some());
+                self.overlapping += 1 + usize::from(std::mem::take(&mut is_alone));
             }
             open += 1;
         }

@@ -148,3 +148,39 @@ fn an_operation_that_returned_before_it_was_called_is_the_recorders_mistake() {
         CheckError::ReturnedBeforeCalled { operation: 0, called: 5, returned: 4 }
     ));
 }
+
+/// Writes and reads of one key, many of them at once.
+fn busy(history: &mut History<(&'static str, CounterInput), CounterOutput>, key: &'static str) {
+    for _ in 0..20 {
+        let calls = [(); 4].map(|()| history.call(CLIENT, (key, CounterInput::Add(1))));
+        calls.into_iter().for_each(|call| history.returned(call, CounterOutput::Added));
+    }
+}
+
+#[test]
+fn each_key_may_spend_its_part_of_the_budget_and_what_those_before_it_left() {
+    let checker = Checker::new(Keyed::new(Counter), Minimum::NONE);
+    let mut one = History::new();
+    busy(&mut one, "a");
+    let steps = checker.check(&one).unwrap().steps;
+    assert!(steps > 0);
+    let mut both = one;
+    busy(&mut both, "b");
+    let with = |steps| checker.budget(Budget { steps, ..Budget::default() }).check(&both);
+    assert_eq!(with(2 * steps).unwrap().steps, 2 * steps);
+    let undecided = with(2 * steps - 1).unwrap_err();
+    assert!(matches!(undecided, CheckError::Undecided { undecided: 1, keys: 2, .. }));
+}
+
+#[test]
+fn what_is_called_comes_after_all_that_was_added_before() {
+    let mut history = History::new();
+    let outcome = Outcome::Returned { at: 20, output: RegisterOutput::Written };
+    let input = RegisterInput::Write(1);
+    history.add(Operation { client: CLIENT, input, called: 10, outcome });
+    let read = history.call(CLIENT, RegisterInput::Read);
+    history.returned(read, RegisterOutput::Value(0));
+    let found = Checker::new(Register::new(0), Minimum::NONE).check(&history);
+    let Err(CheckError::NotLinearizable(violation)) = found else { panic!("{found:?}") };
+    assert_eq!(violation.key(), None, "there is but one");
+}
