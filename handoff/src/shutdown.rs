@@ -339,6 +339,26 @@ mod tests {
     }
 
     #[test]
+    fn all_that_wait_are_woken_each_in_its_place() {
+        let shutdown = Shutdown::new();
+        let worker = shutdown.worker("storage").unwrap();
+        let wakers = [CountedWaker::new(), CountedWaker::new(), CountedWaker::new()];
+        let mut waits = [shutdown.triggered(), shutdown.triggered(), shutdown.stopped()];
+        for (wait, waker) in waits.iter_mut().zip(&wakers) {
+            assert!(pin!(wait).poll(&mut waker.context()).is_pending());
+        }
+        shutdown.trigger();
+        assert_eq!(wakers.each_ref().map(CountedWaker::wakes), [1, 1, 1]);
+        let [first, second, stopped] = &mut waits;
+        assert!(pin!(first).poll(&mut wakers[0].context()).is_ready());
+        assert!(pin!(second).poll(&mut wakers[1].context()).is_ready());
+        assert!(pin!(&mut *stopped).poll(&mut wakers[2].context()).is_pending());
+        drop(worker);
+        assert_eq!(wakers.each_ref().map(CountedWaker::wakes), [1, 1, 2]);
+        assert!(pin!(stopped).poll(&mut wakers[2].context()).is_ready());
+    }
+
+    #[test]
     fn a_dropped_wait_leaves_nothing_behind() {
         let shutdown = Shutdown::new();
         let waker = CountedWaker::new();

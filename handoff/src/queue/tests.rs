@@ -42,6 +42,20 @@ fn the_bound_is_in_bytes_and_a_full_queue_hands_the_item_back() {
 }
 
 #[test]
+fn what_was_taken_at_once_no_longer_counts_when_single_items_are_taken() {
+    let (producer, consumer) = queue(100);
+    producer.push("a", 60).unwrap();
+    producer.push("b", 40).unwrap();
+    assert_eq!(popped(&consumer), Ok(vec!["a", "b"]));
+    producer.push("c", 50).unwrap();
+    producer.push("d", 30).unwrap();
+    assert_eq!(consumer.pop(), Ok("c"));
+    assert_eq!(producer.queued_bytes(), 30);
+    assert_eq!(consumer.pop(), Ok("d"));
+    assert_eq!(producer.queued_bytes(), 0);
+}
+
+#[test]
 fn an_item_beyond_the_bound_is_accepted_into_an_empty_queue_only() {
     let (producer, consumer) = queue(100);
     producer.push("huge", usize::MAX).unwrap();
@@ -158,8 +172,12 @@ fn each_consumer_handle_keeps_its_last_waker_while_it_lives() {
     assert_eq!(wakers.each_ref().map(CountedWaker::held), [1, 2, 0]);
     drop(first);
     assert_eq!(wakers.each_ref().map(CountedWaker::held), [0, 2, 0]);
+    let [other, another] = others;
+    drop(another);
+    assert_eq!(wakers.each_ref().map(CountedWaker::held), [0, 1, 0]);
     producer.push(1, 1).unwrap();
-    assert_eq!(wakers.each_ref().map(CountedWaker::wakes), [0, 2, 0]);
+    drop(other);
+    assert_eq!(wakers.each_ref().map(CountedWaker::wakes), [0, 1, 0]);
     assert_eq!(wakers.each_ref().map(CountedWaker::held), [0, 0, 0]);
 }
 
