@@ -84,6 +84,18 @@ mod tests {
     }
 
     #[test]
+    fn a_client_is_cut_off_for_what_it_takes_and_not_for_what_it_has() {
+        let buffers = Buffers::new(200_000, 2);
+        let (mut large, mut equal, mut small) = (buffers.share(), buffers.share(), buffers.share());
+        large.set(150_000).unwrap();
+        small.set(10_000).unwrap();
+        // Half of an equal share is still little.
+        equal.set(50_000).unwrap();
+        large.set(150_000).unwrap();
+        assert!(large.set(150_001).is_err());
+    }
+
+    #[test]
     fn clients_that_hold_little_hold_no_more_than_the_limit_together() {
         let buffers = Buffers::new(200_000, 10);
         let mut shares: Vec<Share<'_>> = (0..10).map(|_| buffers.share()).collect();

@@ -211,7 +211,6 @@ impl Connection {
                 }
             };
             if let Err(error) = failed {
-                reply.clear();
                 self.fail(&error, &mut reply);
             }
             transaction.parts.push(Part::Ready(reply));

@@ -111,6 +111,17 @@ fn info_tells_the_part_that_the_node_plays() {
         "uptime_in_days:1",
         "db0:keys=5,expires=4",
         "leader_address:10.0.0.2:7102",
+        "uptime_in_seconds:90000 ",
+        "connected_clients:2 ",
+        "maxclients:10 ",
+        "connected_slaves:2 ",
+        "master_link_status:up ",
+        "members:3 ",
+        "last_index:9 ",
+        "durable_index:8 ",
+        "committed_index:7 ",
+        "disk:ok ",
+        "standing:member ",
     ] {
         assert!(all.contains(part), "{part}: {all}");
     }
@@ -139,6 +150,8 @@ fn a_transaction_may_not_queue_more_than_fits_into_an_entry() {
     let big = format!("SET k {}", "x".repeat(60_000));
     let refused = (0..100).map(|_| player.send(&big)).find(|reply| reply != "+QUEUED ");
     assert_eq!(refused.unwrap(), "-ERR transaction too large ");
+    // What was queued is not kept until then.
+    assert_eq!(player.connection.held_bytes(), 0);
     assert!(player.send("EXEC").starts_with("-EXECABORT"));
 }
 
@@ -167,4 +180,28 @@ fn what_a_transaction_has_queued_counts_as_much_as_it_takes_in_memory() {
     assert!(player.connection.held_bytes() >= least, "{}", player.connection.held_bytes());
     player.send("DISCARD");
     assert_eq!(player.connection.held_bytes(), 0);
+}
+
+#[test]
+fn an_error_shows_the_beginning_of_what_was_asked_for() {
+    let mut player = Player::new();
+    let long = "x".repeat(200);
+    let reply = player.send(&format!("{long} {long} second"));
+    let shown = "x".repeat(128);
+    let expected = format!("-ERR unknown command '{shown}', with args beginning with: '{shown}' ");
+    assert_eq!(reply.trim_end(), expected.trim_end());
+}
+
+#[test]
+fn a_value_may_be_as_long_as_the_longest_and_no_longer() {
+    let mut player = Player::new();
+    let part = "x".repeat(crate::MAX_VALUE_BYTES / 128);
+    for _ in 0..127 {
+        player.send(&format!("APPEND k {part}"));
+    }
+    let longest = format!(":{} ", crate::MAX_VALUE_BYTES);
+    assert!(player.send(&format!("APPEND k {part}y")).starts_with("-ERR string exceeds"));
+    assert_eq!(player.send(&format!("APPEND k {part}")), longest);
+    assert!(player.send("APPEND k x").starts_with("-ERR string exceeds"));
+    assert_eq!(player.send("STRLEN k"), longest);
 }

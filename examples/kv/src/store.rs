@@ -219,6 +219,7 @@ mod tests {
         let (mut cursor, mut seen, mut round) = (0, BTreeMap::new(), 0);
         loop {
             let (next, keys) = store.scan(0, cursor, 7);
+            assert!(keys.len() <= 7);
             for key in keys {
                 *seen.entry(key.clone()).or_insert(0) += 1;
             }
