@@ -7,6 +7,7 @@
 
 mod acquaintances;
 mod applying;
+mod backlog;
 mod backoff;
 mod fetching;
 mod forwarded;
@@ -39,6 +40,7 @@ use crate::types::{Ballot, Incarnation, Index, LogTime, NodeId, Now, RequestId};
 use crate::write::{PledgeBytes, Recovered};
 use acquaintances::Acquaintances;
 use applying::Applying;
+use backlog::Backlog;
 use backoff::Backoff;
 use fetching::Fetching;
 use forwarded::Forwarded;
@@ -95,6 +97,7 @@ pub struct Replica<P: Protocol> {
     requests: Requests,
     requests_timer_is_set: bool,
     forwarded: Forwarded,
+    backlog: Backlog,
     applying: Applying,
     fetching: Option<Fetching>,
     fetch_backoff: Backoff<SnapshotId>,
@@ -169,6 +172,7 @@ impl<P: Protocol> Replica<P> {
             requests: Requests::default(),
             requests_timer_is_set: false,
             forwarded: Forwarded::default(),
+            backlog: Backlog::default(),
             applying: Applying::from(recovered.log.base.index),
             fetching: None,
             fetch_backoff: Backoff::default(),

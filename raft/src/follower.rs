@@ -151,7 +151,8 @@ impl Follower {
             return Ok(());
         }
         cx.out.send(from, reply(None));
-        if agreed > self.promised_snapshot {
+        // What is missing comes back with no write that is on its way.
+        if cx.log.is_whole() && agreed > self.promised_snapshot {
             self.promised_snapshot = agreed;
             cx.out.after_save(from, reply(Some(agreed)));
         }
@@ -161,6 +162,9 @@ impl Follower {
     /// The log agrees with every leader's up to `index`, once it is saved. Tells the leader.
     pub(crate) fn on_installed(&self, server: &Server, cx: &mut Context<'_>, index: Index) {
         let Some(leader) = self.leader else { return };
+        if !cx.log.is_whole() {
+            return; // The leader offers again what was not acknowledged.
+        }
         if cx.log.may_vouch() {
             let (term, probe) = (server.term(), self.answered);
             let reply = Message::InstallSnapshotReply { term, probe, durable: Some(index) };

@@ -12,9 +12,10 @@ use super::requests::Requests;
 use crate::command::{Command, Register};
 use crate::entry::{Entry, EntryKind, Proposal};
 use crate::event::{Effect, Failure};
+use crate::log::Log;
 use crate::message::{Forward, PeerMessage, Refusal};
 use crate::protocol::{Input, Protocol, ReadId, Standing, Timer};
-use crate::types::{Ballot, LogTime, NodeId, Now, RequestId};
+use crate::types::{Ballot, Index, LogTime, NodeId, Now, RequestId};
 
 /// Requests of this node's own clients.
 impl<P: Protocol> Replica<P> {
@@ -65,7 +66,7 @@ impl<P: Protocol> Replica<P> {
         while let Some((request, proposed)) = self.requests.next_to_send(ballot) {
             let (kind, payload) = (proposed.kind, proposed.payload.clone());
             if leader == self.me
-                && let Some(refusal) = self.refusal_of(&payload)
+                && let Some(refusal) = self.refusal_of(now, &payload)
             {
                 self.fail(request, failure_of(refusal), out);
                 continue;
@@ -178,7 +179,7 @@ impl<P: Protocol> Replica<P> {
             }
             Attempt::Refused(reason) => Some(reason),
             Attempt::First if !standing.serving => Some(Refusal::HandingOver),
-            Attempt::First => self.refusal_of(&payload),
+            Attempt::First => self.refusal_of(now, &payload),
         };
         let Some(reason) = refusal else { return self.propose(now, kind, payload, out) };
         self.forwarded.refuse(from, attempt, reason);
@@ -206,15 +207,21 @@ impl<P: Protocol> Replica<P> {
 impl<P: Protocol> Replica<P> {
     /// Why this command is not taken, if it is not. What was committed but not executed yet
     /// counts as well: a slow state machine pushes back, too.
-    fn refusal_of(&self, payload: &Bytes) -> Option<Refusal> {
-        let log = self.log();
+    fn refusal_of(&mut self, now: Now, payload: &Bytes) -> Option<Refusal> {
+        let ballot = self.standing().ballot;
+        let log = self.formed.as_ref().map(|formed| &formed.log);
         let pending = log.map_or(0, |log| log.uncommitted_bytes() + log.unapplied_bytes());
+        let applied = log.map_or(Index::ZERO, Log::applied);
         let with_it = pending + Entry::OVERHEAD + payload.len();
+        let age = self.backlog.age(ballot, applied, now.monotonic);
         if payload.len() > self.settings.max_command_bytes {
             Some(Refusal::TooLarge)
         } else if !self.has_room {
             Some(Refusal::DiskFull)
         } else if pending > 0 && with_it > self.settings.uncommitted_bytes {
+            Some(Refusal::Busy)
+        } else if age > self.settings.request_timeout / 2 {
+            // Its turn would come when nobody waits for it any more.
             Some(Refusal::Busy)
         } else {
             None
@@ -233,7 +240,10 @@ impl<P: Protocol> Replica<P> {
         let last = formed.log.last();
         self.drive(now, Input::Propose(Proposal::new(kind, time, payload)), out);
         let Some(formed) = &self.formed else { return };
-        assert!(formed.log.last().index == last.index.next(), "who serves takes proposals");
+        let index = formed.log.last().index;
+        assert!(index == last.index.next(), "who serves takes proposals");
+        let (ballot, resolution) = (self.standing().ballot, self.settings.request_timeout / 16);
+        self.backlog.on_taken(ballot, index, now.monotonic, resolution);
     }
 
     /// Log time at a leader. Its clock starts anew with its ballot.
@@ -271,7 +281,7 @@ impl<P: Protocol> Replica<P> {
         let time = self.read_log_clock(now);
         if time >= deadline {
             self.propose(now, EntryKind::Time, Bytes::new(), out);
-            self.time_entry = self.log().map(crate::log::Log::last);
+            self.time_entry = self.log().map(Log::last);
         } else {
             self.deadline_timer = Some(deadline);
             let wait = deadline.since(time);

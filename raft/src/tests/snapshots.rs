@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorate_core::{
-    Ballot, Digest, Index, Input, LogId, Membership, Protocol, SnapshotMeta, Timer,
+    Ballot, Digest, Gap, Index, Input, LogId, Membership, Protocol, SnapshotMeta, Timer,
 };
 
 use super::cluster::{Cluster, Sent, n};
@@ -187,6 +187,34 @@ fn a_snapshot_of_what_is_held_already_is_acknowledged_and_not_fetched() {
         cluster.save(2);
     }
     assert_eq!(cluster.take(|sent| is_installed(sent, 3)).len(), 1);
+}
+
+#[test]
+fn a_snapshot_of_what_is_held_by_name_only_is_not_acknowledged_with_the_next_write() {
+    let mut cluster = Cluster::led_by_1(3);
+    for text in ["a", "b", "c"] {
+        cluster.propose(1, text);
+        cluster.settle();
+    }
+    cluster.heartbeats(1);
+    let snapshot = compact(&mut cluster, 1);
+    let log = &mut cluster.nodes.get_mut(&n(2)).unwrap().log;
+    let lost = log.entries(Index(2), 1).unwrap().remove(0);
+    log.trim_cache(0);
+    let (first, digest, before) = (lost.index(), lost.digest(), lost.parent);
+    log.note_damage(Gap { first, last: first, digest, before, ids_known: true });
+    assert_eq!((log.gaps().len(), log.durable()), (1, Index(1)));
+    cluster.slow.insert(n(2));
+    cluster.propose(1, "d");
+    cluster.settle();
+    let offer = Message::InstallSnapshot { term: Ballot(1), probe: 1, snapshot: snapshot.clone() };
+    cluster.take(|_| true);
+    cluster.forge(1, 2, offer);
+    cluster.input(2, Input::SnapshotFetched { from: n(1), snapshot });
+    while cluster.node(2).has_writes() {
+        cluster.save(2);
+    }
+    assert!(!cluster.network.iter().any(|sent| is_installed(sent, 4)));
 }
 
 #[test]

@@ -139,6 +139,31 @@ fn a_leader_takes_so_many_bytes_that_are_not_committed_and_applied_and_one_comma
 }
 
 #[test]
+fn a_leader_takes_nothing_more_once_what_it_took_has_waited_for_half_as_long_as_requests_do() {
+    let settings = Settings::default();
+    let patience = settings.request_timeout / 2;
+    let mut stage = leader(settings);
+    assert_eq!(stage.answers(PEER, forwarded(2, 1, command(1))), []);
+    stage.now.monotonic += patience;
+    assert_eq!(stage.answers(PEER, forwarded(2, 2, command(1))), []);
+    stage.now.monotonic += Duration::from_millis(1);
+    assert_eq!(stage.answers(PEER, forwarded(2, 3, command(1))), refused(3, Refusal::Busy));
+    let own = stage.replica.name_request();
+    let payload = command(1);
+    let failed = stage.on(Event::Propose { request: own, kind: EntryKind::Command, payload });
+    let is_busy = |effect: &Effect<Word>| {
+        matches!(effect, Effect::Failed { failure: crate::event::Failure::Busy, .. })
+    };
+    assert!(failed.iter().any(is_busy));
+    // Committed, it still waits.
+    let last = stage.log().last().index;
+    stage.log().commit(last);
+    assert_eq!(stage.answers(PEER, forwarded(2, 4, command(1))), refused(4, Refusal::Busy));
+    stage.apply();
+    assert_eq!(stage.answers(PEER, forwarded(2, 5, command(1))), []);
+}
+
+#[test]
 fn a_forwarded_read_is_for_who_leads_its_ballot() {
     let mut stage = leader(Settings::default());
     let read = |ballot| {
