@@ -13,7 +13,8 @@ pub struct Settings {
     /// from a leader refuses to vote against it. At least five heartbeats. Default: 200–400 ms.
     pub election: Range<Duration>,
     /// How long a request may wait for its outcome before it is answered "unknown", or "not
-    /// proposed" if it surely was not. Default: 5 s.
+    /// proposed" if it surely was not. A leader refuses more as long as the oldest that it took
+    /// has waited for half of this. Default: 5 s.
     pub request_timeout: Duration,
     /// The largest command, in bytes. At most [`Settings::MAX_MESSAGE_BYTES`]. Default: 4 MiB.
     pub max_command_bytes: usize,
