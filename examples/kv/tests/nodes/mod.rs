@@ -23,6 +23,7 @@ mod partitions;
 mod peer_port;
 mod power_cut;
 mod processes;
+mod pulse;
 mod redis_clients;
 mod require;
 mod stopping;
