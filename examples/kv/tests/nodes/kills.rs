@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use quorate_kv::resp::Value;
 
+use super::dice::{Dice, number};
 use super::load::Load;
 use super::processes::{Nodes, bulk, call};
 
@@ -33,19 +34,19 @@ async fn any_node_takes_writes_and_sees_those_of_the_others_at_once() {
     }
 }
 
-/// KILLS=20 in the environment for more of them.
+/// KILLS=100 in the environment for more of them, SEED=7 for other victims.
 async fn kill_one_after_the_other(count: usize) {
-    let kills = std::env::var("KILLS").map_or(6, |kills| kills.parse().unwrap());
+    let (kills, mut dice) = (number("KILLS", 20), Dice::seeded());
     let mut nodes = Nodes::serving(count, &SMALL_FILES).await;
     let load = Load::start(&nodes, WRITERS);
-    let mut pauses = Vec::new();
-    for kill in 0..kills {
-        load.progress(500).await;
-        // Every other time the leader; else each in turn, whatever it is.
-        let victim = if kill % 2 == 0 { nodes.leader().await } else { (kill / 2) % count + 1 };
+    let (mut pauses, mut leaders) = (Vec::new(), 0);
+    for _ in 0..kills {
+        load.progress(300).await;
+        let victim = dice.throw(count) + 1;
+        leaders += usize::from(nodes.leader().await == victim);
         nodes.kill(victim).await;
         let began = Instant::now();
-        load.progress(200).await;
+        load.progress(100).await;
         pauses.push(began.elapsed());
         nodes.start(victim).await;
     }
@@ -55,7 +56,7 @@ async fn kill_one_after_the_other(count: usize) {
     assert!(pauses[pauses.len() / 2] < RESUMED, "writes resumed after {pauses:?}");
     load.progress(500).await;
     let totals = load.check(&nodes).await;
-    println!("{kills} kills: {totals:?}");
+    println!("{kills} kills, {leaders} of them of the leader: {totals:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,9 +69,8 @@ async fn killing_one_of_five_nodes_after_the_other_loses_nothing_and_repeats_not
     kill_one_after_the_other(5).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn killing_all_nodes_at_once_loses_nothing_and_repeats_nothing() {
-    let mut nodes = Nodes::three(&[]).await;
+async fn kill_all_at_once(count: usize) {
+    let mut nodes = Nodes::serving(count, &[]).await;
     let load = Load::start(&nodes, WRITERS);
     for _ in 0..2 {
         load.progress(1000).await;
@@ -82,8 +82,17 @@ async fn killing_all_nodes_at_once_loses_nothing_and_repeats_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_hangs_is_replaced_and_does_no_harm_when_it_goes_on() {
-    let nodes = Nodes::three(&[]).await;
+async fn killing_all_nodes_at_once_loses_nothing_and_repeats_nothing() {
+    kill_all_at_once(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_all_of_five_nodes_at_once_loses_nothing_and_repeats_nothing() {
+    kill_all_at_once(5).await;
+}
+
+async fn let_the_leader_hang(count: usize) {
+    let nodes = Nodes::serving(count, &[]).await;
     let load = Load::start(&nodes, WRITERS);
     load.progress(1000).await;
     let leader = nodes.leader().await;
@@ -100,27 +109,30 @@ async fn a_leader_that_hangs_is_replaced_and_does_no_harm_when_it_goes_on() {
     println!("{:?}", load.check(&nodes).await);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_hangs_is_replaced_and_does_no_harm_when_it_goes_on() {
+    let_the_leader_hang(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_of_five_that_hangs_is_replaced_and_does_no_harm_when_it_goes_on() {
+    let_the_leader_hang(5).await;
+}
+
 /// ROUNDS=200 SEED=7 in the environment for more, and for others.
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_which_die_hang_and_stop_in_any_order_lose_nothing_and_repeat_nothing() {
-    let number =
-        |name, default| std::env::var(name).map_or(default, |text| text.parse::<u64>().unwrap());
-    let mut random: u64 = number("SEED", 1);
-    let mut dice = |sides: u64| {
-        random =
-            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 33) % sides
-    };
+    let mut dice = Dice::seeded();
     let mut nodes = Nodes::three(&SMALL_FILES).await;
     let load = Load::start(&nodes, WRITERS);
     for _ in 0..number("ROUNDS", 10) {
-        load.progress(dice(600)).await;
-        let any = dice(3) as usize + 1;
-        match dice(5) {
+        load.progress(dice.throw(600) as u64).await;
+        let any = dice.throw(3) + 1;
+        match dice.throw(5) {
             0 => {
                 nodes.kill(any).await;
                 // With or without time for the others to go on.
-                load.progress(dice(2) * 200).await;
+                load.progress(dice.throw(2) as u64 * 200).await;
                 nodes.start(any).await;
             }
             1 => {
@@ -128,7 +140,7 @@ async fn nodes_which_die_hang_and_stop_in_any_order_lose_nothing_and_repeat_noth
                 nodes.kill(any).await;
                 nodes.kill(other).await;
                 nodes.start(other).await;
-                load.progress(dice(2) * 200).await;
+                load.progress(dice.throw(2) as u64 * 200).await;
                 nodes.start(any).await;
             }
             2 => {
@@ -137,12 +149,12 @@ async fn nodes_which_die_hang_and_stop_in_any_order_lose_nothing_and_repeat_noth
             }
             3 => {
                 assert!(nodes.terminate(any).await.0.success());
-                load.progress(dice(2) * 200).await;
+                load.progress(dice.throw(2) as u64 * 200).await;
                 nodes.start(any).await;
             }
             _ => {
                 nodes.pause(any);
-                load.progress(dice(300)).await;
+                load.progress(dice.throw(300) as u64).await;
                 nodes.resume(any);
             }
         }

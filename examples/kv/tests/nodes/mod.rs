@@ -4,6 +4,7 @@
 
 mod catch_up;
 mod damage;
+mod dice;
 mod directories;
 mod expiry;
 mod failed_sync;
