@@ -6,12 +6,12 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use quorate::{At, Node, NodeId, Raft, Read, Settings, StartError, StateMachine};
+use quorate::{At, Node, NodeId, Protocol, Raft, Read, Settings, StartError, StateMachine};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
-pub type Member = Node<Raft, Tally>;
+pub type Member<P = Raft> = Node<P, Tally>;
 
 /// Far longer than anything takes on a loaded machine: whatever is not there by then, never is.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -72,11 +72,11 @@ impl StateMachine for Tally {
     }
 }
 
-/// A cluster whose nodes come and go.
-pub struct Cluster {
+/// A cluster whose nodes come and go. What does not depend on the protocol is tried under Raft.
+pub struct Cluster<P: Protocol = Raft> {
     pub dir: TempDir,
     pub addresses: BTreeMap<u64, String>,
-    pub nodes: BTreeMap<u64, Member>,
+    pub nodes: BTreeMap<u64, Member<P>>,
     pub settings: Settings,
     _held: HeldPorts,
 }
@@ -89,6 +89,12 @@ impl Cluster {
     }
 
     pub async fn start_with(size: u64, settings: Settings) -> Cluster {
+        Cluster::of(size, settings).await
+    }
+}
+
+impl<P: Protocol> Cluster<P> {
+    pub async fn of(size: u64, settings: Settings) -> Cluster<P> {
         let held = HeldPorts::new(size);
         let addresses = (1..).zip(&held.ports).map(|(id, port)| (id, format!("127.0.0.1:{port}")));
         let addresses = addresses.collect();
@@ -104,7 +110,7 @@ impl Cluster {
         self.dir.path().join(id.to_string())
     }
 
-    pub fn builder(&self, id: u64) -> quorate::Builder<Raft, Tally> {
+    pub fn builder(&self, id: u64) -> quorate::Builder<P, Tally> {
         Node::builder()
             .id(id)
             .members(self.addresses.clone())
@@ -162,11 +168,11 @@ impl Cluster {
 }
 
 /// Adds, however long there may be no leader.
-pub async fn add(node: &Member, n: i64) -> i64 {
+pub async fn add<P: Protocol>(node: &Member<P>, n: i64) -> i64 {
     eventually("an addition", || async { node.propose(Command::Add(n)).await.ok() }).await
 }
 
-pub async fn total(node: &Member) -> i64 {
+pub async fn total<P: Protocol>(node: &Member<P>) -> i64 {
     let read = || async { node.read(Read::Linearizable, Query::Total).await.ok() };
     match eventually("a read", read).await {
         Answer::Total(total) => total,
@@ -174,7 +180,7 @@ pub async fn total(node: &Member) -> i64 {
     }
 }
 
-pub async fn local(node: &Member) -> Tally {
+pub async fn local<P: Protocol>(node: &Member<P>) -> Tally {
     match node.read(Read::Local, Query::All).await.unwrap() {
         Answer::All(tally) => tally,
         Answer::Total(_) => unreachable!(),

@@ -6,6 +6,7 @@ mod cluster;
 mod common;
 mod data_dir;
 mod overload;
+mod protocols;
 mod proxies;
 mod sessions;
 mod state_machine;
