@@ -1,8 +1,8 @@
 //! When an entry is committed, and by whose word.
 
-use quorate_core::{Ballot, Index, LogId, Timer};
+use quorate_core::{Ballot, Gap, Index, LogId, Timer};
 
-use super::cluster::{Cluster, append, n};
+use super::cluster::{Cluster, Sent, append, n};
 use crate::{AppendEntries, AppendEntriesReply, Appended, Message};
 
 fn durable(term: u64, index: u64) -> Message {
@@ -262,4 +262,37 @@ fn news_of_commits_wait_for_the_batch_to_end() {
     let news: Vec<_> = cluster.network.iter().filter(|sent| sent.to == n(2)).collect();
     assert_eq!(news.len(), 1);
     assert_eq!(append(&news[0].message).unwrap().commit, Index(3));
+}
+
+#[test]
+fn nothing_is_acknowledged_behind_what_is_damaged() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.propose(1, "a");
+    cluster.settle();
+    let log = &mut cluster.nodes.get_mut(&n(3)).unwrap().log;
+    let lost = log.entries(Index(1), 1).unwrap().remove(0);
+    let (first, digest, before) = (lost.index(), lost.digest(), lost.parent);
+    log.note_damage(Gap { first, last: first, digest, before, ids_known: true });
+    assert!(!log.is_whole());
+    cluster.propose(1, "b");
+    cluster.deliver_to(3);
+    while cluster.node(3).has_writes() {
+        cluster.save(3);
+    }
+    let said = cluster.take(|sent| sent.from == n(3));
+    assert!(!said.iter().any(|sent| acknowledges(&sent.message, 3)), "{said:?}");
+    let holds = |sent: &Sent| match sent.message {
+        Message::AppendEntriesReply(reply) => reply.outcome == Appended::Held(Index(3)),
+        _ => false,
+    };
+    assert!(said.iter().any(holds), "but it follows, and says so: {said:?}");
+
+    // So it does if it cannot take what is sent.
+    let (term, previous, commit) = (Ballot(1), LogId::ZERO, Index(1));
+    let message = AppendEntries { term, probe: 9, previous, commit, entries: Vec::new() };
+    cluster.forge(1, 3, Message::AppendEntries(message));
+    let outcome = Appended::Held(Index(0));
+    let answer = Message::AppendEntriesReply(AppendEntriesReply { term, probe: 9, outcome });
+    let said = cluster.take(|sent| sent.from == n(3));
+    assert_eq!(said.iter().map(|sent| &sent.message).collect::<Vec<_>>(), [&answer]);
 }

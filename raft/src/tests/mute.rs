@@ -136,3 +136,36 @@ fn acknowledgements_of_a_disk_that_was_replaced_do_not_count() {
     cluster.heartbeats(2);
     assert_eq!(cluster.committed(1), 3, "the disk that is listed says so itself");
 }
+
+#[test]
+fn what_a_server_acknowledged_before_it_fell_mute_does_not_count() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.isolate(2);
+    cluster.slow.insert(n(1));
+    cluster.propose(1, "a");
+    cluster.settle();
+    // Node 3 has acknowledged a, and may not know of it any more.
+    fall_mute(&mut cluster, 3);
+    cluster.timeout(1, Timer::Heartbeat);
+    cluster.settle();
+    save_all(&mut cluster, 1);
+    cluster.settle();
+    assert_eq!(cluster.node(1).log.durable(), Index(2));
+    assert_eq!(cluster.committed(1), 1);
+}
+
+#[test]
+fn a_mute_server_confirms_no_read() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.heartbeats(1);
+    cluster.isolate(2);
+    fall_mute(&mut cluster, 3);
+    let read = cluster.read(1);
+    cluster.settle();
+    cluster.timeout(1, Timer::Heartbeat);
+    cluster.settle();
+    assert_eq!(cluster.node(1).ready.get(&read), None);
+    cluster.heal();
+    cluster.heartbeats(1);
+    assert_eq!(cluster.node(1).ready.get(&read), Some(&Index(1)));
+}

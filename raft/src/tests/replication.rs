@@ -1,6 +1,6 @@
 //! How entries reach the followers.
 
-use quorate_core::{Ballot, Index, Input, LogId, Protocol as _, Settings, Timer};
+use quorate_core::{Ballot, Incarnation, Index, Input, LogId, Protocol as _, Settings, Timer};
 
 use super::cluster::{Cluster, Sent, append, n};
 use crate::{AppendEntriesReply, Appended, Message, PeerFault};
@@ -455,4 +455,13 @@ fn an_answer_to_what_was_not_asked_is_a_fault_and_changes_nothing() {
     cluster.propose(1, "a");
     cluster.settle();
     assert_eq!(cluster.committed(2), 2);
+}
+
+#[test]
+fn a_leader_knows_how_far_each_disk_has_acknowledged_its_log_and_nobody_else_does() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.propose(1, "a");
+    cluster.settle();
+    let known = |of: u64, by: u64| cluster.raft(of).acknowledged(n(2), Incarnation(by));
+    assert_eq!((known(1, 2), known(1, 9), known(3, 2)), (Index(2), Index::ZERO, Index::ZERO));
 }

@@ -7,7 +7,7 @@ use quorate_core::{
 };
 
 use super::cluster::{Cluster, Sent, n};
-use crate::{Message, PeerFault};
+use crate::{Message, PeerFault, Raft};
 
 fn compact(cluster: &mut Cluster, id: u64) -> SnapshotMeta {
     let snapshot = cluster.nodes.get_mut(&n(id)).unwrap().snapshot();
@@ -86,6 +86,7 @@ fn while_a_snapshot_is_fetched_the_follower_hears_its_leader_and_does_not_campai
         cluster.settle();
     }
     assert_eq!((cluster.leader(), cluster.term(3)), (Some(n(1)), 1));
+    assert_eq!(cluster.raft(3).standing().leader, Some(n(1)));
     assert_eq!(cluster.node(3).fetching, Some((n(1), snapshot)));
     // And it is one of the followers that confirm a read.
     cluster.crash(2);
@@ -312,4 +313,48 @@ fn snapshots_that_cannot_be_are_faults_and_change_nothing() {
         assert_eq!(cluster.node(3).fetching, None);
     }
     assert_eq!(cluster.raft(3).standing().leader, Some(n(1)));
+}
+
+#[test]
+fn a_mute_server_that_is_too_far_behind_gets_a_snapshot_and_the_log_and_vouches_for_nothing() {
+    let (mut cluster, snapshot) = behind();
+    cluster.nodes.get_mut(&n(3)).unwrap().log.set_mute(true);
+    let vouches = |sent: &Sent| sent.from == n(3) && Raft::vouches(&sent.message);
+    cluster.timeout(1, Timer::Heartbeat);
+    for _ in 0..4 {
+        cluster.deliver_to(3);
+        assert!(!cluster.network.iter().any(vouches));
+        cluster.deliver_to(1);
+    }
+    assert_eq!(cluster.node(3).fetching, Some((n(1), snapshot)));
+    fetched(&mut cluster, 3);
+    while cluster.node(3).has_writes() {
+        cluster.save(3);
+        assert!(!cluster.network.iter().any(vouches));
+    }
+    cluster.settle();
+    cluster.heartbeats(1);
+    cluster.assert_log(3, &[1], 5);
+}
+
+#[test]
+fn a_snapshot_that_is_offered_again_and_again_is_acknowledged_once_when_it_is_saved() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.propose(1, "a");
+    cluster.settle();
+    let snapshot = compact(&mut cluster, 1);
+    cluster.slow.insert(n(2));
+    cluster.propose(1, "b");
+    cluster.settle();
+    let offered = SnapshotMeta { last: LogId::new(Index(3), Ballot(1)), ..snapshot };
+    for _ in 0..50 {
+        let snapshot = offered.clone();
+        cluster.forge(1, 2, Message::InstallSnapshot { term: Ballot(1), probe: 1, snapshot });
+    }
+    assert!(cluster.node(2).writes() <= 3, "answers pile up");
+    cluster.take(|_| true);
+    while cluster.node(2).has_writes() {
+        cluster.save(2);
+    }
+    assert_eq!(cluster.take(|sent| is_installed(sent, 3)).len(), 1);
 }

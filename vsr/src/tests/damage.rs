@@ -494,3 +494,20 @@ fn a_report_of_damage_that_cannot_be_is_a_fault() {
     }
     assert_eq!(cluster.vsr(3).standing().role, Role::Candidate);
 }
+
+#[test]
+fn a_replica_that_falls_mute_between_views_nacks_nothing() {
+    let mut cluster = best_log_is_damaged();
+    while cluster.node(4).has_writes() {
+        cluster.save(4);
+    }
+    let nacks = |cluster: &mut Cluster| {
+        cluster.take(|_| true);
+        let missing = LogId::new(Index(4), Ballot(5));
+        cluster.forge(3, 4, Message::Sought { view: Ballot(7), missing });
+        cluster.take(|sent| matches!(sent.message, Message::Nack { .. })).len()
+    };
+    assert_eq!(nacks(&mut cluster), 1);
+    cluster.fall_mute(4);
+    assert_eq!(nacks(&mut cluster), 0);
+}

@@ -1,6 +1,6 @@
 //! How operations are prepared and committed, and by whose word.
 
-use quorate_core::{Ballot, Index, Settings, Timer};
+use quorate_core::{Ballot, Incarnation, Index, Protocol as _, Settings, Timer};
 
 use super::cluster::{Cluster, Sent, n, stretch};
 use crate::{Message, PeerFault};
@@ -427,4 +427,13 @@ fn an_answer_to_what_was_not_asked_is_a_fault_and_changes_nothing() {
     cluster.propose(1, "a");
     cluster.settle();
     assert_eq!(cluster.committed(2), 4);
+}
+
+#[test]
+fn a_primary_knows_how_far_each_disk_has_acknowledged_its_log_and_nobody_else_does() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.propose(1, "a");
+    cluster.settle();
+    let known = |of: u64, by: u64| cluster.vsr(of).acknowledged(n(2), Incarnation(by));
+    assert_eq!((known(1, 2), known(1, 9), known(3, 2)), (Index(2), Index::ZERO, Index::ZERO));
 }
