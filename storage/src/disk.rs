@@ -7,12 +7,16 @@
 //! [`sync_dir`](Disk::sync_dir). Until then a crash may keep any subset of it, sector by sector.
 
 mod file;
+#[cfg(test)]
+mod forgetful;
 mod handles;
 mod memory;
 
 use std::io;
 
 pub use file::FileDisk;
+#[cfg(test)]
+pub(crate) use forgetful::Forgetful;
 pub use memory::{Keep, MemDisk, Operation};
 
 /// What a name in the directory stands for.
@@ -109,4 +113,23 @@ pub(crate) fn is_damage(error: &io::Error) -> bool {
     #[cfg(not(target_os = "linux"))]
     let violated = false;
     violated || matches!(errno, Some(Errno::IO | Errno::BADMSG))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn what_a_medium_does_not_give_back_is_told_from_what_a_process_may_not_have() {
+        for errno in [Errno::IO, Errno::BADMSG] {
+            assert!(is_damage(&errno.into()), "{errno}");
+        }
+        #[cfg(target_os = "linux")]
+        assert!(is_damage(&Errno::UCLEAN.into()));
+        for errno in [Errno::NOENT, Errno::NOMEM, Errno::ACCESS, Errno::MFILE, Errno::NOSPC] {
+            assert!(!is_damage(&errno.into()), "{errno}");
+        }
+        assert!(!is_damage(&io::ErrorKind::UnexpectedEof.into()));
+    }
 }

@@ -267,3 +267,27 @@ fn shown(indexes: &Range<Index>) -> String {
         format!("{} to {}", indexes.start, indexes.end.previous())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_names_the_entries_as_far_as_they_are_known() {
+        let shown = |indexes| {
+            let (file, damage) = ("wal".to_owned(), Damage::Payload);
+            StorageError::Damaged { file, offset: 4096, indexes, damage }.to_string()
+        };
+        let named = shown(Index(7)..Index(10));
+        assert!(named.contains("wal is damaged at offset 4096") && named.contains("7 to 9"));
+        assert!(shown(Index(7)..Index(7)).contains("unknown"));
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_damage_and_one_that_may_not_be_read_is_none() {
+        let unreadable = |kind: io::ErrorKind| StorageError::unreadable("wal", 0, kind.into());
+        assert!(unreadable(io::ErrorKind::NotFound).is_damage());
+        assert!(!unreadable(io::ErrorKind::PermissionDenied).is_damage());
+        assert!(!StorageError::Locked.is_damage());
+    }
+}

@@ -299,6 +299,58 @@ mod tests {
     }
 
     #[test]
+    fn what_is_damaged_is_told_with_its_place() {
+        use crate::error::Damage::{GroupMissing, Header, Payload};
+        let mut author = Author::new();
+        (0..5).for_each(|_| author.append(1, &[b"x"]));
+        let write = author.swearing(4);
+        author.save(write);
+        // Each group takes a block, the first block is the segment's own.
+        let told = |headers: &[usize], missing: &[usize], payloads: &[usize]| {
+            let disk = author.disk.crash_keeping_all();
+            let file = segment::name(1);
+            let mut content = disk.content(&file).unwrap();
+            headers.iter().for_each(|group| content[group * 4096 + 70] ^= 1);
+            missing.iter().for_each(|group| content[group * 4096..][..4096].fill(0));
+            for group in payloads {
+                let claim = crate::frame::Claim::read(&content[group * 4096..]).unwrap();
+                content[group * 4096 + usize::try_from(claim.header_len).unwrap()] ^= 1;
+            }
+            disk.set_content(&file, &content);
+            let verified = verify(&Arc::new(disk)).unwrap();
+            let place = |error: &StorageError| match error {
+                StorageError::Damaged { file: found, offset, damage, .. } => {
+                    assert_eq!(*found, file);
+                    (*offset / 4096, *damage)
+                }
+                other => panic!("{other}"),
+            };
+            (verified.damage.iter().map(place).collect::<Vec<_>>(), verified.end_is_lost)
+        };
+        assert_eq!(told(&[], &[], &[]), (vec![], false));
+        assert_eq!(told(&[1], &[], &[]), (vec![(1, Header)], false));
+        assert_eq!(told(&[2], &[4], &[]), (vec![(2, Header), (4, GroupMissing)], false));
+        assert_eq!(told(&[3], &[2], &[5]), (vec![(3, Header), (5, Payload)], false));
+        assert_eq!(told(&[], &[2, 3], &[1]), (vec![(1, Payload), (2, GroupMissing)], false));
+        assert_eq!(told(&[6], &[], &[2]), (vec![(2, Payload), (6, GroupMissing)], true));
+    }
+
+    #[test]
+    fn a_stop_in_order_is_told_until_the_next_start_and_waits_for_all_writes() {
+        let mut author = written();
+        let is_clean = |disk: &MemDisk| inspect(&Arc::new(disk.clone())).unwrap().is_clean;
+        let write = author.swearing(5);
+        author.enqueue(write);
+        assert!(author.store.close().unwrap().is_none());
+        author.flush().unwrap();
+        assert!(!is_clean(&author.disk));
+        let job = author.store.close().unwrap().unwrap();
+        author.run(job).unwrap();
+        assert!(is_clean(&author.disk));
+        assert!(!is_clean(&Author::on(&author.disk.crash_losing_all()).disk));
+    }
+
+    #[test]
     fn a_directory_without_data_is_an_error() {
         let disk = Arc::new(MemDisk::new());
         assert!(matches!(inspect(&disk), Err(StorageError::MetaLost { .. })));

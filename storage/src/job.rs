@@ -157,3 +157,34 @@ impl Step {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Forgetful, MemDisk};
+
+    #[test]
+    fn what_is_examined_is_read_from_the_medium() {
+        let memory = MemDisk::new();
+        let disk = Forgetful::new(memory.clone());
+        disk.create("x").unwrap();
+        disk.write_at("x", 0, b"cached").unwrap();
+        disk.sync_dir().unwrap();
+        Step::Examine { file: "x".to_owned(), offset: 0, len: 6 }.run(&disk).unwrap();
+        assert_eq!(memory.content("x").unwrap(), b"");
+    }
+
+    #[test]
+    fn what_a_crash_left_under_a_name_is_in_nobodys_way() {
+        let disk = MemDisk::new();
+        let (file, create) = ("x".to_owned(), Step::Create { file: "x".to_owned() });
+        create.run(&disk).unwrap();
+        disk.write_at("x", 0, b"left").unwrap();
+        create.run(&disk).unwrap();
+        assert_eq!(disk.content("x").unwrap(), b"");
+        let remove = Step::Remove { file };
+        remove.run(&disk).unwrap();
+        remove.run(&disk).unwrap();
+        assert_eq!(disk.content("x"), None);
+    }
+}

@@ -235,6 +235,13 @@ impl MemDisk {
         inner.names.iter().filter_map(of).collect()
     }
 
+    /// The process that has the directory dies, and the power stays on: what it wrote is cached,
+    /// and whoever opens the directory next finds it there.
+    #[cfg(test)]
+    pub(crate) fn release(&self) {
+        self.inner().is_locked = false;
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -171,6 +171,12 @@ mod tests {
     }
 
     #[test]
+    fn a_group_of_another_history_does_not_stand_in_for_a_lost_one() {
+        let groups = [group(1, 0, 1, 0), group(102, 1, 1, 0), group(3, 2, 1, 0)];
+        assert_eq!(chosen(&meta(1, 0), &groups), [1, 3]);
+    }
+
+    #[test]
     fn a_damaged_group_that_nobody_vouches_for_is_not_the_end() {
         let mut groups: Vec<_> = (1..=3).map(|n| group(n, n - 1, 1, 0)).collect();
         groups[2].is_intact = false;

@@ -53,3 +53,31 @@ impl StoreOptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_grow_with_the_log_unless_their_size_is_given() {
+        let grown = |total_mib: u64| StoreOptions::default().segment_bytes_for(total_mib << 20);
+        let sizes = [0, 3, 4, 8, 15, 16, 63, 64, 127, 128, 1000, 1 << 30].map(grown);
+        let expected = [1, 1, 2, 4, 4, 8, 16, 32, 32, 64, 64, 64];
+        assert_eq!(sizes, expected.map(|mib: u64| mib << 20));
+        let given = |bytes| {
+            let options = StoreOptions { segment_bytes: Some(bytes), ..StoreOptions::default() };
+            [0, 1 << 40].map(|total| options.segment_bytes_for(total))
+        };
+        assert_eq!(given(1), [16 << 10; 2]);
+        assert_eq!(given(20_000), [20_480; 2]);
+        assert_eq!(given(1 << 20), [1 << 20; 2]);
+    }
+
+    #[test]
+    fn the_largest_sizes_are_allowed() {
+        let most = StoreOptions::MAX_BYTES;
+        let group_bytes = usize::try_from(most).unwrap();
+        let largest = StoreOptions { segment_bytes: Some(most), group_bytes, tail_bytes: 0 };
+        assert!(largest.validate().is_ok());
+    }
+}

@@ -1,12 +1,16 @@
+mod cached;
 mod damaged;
 mod faults;
 pub(crate) mod fixture;
 mod full;
 mod healing;
 mod installed;
+mod lost;
+mod memberships;
 mod model;
 mod repairs;
 mod scenarios;
 mod scrubbing;
+mod snapshots;
 mod torn;
 mod waiting;

@@ -14,7 +14,7 @@ use crate::segment;
 use crate::store::{Owner, Store};
 
 /// A log over several segments, with two snapshots.
-fn long_log() -> Author {
+pub(super) fn long_log() -> Author {
     let mut author = Author::new();
     for round in 1..=3u64 {
         for i in 0..20u8 {
@@ -27,7 +27,8 @@ fn long_log() -> Author {
     author
 }
 
-fn stop(disk: &MemDisk) -> StorageError {
+/// Fails to open a copy of the disk, and changes nothing.
+pub(super) fn stop(disk: &MemDisk) -> StorageError {
     let disk = disk.crash_keeping_all();
     let before = disk.contents();
     let error = open(&disk).map(|_| ()).unwrap_err();

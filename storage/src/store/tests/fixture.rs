@@ -92,6 +92,26 @@ impl Author {
         self.write(vec![run])
     }
 
+    /// A write with one entry more, which says who is a member.
+    pub(crate) fn appending_members(&mut self, ballot: u64, members: &Membership) -> Write {
+        let payload = postcard::to_allocvec(members).unwrap();
+        self.appending_kind(ballot, EntryKind::Membership, payload)
+    }
+
+    pub(crate) fn appending_kind(
+        &mut self,
+        ballot: u64,
+        kind: EntryKind,
+        payload: Vec<u8>,
+    ) -> Write {
+        let (previous, previous_digest) = self.last();
+        let id = LogId::new(previous.index.next(), Ballot(ballot));
+        let proposal = Proposal::new(kind, LogTime(id.index.0), payload.into());
+        let entry = Entry::new(id, previous_digest, proposal);
+        self.entries.push(entry.clone());
+        self.write(vec![Run { previous, previous_digest, entries: vec![entry] }])
+    }
+
     /// A write which cuts off everything behind `index`, then appends.
     pub(crate) fn cutting(&mut self, index: u64, ballot: u64, payloads: &[&[u8]]) -> Write {
         self.entries.retain(|entry| entry.index().0 <= index);
@@ -240,7 +260,10 @@ pub(crate) fn outcome_with(disk: &MemDisk, options: StoreOptions) -> Found {
     let disk = disk.crash_keeping_all();
     let before = disk.contents();
     match Store::open(Arc::new(disk.clone()), &owner(), options, Incarnation(77), 1) {
-        Ok((_, Recovered { log, pledge, .. })) => Found::Opens { last: log.last.index, pledge },
+        Ok((_, Recovered { log, pledge, mute, .. })) => {
+            assert!(log.gaps.is_empty() && !mute, "what is torn is no loss: {:?}", log.gaps);
+            Found::Opens { last: log.last.index, pledge }
+        }
         Err(error) => {
             assert!(disk.contents() == before, "{error}: and yet something was changed");
             match error {

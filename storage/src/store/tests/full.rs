@@ -91,6 +91,19 @@ fn writes_for_which_there_is_no_room_wait_and_are_saved_in_order() {
     assert_eq!(recovered.log.last.index, Index(80));
 }
 
+#[test]
+fn a_directory_that_does_not_fit_on_the_disk_is_founded_once_there_is_room() {
+    let disk = MemDisk::new();
+    disk.set_capacity(Some(1000));
+    assert!(matches!(open(&disk), Err(StorageError::NoRoom { .. })));
+    let disk = disk.crash_keeping_all();
+    disk.set_capacity(None);
+    disk.fail(Operation::Write, "tmp-meta", ErrorKind::Other, 1);
+    assert!(matches!(open(&disk), Err(StorageError::WriteFailed { .. })));
+    let (_, found) = open(&disk.crash_keeping_all()).unwrap();
+    assert_eq!(found.lineage.latest().count, 1);
+}
+
 /// How much is on the disk.
 fn used(disk: &MemDisk) -> u64 {
     disk.contents().values().map(|bytes| bytes.len() as u64).sum()

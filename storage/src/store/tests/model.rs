@@ -30,7 +30,8 @@ impl State {
         last.map_or((self.base, self.base_digest), |entry| (entry.id, entry.digest()))
     }
 
-    /// True if that is what was found, but for the founding, and for what was compacted.
+    /// True if that is what was found, but for the founding, and for what was compacted. A power
+    /// cut takes nothing from which a replica would have to be mute.
     fn is(&self, found: &Recovered, read: &[Entry]) -> bool {
         let log = &found.log;
         let kept = self.entries.iter().position(|entry| entry.index() > log.base.index);
@@ -43,6 +44,8 @@ impl State {
             && self.pledge == found.pledge
             && self.snapshot == found.snapshot
             && read.ends_with(&log.tail)
+            && log.gaps.is_empty()
+            && !found.mute
     }
 }
 

@@ -239,6 +239,38 @@ fn founding_is_kept() {
 }
 
 #[test]
+fn what_is_known_of_the_disks_of_others_is_kept() {
+    let mut lineage = Lineage::default();
+    lineage.begin(3);
+    let peers = |incarnation| {
+        let disk = quorate_core::Disk { incarnation, start: lineage.latest() };
+        std::collections::BTreeMap::from([(NodeId(2), disk)])
+    };
+    for with_entries in [true, false] {
+        let mut author = Author::new();
+        author.append(1, &[b"one"]);
+        for incarnation in [Incarnation(5), Incarnation(6)] {
+            let write = if with_entries {
+                author.appending(1, &[b"more"])
+            } else {
+                author.write(Vec::new())
+            };
+            author.save(Write { peers: Some(peers(incarnation)), ..write });
+        }
+        author.append(1, &[b"last"]);
+        // It stands nowhere but in the meta file: either pair of copies is enough.
+        for bad in [None, Some(0), Some(2)] {
+            let disk = author.disk.crash_losing_all();
+            bad.into_iter().flat_map(|pair| [pair, pair + 1]).for_each(|copy| {
+                disk.flip("meta", copy * 4096 + 30, 1);
+            });
+            let (_, recovered) = open(&disk).unwrap();
+            assert_eq!(recovered.peers, peers(Incarnation(6)));
+        }
+    }
+}
+
+#[test]
 fn only_the_end_of_a_long_log_is_kept_in_memory() {
     let mut author = Author::new();
     for _ in 0..400 {
@@ -249,6 +281,18 @@ fn only_the_end_of_a_long_log_is_kept_in_memory() {
     assert!(kept <= options().tail_bytes && kept > options().tail_bytes / 2);
     assert_eq!(recovered.log.tail, author.entries[400 - recovered.log.tail.len()..]);
     assert_eq!(store.reader().read_entries(Index(7), 1).unwrap(), author.entries[6..7]);
+}
+
+#[test]
+fn the_last_entry_is_told_also_if_all_that_was_kept_in_memory_was_cut_off() {
+    let mut author = Author::new();
+    (0..3).for_each(|_| author.append(1, &[b"x"]));
+    let write = author.cutting(1, 2, &[]);
+    author.save(write);
+    let options = StoreOptions { tail_bytes: 1, ..options() };
+    let disk = Arc::new(author.disk.crash_losing_all());
+    let (_, recovered) = Store::open(disk, &owner(), options, Incarnation(77), 1).unwrap();
+    assert_eq!(recovered.log.tail, author.entries);
 }
 
 #[test]

@@ -132,3 +132,71 @@ fn damage_of_groups_that_follow_one_another_is_one_gap() {
     names_what_is_missing(&gaps[0], &author.entries);
     assert_eq!((gaps[0].first, gaps[0].last), (Index(1), last));
 }
+
+/// Flips a bit in the header of the group that holds an entry.
+fn damage_header(author: &Author, disk: &MemDisk, index: u64) {
+    let (file, offset) = author.place_of(index);
+    disk.flip(&file, offset + 70, 1);
+}
+
+#[test]
+fn wherever_a_search_begins_what_it_finds_is_named_right() {
+    let author = log_of_a_few_groups();
+    let last = author.last().0.index;
+    // The entries of the groups. What was cut off was in the third of them.
+    let held: [&[u64]; 5] = [&[1, 2], &[3], &[4, 5], &[6, 7], &[8]];
+    let reader = author.store.reader();
+    let places = [1, 3, 4, 7, 8].map(|index| author.place_of(index));
+    for subset in 1..1 << held.len() {
+        let hit = (0..held.len()).filter(|at| subset >> at & 1 == 1);
+        let flip = |at: usize| author.disk.flip(&places[at].0, places[at].1 + 70, 1);
+        hit.clone().for_each(flip);
+        let damaged: Vec<u64> = hit.clone().flat_map(|at| held[at]).copied().collect();
+        for from in 1..=last.0 {
+            let scrubbed = reader.scrub(Index(from), usize::MAX).unwrap();
+            assert_eq!(scrubbed.next, last.next());
+            scrubbed.gaps.iter().for_each(|gap| names_what_is_missing(gap, &author.entries));
+            let named = scrubbed.gaps.iter().flat_map(|gap| gap.first.0..=gap.last.0);
+            let named: Vec<u64> = named.collect();
+            // It begins where the damage begins that it stands in.
+            let first = named.first().map_or(from, |first| from.min(*first));
+            let expected = damaged.iter().copied().filter(|index| *index >= first);
+            let expected: Vec<u64> = expected.collect();
+            assert_eq!(named, expected, "{subset:b} from {from}");
+        }
+        hit.for_each(flip);
+    }
+}
+
+#[test]
+fn a_search_goes_on_behind_what_is_known_to_be_lost() {
+    let author = log_of_a_few_groups();
+    let last = author.last().0.index;
+    let disk = author.disk.crash_keeping_all();
+    damage_header(&author, &disk, 3);
+    let (store, found) = open(&disk).unwrap();
+    let lost: Vec<_> = found.log.gaps.iter().map(|gap| (gap.first.0, gap.last.0)).collect();
+    assert_eq!(lost, [(3, 3)]);
+    let reader = store.reader();
+    for from in 1..=last.0 {
+        let scrubbed = reader.scrub(Index(from), usize::MAX).unwrap();
+        assert_eq!((scrubbed.next, scrubbed.gaps), (last.next(), Vec::new()), "from {from}");
+    }
+    // On either side of it, and on both.
+    for damaged in [&[1][..], &[4], &[8], &[1, 4], &[4, 8]] {
+        damaged.iter().for_each(|index| damage_header(&author, &disk, *index));
+        for from in 1..=last.0 {
+            let scrubbed = reader.scrub(Index(from), usize::MAX).unwrap();
+            assert_eq!(scrubbed.next, last.next());
+            scrubbed.gaps.iter().for_each(|gap| names_what_is_missing(gap, &author.entries));
+            let is_named = |index: &u64| {
+                let mut gaps = scrubbed.gaps.iter();
+                gaps.any(|gap| gap.first <= Index(*index) && Index(*index) <= gap.last)
+            };
+            let behind = damaged.iter().filter(|index| **index >= from);
+            assert!(behind.into_iter().all(is_named), "{damaged:?} from {from}: {scrubbed:?}");
+            assert!(!is_named(&3));
+        }
+        damaged.iter().for_each(|index| damage_header(&author, &disk, *index));
+    }
+}

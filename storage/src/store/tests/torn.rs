@@ -8,7 +8,7 @@ use crate::disk::{Keep, MemDisk};
 use crate::job::Step;
 
 /// Carries out the write of the next group but not its sync; the length of the group.
-fn write_without_sync(author: &mut Author, write: Write) -> (String, u64, usize) {
+pub(super) fn write_without_sync(author: &mut Author, write: Write) -> (String, u64, usize) {
     author.enqueue(write);
     let job = author.store.prepare().unwrap().unwrap();
     let write = &job.steps()[0];
