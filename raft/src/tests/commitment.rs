@@ -276,7 +276,8 @@ fn nothing_is_acknowledged_behind_what_is_damaged() {
     assert!(!log.is_whole());
     cluster.propose(1, "b");
     cluster.deliver_to(3);
-    while cluster.node(3).has_writes() {
+    // This disk never gets to what is repaired: there is always something left to be written.
+    for _ in 0..3 {
         cluster.save(3);
     }
     let said = cluster.take(|sent| sent.from == n(3));
