@@ -162,15 +162,14 @@ impl Follower {
     /// The log agrees with every leader's up to `index`, once it is saved. Tells the leader.
     pub(crate) fn on_installed(&self, server: &Server, cx: &mut Context<'_>, index: Index) {
         let Some(leader) = self.leader else { return };
-        if !cx.log.is_whole() {
-            return; // The leader offers again what was not acknowledged.
+        if !cx.log.may_vouch() {
+            return self.say_what_is_held(server, cx, leader, index);
         }
-        if cx.log.may_vouch() {
+        // What a damaged log does not acknowledge is offered to it again.
+        if cx.log.is_whole() {
             let (term, probe) = (server.term(), self.answered);
             let reply = Message::InstallSnapshotReply { term, probe, durable: Some(index) };
             cx.out.after_save(leader, reply);
-        } else {
-            self.say_what_is_held(server, cx, leader, index);
         }
     }
 
