@@ -27,10 +27,9 @@ impl Log {
             gap.digest = behind.parent;
         }
         let (first, last) = (gap.first, gap.last);
-        // A search on disk may not find the names; this log has them in memory, unless they were
-        // lost before it was read.
-        let is_nameless = |old: &Gap| !old.ids_known && old.first <= last && first <= old.last;
-        gap.ids_known = !self.gaps.missing().iter().any(is_nameless);
+        // A search on disk may not find the names; this log has them in memory, unless they are
+        // missing already, and so is all of this.
+        gap.ids_known = true;
         self.gaps.add(gap);
         let is_added = self.gaps.missing_at(first).is_some_and(|gap| gap.last == last);
         if is_added {

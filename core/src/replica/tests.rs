@@ -105,8 +105,8 @@ fn started(settings: Settings) -> Replica<Stub> {
     started_anew(settings, 7)
 }
 
-/// The same disk, with another draw.
-fn started_anew<P: Protocol>(settings: Settings, nonce: u64) -> Replica<P> {
+/// A disk that holds nothing yet.
+fn empty_disk(nonce: u64) -> Recovered {
     let identity = Identity {
         node: ME,
         cluster: String::new(),
@@ -115,7 +115,7 @@ fn started_anew<P: Protocol>(settings: Settings, nonce: u64) -> Replica<P> {
     };
     let mut lineage = Lineage::default();
     lineage.begin(nonce);
-    let recovered = Recovered {
+    Recovered {
         mute: false,
         peers: BTreeMap::new(),
         identity,
@@ -125,7 +125,12 @@ fn started_anew<P: Protocol>(settings: Settings, nonce: u64) -> Replica<P> {
         sworn: None,
         snapshot: None,
         log: RecoveredLog::default(),
-    };
+    }
+}
+
+/// The same disk, with another draw.
+fn started_anew<P: Protocol>(settings: Settings, nonce: u64) -> Replica<P> {
+    let recovered = empty_disk(nonce);
     let members = [ME, PEER].into();
     let config = ReplicaConfig { me: ME, members, bootstrap: false, settings };
     Replica::recover(config, recovered, Now::default(), &mut Vec::new()).unwrap()

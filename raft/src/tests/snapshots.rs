@@ -45,6 +45,18 @@ fn behind() -> (Cluster, SnapshotMeta) {
     (cluster, snapshot)
 }
 
+/// Node 1 leads and has taken a snapshot; node 2 is saving the entry behind that.
+fn saving() -> (Cluster, SnapshotMeta) {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.propose(1, "a");
+    cluster.settle();
+    let snapshot = compact(&mut cluster, 1);
+    cluster.slow.insert(n(2));
+    cluster.propose(1, "b");
+    cluster.settle();
+    (cluster, snapshot)
+}
+
 fn fetched(cluster: &mut Cluster, id: u64) {
     let (from, snapshot) = cluster.nodes.get_mut(&n(id)).unwrap().fetching.take().unwrap();
     cluster.input(id, Input::SnapshotFetched { from, snapshot });
@@ -167,13 +179,7 @@ fn an_uncommitted_membership_does_not_outlive_the_snapshot_that_replaces_it() {
 
 #[test]
 fn a_snapshot_of_what_is_held_already_is_acknowledged_and_not_fetched() {
-    let mut cluster = Cluster::led_by_1(3);
-    cluster.propose(1, "a");
-    cluster.settle();
-    let snapshot = compact(&mut cluster, 1);
-    cluster.slow.insert(n(2));
-    cluster.propose(1, "b");
-    cluster.settle();
+    let (mut cluster, snapshot) = saving();
     for (last, durable) in [(snapshot.last, true), (LogId::new(Index(3), Ballot(1)), false)] {
         let offered = SnapshotMeta { last, ..snapshot.clone() };
         let offer = Message::InstallSnapshot { term: Ballot(1), probe: 1, snapshot: offered };
@@ -339,13 +345,7 @@ fn a_mute_server_that_is_too_far_behind_gets_a_snapshot_and_the_log_and_vouches_
 
 #[test]
 fn a_snapshot_that_is_offered_again_and_again_is_acknowledged_once_when_it_is_saved() {
-    let mut cluster = Cluster::led_by_1(3);
-    cluster.propose(1, "a");
-    cluster.settle();
-    let snapshot = compact(&mut cluster, 1);
-    cluster.slow.insert(n(2));
-    cluster.propose(1, "b");
-    cluster.settle();
+    let (mut cluster, snapshot) = saving();
     let offered = SnapshotMeta { last: LogId::new(Index(3), Ballot(1)), ..snapshot };
     for _ in 0..50 {
         let snapshot = offered.clone();

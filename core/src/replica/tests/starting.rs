@@ -5,25 +5,8 @@ use super::*;
 use crate::write::Write;
 
 fn recovered() -> Recovered {
-    let identity = Identity {
-        node: ME,
-        cluster: String::new(),
-        protocol: String::new(),
-        incarnation: Incarnation(101),
-    };
-    let mut lineage = Lineage::default();
-    lineage.begin(7);
-    Recovered {
-        mute: false,
-        peers: BTreeMap::new(),
-        identity,
-        lineage,
-        founding: FoundingRecord { round: 1, list: Some(three()), formed: true },
-        pledge: None,
-        sworn: None,
-        snapshot: None,
-        log: RecoveredLog::default(),
-    }
+    let founding = FoundingRecord { round: 1, list: Some(three()), formed: true };
+    Recovered { founding, ..empty_disk(7) }
 }
 
 fn alone() -> Recovered {
