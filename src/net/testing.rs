@@ -16,7 +16,22 @@ use super::frame_reader::FrameReader;
 use super::handshake::{Greeted, Hello, Role};
 use super::transport::Connection;
 use crate::apply_thread::Job;
+use crate::net::{Local, TcpTransport};
 use crate::requests::{Request, Requests};
+use crate::status::Board;
+
+/// Node 1 of three.
+pub(crate) fn local(board: Board) -> Local {
+    Local {
+        me: NodeId(1),
+        incarnation: Incarnation(1),
+        cluster: "c".to_owned(),
+        protocol: "raft",
+        peers: vec![NodeId(2), NodeId(3)],
+        board,
+        transport: Arc::new(TcpTransport),
+    }
+}
 
 /// Answers what it is given.
 #[derive(Clone, Default, Serialize, Deserialize)]

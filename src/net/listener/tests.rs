@@ -8,9 +8,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::net::TcpTransport;
 use crate::net::inbox::Received;
-use crate::net::testing::{Echo, End, Played, hello_of_client, hello_of_peer, pair};
+use crate::net::testing::{Echo, End, Played, hello_of_client, hello_of_peer, local, pair};
 use crate::status::{Board, Status};
 
 /// How many clients are served at once.
@@ -43,15 +42,7 @@ impl Acceptor for InMemory {
 impl Listening {
     fn start() -> Listening {
         let board = Board::new(Status::new(NodeId(1), "c".to_owned(), "raft"), [].into_iter());
-        let local = Local {
-            me: NodeId(1),
-            incarnation: Incarnation(1),
-            cluster: "c".to_owned(),
-            protocol: "raft",
-            peers: vec![NodeId(2), NodeId(3)],
-            board: board.clone(),
-            transport: Arc::new(TcpTransport),
-        };
+        let local = local(board.clone());
         let played = Played::new(Settings::default());
         let (to_loop, messages) = queue(usize::MAX);
         let port: Port<u8, Echo> = Port {

@@ -1,23 +1,13 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
-use crate::net::TcpTransport;
-use crate::net::testing::{hello_of_client, hello_of_peer};
+use crate::net::testing::{hello_of_client, hello_of_peer, local};
 use crate::status::{Board, Status};
-use quorate_core::Incarnation;
 
 fn dialler() -> (Dialler, Producer<Bytes>) {
     let peers = [(NodeId(2), String::new())];
     let board = Board::new(Status::new(NodeId(1), "c".to_owned(), "raft"), peers.into_iter());
-    let local = Local {
-        me: NodeId(1),
-        incarnation: Incarnation(1),
-        cluster: "c".to_owned(),
-        protocol: "raft",
-        peers: vec![NodeId(2), NodeId(3)],
-        board,
-        transport: Arc::new(TcpTransport),
-    };
+    let local = local(board);
     let (producer, queue) = queue(1 << 20);
     let (to, address) = (NodeId(2), String::new());
     let connected = Arc::default();
