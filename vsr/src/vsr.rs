@@ -297,12 +297,14 @@ impl Vsr {
     fn on_saved(&mut self, cx: &mut Context<'_>) {
         match &mut self.role {
             State::Primary(primary) => primary.on_saved(&self.server, cx),
-            State::ViewChange(change) => {
+            // Damage may have been found since it took the log over.
+            State::ViewChange(change) if self.server.may_lead(cx.log) => {
                 let succession = change.succession.as_ref();
                 if let Some(opening) = succession.and_then(|succession| succession.begun(cx)) {
                     self.become_primary(cx, opening);
                 }
             }
+            State::ViewChange(_) => {}
             // What waits for the disk travels inside the write.
             State::Backup(_) => {}
         }

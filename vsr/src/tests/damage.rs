@@ -511,3 +511,25 @@ fn a_replica_that_falls_mute_between_views_nacks_nothing() {
     cluster.fall_mute(4);
     assert_eq!(nacks(&mut cluster), 0);
 }
+
+#[test]
+fn who_falls_mute_while_its_opening_is_saved_does_not_begin_the_view() {
+    let mut cluster = Cluster::led_by_1(3);
+    leave_without_1(&mut cluster, 5);
+    while !cluster.node(3).has_writes() || cluster.last_index(3) < Index(2) {
+        cluster.deliver_to(2);
+        cluster.save(2);
+        cluster.deliver_to(3);
+        if cluster.node(3).log.last().ballot < Ballot(5) {
+            cluster.save(3);
+        }
+    }
+    assert_eq!(cluster.node(3).log.last(), LogId::new(Index(2), Ballot(5)), "its opening");
+    cluster.fall_mute(3);
+    for _ in 0..5 {
+        cluster.save(3);
+    }
+    assert_eq!(cluster.node(3).log.durable(), Index(2));
+    assert!(!cluster.node(3).leads());
+    assert_eq!(cluster.vsr(3).standing().role, Role::Candidate);
+}
