@@ -172,6 +172,12 @@ pub enum NotProposed {
     /// Too much is waiting already.
     #[error("too many requests are waiting; send it again a little later")]
     Busy,
+    /// What the leader took before waits too long for a majority to save it, or for the state machine.
+    #[error(
+        "requests before it are overdue: the disks of a majority may be full or slow, or the load \
+         too high; send it again a little later"
+    )]
+    Overdue,
     /// The leader's disk is full.
     #[error("the leader's disk is full; make room there, then send it again")]
     DiskFull,
@@ -263,6 +269,7 @@ impl From<Failure> for RequestError {
     fn from(failure: Failure) -> RequestError {
         RequestError::NotProposed(match failure {
             Failure::Busy => NotProposed::Busy,
+            Failure::Overdue => NotProposed::Overdue,
             Failure::DiskFull => NotProposed::DiskFull,
             Failure::NoLeader => NotProposed::NoLeader,
             Failure::TooLarge => NotProposed::TooLarge,
@@ -289,6 +296,7 @@ mod tests {
     fn what_the_replica_refuses_surely_has_no_effect_and_keeps_its_reason() {
         for (failure, why, of_read) in [
             (Failure::Busy, NotProposed::Busy, ReadError::Busy),
+            (Failure::Overdue, NotProposed::Overdue, ReadError::NoLeader),
             (Failure::DiskFull, NotProposed::DiskFull, ReadError::NoLeader),
             (Failure::NoLeader, NotProposed::NoLeader, ReadError::NoLeader),
             (Failure::TooLarge, NotProposed::TooLarge, ReadError::NoLeader),

@@ -233,6 +233,12 @@ pub enum Failure {
     /// Surely not proposed: too much is waiting already. Send again, later.
     #[error("not proposed: too many requests are waiting; try again later")]
     Busy,
+    /// Surely not proposed: what the leader took before waits too long for a majority to save it, or
+    /// for the state machine. Disks may be full or slow, the load too high. Send again, later.
+    #[error(
+        "not proposed: requests before it are overdue; are the disks of a majority full or slow? try again later"
+    )]
+    Overdue,
     /// Surely not proposed: the leader's disk is full. Make room there, then send again.
     #[error("not proposed: the leader's disk is full; make room and try again")]
     DiskFull,
@@ -255,7 +261,11 @@ impl Failure {
     #[must_use]
     pub fn surely_not_proposed(self) -> bool {
         match self {
-            Failure::Busy | Failure::DiskFull | Failure::NoLeader | Failure::TooLarge => true,
+            Failure::Busy
+            | Failure::Overdue
+            | Failure::DiskFull
+            | Failure::NoLeader
+            | Failure::TooLarge => true,
             Failure::Unknown => false,
         }
     }

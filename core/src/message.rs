@@ -112,6 +112,8 @@ pub enum Refusal {
     HandingOver,
     /// Too much is uncommitted already.
     Busy,
+    /// What it took before is overdue.
+    Overdue,
     /// Its disk is full.
     DiskFull,
     /// The command is larger than the leader allows.

@@ -308,7 +308,9 @@ impl Driver {
                 Err(())
             }
             Failed::Request(
-                RequestError::NotProposed(NotProposed::Busy | NotProposed::DiskFull)
+                RequestError::NotProposed(
+                    NotProposed::Busy | NotProposed::Overdue | NotProposed::DiskFull,
+                )
                 | RequestError::Session(SessionError::WindowExceeded),
             ) => {
                 one.refused();
@@ -340,7 +342,7 @@ impl Driver {
                 Ok(())
             }
             Answer::Failed(RequestError::NotProposed(
-                NotProposed::Busy | NotProposed::DiskFull,
+                NotProposed::Busy | NotProposed::Overdue | NotProposed::DiskFull,
             )) => {
                 self.pause();
                 Ok(())

@@ -113,6 +113,7 @@ mod tests {
         assert_eq!(reply(Answer::Done(Bytes::from_static(b"r"))), [1, 1, 1, b'r']);
         let reasons = [
             NotProposed::Busy,
+            NotProposed::Overdue,
             NotProposed::DiskFull,
             NotProposed::NoLeader,
             NotProposed::TooLarge,

@@ -194,7 +194,7 @@ impl<P: Protocol> Replica<P> {
     ) {
         match reason {
             Refusal::HandingOver => self.requests.pause(attempt),
-            Refusal::Busy | Refusal::DiskFull | Refusal::TooLarge => {
+            Refusal::Busy | Refusal::Overdue | Refusal::DiskFull | Refusal::TooLarge => {
                 if let Some(request) = self.requests.attempted(attempt) {
                     self.fail(request, failure_of(reason), out);
                 }
@@ -222,7 +222,7 @@ impl<P: Protocol> Replica<P> {
             Some(Refusal::Busy)
         } else if age > self.settings.request_timeout / 2 {
             // Its turn would come when nobody waits for it any more.
-            Some(Refusal::Busy)
+            Some(Refusal::Overdue)
         } else {
             None
         }
@@ -295,6 +295,7 @@ fn failure_of(refusal: Refusal) -> Failure {
     match refusal {
         Refusal::HandingOver => Failure::NoLeader,
         Refusal::Busy => Failure::Busy,
+        Refusal::Overdue => Failure::Overdue,
         Refusal::DiskFull => Failure::DiskFull,
         Refusal::TooLarge => Failure::TooLarge,
     }

@@ -65,6 +65,11 @@ fn write_error(error: RequestError) -> WriteError {
     };
     match why {
         NotProposed::Busy => WriteError::Busy("too many writes are waiting".to_owned()),
+        NotProposed::Overdue => WriteError::Busy(
+            "writes before it are overdue: the disks of a majority of the nodes are full or slow, or \
+             the load is too high"
+                .to_owned(),
+        ),
         NotProposed::DiskFull => WriteError::Busy(
             "the disk of the leader is full, and takes no writes until there is room".to_owned(),
         ),
@@ -104,6 +109,7 @@ mod tests {
         use NotProposed::*;
         for (why, prefix) in [
             (Busy, "BUSY "),
+            (Overdue, "BUSY "),
             (DiskFull, "BUSY "),
             (TooLarge, "BUSY "),
             (NoLeader, "CLUSTERDOWN "),
@@ -119,5 +125,6 @@ mod tests {
     #[test]
     fn a_full_disk_is_named() {
         assert!(text(NotProposed::DiskFull).contains("disk of the leader is full"));
+        assert!(text(NotProposed::Overdue).contains("disks of a majority of the nodes are full"));
     }
 }

@@ -289,8 +289,13 @@ fn forward(said: &mut Saying<'_, '_>) -> Result<Forward> {
             Forward::Propose { ballot, attempt, oldest, kind, payload }
         }
         1 => {
-            let reasons =
-                [Refusal::HandingOver, Refusal::Busy, Refusal::DiskFull, Refusal::TooLarge];
+            let reasons = [
+                Refusal::HandingOver,
+                Refusal::Busy,
+                Refusal::Overdue,
+                Refusal::DiskFull,
+                Refusal::TooLarge,
+            ];
             Forward::Refused { attempt: said.request()?, reason: *said.u.choose(&reasons)? }
         }
         2 | 3 => Forward::Read { ballot, request: said.request()? },
@@ -349,7 +354,8 @@ pub fn envelopes() -> (Envelope<raft::Message>, Envelope<vsr::Message>) {
     let previous_nonce = 8;
     let start = Start { count: 2, nonce: 4 };
     let disk = quorate_core::Disk { incarnation: Incarnation(3), start };
-    let known = Some(Known { disk, acknowledged: Some((Ballot(1), LogId::new(Index(3), Ballot(1)))) });
+    let known =
+        Some(Known { disk, acknowledged: Some((Ballot(1), LogId::new(Index(3), Ballot(1)))) });
     let start = Start { count: 1, nonce: 9 };
     let of_raft = Envelope { from, to, incarnation, start, previous_nonce, known, message };
     let stretch = Stretch { view: term, probe: 1, previous, commit, entries };

@@ -95,8 +95,13 @@ fn fate_of(driver: &Driver, id: u64) -> &Fate {
     &driver.outstanding[&id].order.fate
 }
 
-const REFUSALS: [NotProposed; 4] =
-    [NotProposed::Busy, NotProposed::DiskFull, NotProposed::NoLeader, NotProposed::ShuttingDown];
+const REFUSALS: [NotProposed; 5] = [
+    NotProposed::Busy,
+    NotProposed::Overdue,
+    NotProposed::DiskFull,
+    NotProposed::NoLeader,
+    NotProposed::ShuttingDown,
+];
 
 #[test]
 fn a_refusal_for_good_is_not_the_whole_truth_about_a_command_sent_before() {
@@ -136,7 +141,8 @@ fn a_node_that_has_no_room_is_asked_again_and_one_without_leader_is_left() {
     for refusal in REFUSALS {
         let (mut driver, id, _answered) = sent_after(Before::Nothing);
         let is_left = fail(&mut driver, id, refusal.into()).is_err();
-        let is_busy = matches!(refusal, NotProposed::Busy | NotProposed::DiskFull);
+        let is_busy =
+            matches!(refusal, NotProposed::Busy | NotProposed::Overdue | NotProposed::DiskFull);
         assert_eq!((is_left, driver.refused_until.is_some()), (!is_busy, is_busy));
         // Not at once, if it is the same node.
         assert_eq!(driver.what_to_send(&mut None).is_empty(), is_busy);
@@ -260,7 +266,8 @@ fn a_node_that_opens_no_session_is_asked_again_if_it_is_busy_and_left_if_not() {
         assert!(!driver.what_to_send(&mut registering).is_empty());
         let (id, answer) = (registering.unwrap(), Answer::Failed(refusal.into()));
         let is_left = driver.on_reply(Reply { id, answer }, &mut registering).is_err();
-        let is_busy = matches!(refusal, NotProposed::Busy | NotProposed::DiskFull);
+        let is_busy =
+            matches!(refusal, NotProposed::Busy | NotProposed::Overdue | NotProposed::DiskFull);
         assert_eq!((is_left, driver.refused_until.take().is_some()), (!is_busy, is_busy));
         assert_eq!(registering, None);
         assert!(!driver.what_to_send(&mut registering).is_empty());

@@ -147,18 +147,18 @@ fn a_leader_takes_nothing_more_once_what_it_took_has_waited_for_half_as_long_as_
     stage.now.monotonic += patience;
     assert_eq!(stage.answers(PEER, forwarded(2, 2, command(1))), []);
     stage.now.monotonic += Duration::from_millis(1);
-    assert_eq!(stage.answers(PEER, forwarded(2, 3, command(1))), refused(3, Refusal::Busy));
+    assert_eq!(stage.answers(PEER, forwarded(2, 3, command(1))), refused(3, Refusal::Overdue));
     let own = stage.replica.name_request();
     let payload = command(1);
     let failed = stage.on(Event::Propose { request: own, kind: EntryKind::Command, payload });
-    let is_busy = |effect: &Effect<Word>| {
-        matches!(effect, Effect::Failed { failure: crate::event::Failure::Busy, .. })
+    let is_overdue = |effect: &Effect<Word>| {
+        matches!(effect, Effect::Failed { failure: crate::event::Failure::Overdue, .. })
     };
-    assert!(failed.iter().any(is_busy));
+    assert!(failed.iter().any(is_overdue));
     // Committed, it still waits.
     let last = stage.log().last().index;
     stage.log().commit(last);
-    assert_eq!(stage.answers(PEER, forwarded(2, 4, command(1))), refused(4, Refusal::Busy));
+    assert_eq!(stage.answers(PEER, forwarded(2, 4, command(1))), refused(4, Refusal::Overdue));
     stage.apply();
     assert_eq!(stage.answers(PEER, forwarded(2, 5, command(1))), []);
 }

@@ -37,11 +37,15 @@ impl SmallDisks {
         Some(SmallDisks { nodes, _mounts: mounts, dir })
     }
 
-    /// While the one with the small disk leads, writes are refused until there is room.
-    async fn have_another_lead(&mut self, than: usize) {
-        while self.nodes.leader().await == than {
-            assert!(self.nodes.terminate(than).await.0.success());
-            self.nodes.start(than).await;
+    /// Whoever leads and may not is stopped and started again.
+    async fn have_one_lead(&mut self, may: impl Fn(usize) -> bool) {
+        loop {
+            let leader = self.nodes.leader().await;
+            if may(leader) {
+                return;
+            }
+            assert!(self.nodes.terminate(leader).await.0.success());
+            self.nodes.start(leader).await;
         }
     }
 
@@ -73,7 +77,18 @@ async fn check(nodes: &Nodes, id: usize, acknowledged: &[usize]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn full_disks_stop_writes_with_a_clear_error_until_there_is_room() {
-    let Some(mut disks) = SmallDisks::start([8; 3]).await else { return };
+    let Some(disks) = SmallDisks::start([8; 3]).await else { return };
+    writes_stop_until_there_is_room(disks).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_disks_of_a_majority_stop_writes_though_the_leaders_has_room() {
+    let Some(mut disks) = SmallDisks::start([0, 8, 8]).await else { return };
+    disks.have_one_lead(|id| id == 1).await;
+    writes_stop_until_there_is_room(disks).await;
+}
+
+async fn writes_stop_until_there_is_room(mut disks: SmallDisks) {
     let nodes = &disks.nodes;
     let leader = nodes.leader().await;
     let term = nodes.info(leader, "term").await;
@@ -87,7 +102,7 @@ async fn full_disks_stop_writes_with_a_clear_error_until_there_is_room() {
                 assert!(text.contains("disk"), "{text}");
                 refusals += 1;
             }
-            // The leader has found its disk full after it was sent there, or has lost its place.
+            // Disks were found full after it was sent there, or the leader has lost its place.
             Value::Error(text) => {
                 assert!(text.starts_with("UNKNOWN ") || text.starts_with("CLUSTERDOWN "), "{text}");
             }
@@ -138,7 +153,7 @@ async fn full_disks_stop_writes_with_a_clear_error_until_there_is_room() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_whose_disk_is_full_holds_nobody_up_and_catches_up_once_there_is_room() {
     let Some(mut disks) = SmallDisks::start([0, 0, 12]).await else { return };
-    disks.have_another_lead(3).await;
+    disks.have_one_lead(|id| id != 3).await;
     let acknowledged: Vec<usize> = (0..700).collect();
     let mut client = disks.nodes.client(1).await;
     let mut refusals = 0;
@@ -146,7 +161,7 @@ async fn a_follower_whose_disk_is_full_holds_nobody_up_and_catches_up_once_there
         while set(&mut client, *number).await != Value::Simple("OK".into()) {
             refusals += 1;
             assert!(refusals < 50, "refused again and again, at last number {number}");
-            disks.have_another_lead(3).await;
+            disks.have_one_lead(|id| id != 3).await;
         }
     }
     disks.make_room(3);
