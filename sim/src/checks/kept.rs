@@ -8,15 +8,14 @@ use super::logs::Disk;
 /// not the replica knows of it.
 pub struct Kept<'a> {
     disk: &'a Disk,
-    log: &'a Log,
     /// Up to where the replica knew of no damage before it took its last inputs: what it says may
     /// have been on its lips before it heard more.
     sound: Index,
 }
 
 impl<'a> Kept<'a> {
-    pub(super) fn new(disk: &'a Disk, log: &'a Log, sound: Index) -> Kept<'a> {
-        Kept { disk, log, sound: sound.max(sound_through(log)) }
+    pub(super) fn new(disk: &'a Disk, log: &Log, sound: Index) -> Kept<'a> {
+        Kept { disk, sound: sound.max(sound_through(log)) }
     }
 
     /// True if this entry was on the disk, and was not cut off since.
@@ -29,12 +28,6 @@ impl<'a> Kept<'a> {
     #[must_use]
     pub fn last_before(&self, ballot: Ballot) -> LogId {
         self.disk.counted().last_before(ballot)
-    }
-
-    /// True if the replica's log holds an entry of this ballot, or of a later one.
-    #[must_use]
-    pub fn is_in(&self, ballot: Ballot) -> bool {
-        self.log.last().ballot >= ballot
     }
 
     /// The last index up to which the disk has everything, and the replica knows of no damage.

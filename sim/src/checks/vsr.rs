@@ -34,7 +34,7 @@ impl Simulated for Vsr {
             Box::new(PersistentView::new(replicas)),
             Box::new(OneLog::new(replicas)),
             Box::new(Reports::new(replicas)),
-            Box::new(Vouching),
+            Box::new(Vouching::new(replicas)),
         ]
     }
 }

@@ -3,7 +3,7 @@
 //! since, a DoViewChange leaves nothing out, and a PrepareOk covers only what can be read (Liskov
 //! and Cowling 2012, sections 4.1 and 4.2; Alagappan et al. 2018, section 3.4, whose nack this is).
 
-use quorate_core::{Ballot, LogId};
+use quorate_core::{Ballot, Log, LogId, Protocol as _};
 use quorate_vsr::{Message, Vsr};
 
 use crate::checks::{Kept, Property, Verdict, readable};
@@ -19,20 +19,40 @@ const REPORT: Property = Property {
 };
 
 /// Compares what replicas say with what their disks were given.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Vouching;
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Vouching {
+    /// For each replica: the view that it is in, if it has heard that this has begun.
+    begun: Vec<Option<Ballot>>,
+}
+
+impl Vouching {
+    pub(super) fn new(replicas: usize) -> Vouching {
+        Vouching { begun: vec![None; replicas] }
+    }
+}
 
 impl Oracle<Vsr> for Vouching {
+    fn stepped(&mut self, node: usize, protocol: &Vsr, _: &Log) -> Verdict {
+        let standing = protocol.standing();
+        self.begun[node] = standing.leader.map(|_| standing.ballot);
+        Ok(())
+    }
+
     fn vouches(&mut self, node: usize, _: usize, message: &Message, kept: &Kept<'_>) -> Verdict {
         match message {
             Message::PrepareOk { op, .. } => readable::acknowledges(node, *op, kept, message),
             Message::Nack { missing, .. } => nack(node, *missing, kept.holds(*missing)),
-            // Once the view has begun, its log may be on the disk before the report has left.
-            Message::DoViewChange(said) if !kept.is_in(said.view) => {
+            // Nobody counts a report for a view that has begun: if it waits for the disk all the while,
+            // more may be on that before the report has left.
+            Message::DoViewChange(said) if self.begun[node] != Some(said.view) => {
                 report(node, said.view, said.head, kept.last_before(said.view))
             }
             _ => Ok(()),
         }
+    }
+
+    fn crashed(&mut self, node: usize) {
+        self.begun[node] = None;
     }
 }
 
