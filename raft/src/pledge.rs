@@ -76,6 +76,13 @@ mod tests {
     }
 
     #[test]
+    fn a_vote_is_promised_and_not_only_its_term() {
+        let pledge = Pledge { term: Ballot(3), voted_for: Some(NodeId(0)) };
+        assert_eq!(pledge.promise(), pledge);
+        assert_ne!(pledge.promise(), Pledge { term: Ballot(3), voted_for: None }.promise());
+    }
+
+    #[test]
     fn neither_a_term_nor_a_vote_is_lost_whichever_place_is_behind() {
         let pledge = |term, vote: Option<u64>| {
             let voted_for = vote.map(NodeId);

@@ -288,44 +288,4 @@ impl InFlight {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use quorate_core::{Ballot, EntryKind, LogTime, Membership, Proposal};
-
-    use super::*;
-
-    #[test]
-    fn a_mute_follower_that_took_all_of_a_window_gets_the_next_one() {
-        let settings = Settings { window_bytes: 1000, append_bytes: 1000, ..Settings::default() };
-        let mut log = Log::founded_by(Membership::default());
-        let payload = Bytes::from(vec![0; 1000]);
-        let proposal = Proposal::new(EntryKind::Command, LogTime(0), payload);
-        let last = log.append(Ballot(1), proposal).index;
-        let mut progress = Progress::starting_at(last, None);
-        progress.on_held(last.previous());
-        progress.on_sent(&log.entries(last, usize::MAX).expect("it is in memory"));
-        progress.on_held(last);
-        assert_eq!(progress.room(&settings), None, "what it has not saved it may lose");
-        progress.on_held_by_mute(last);
-        assert_eq!(progress.room(&settings), Some(1000));
-    }
-    #[test]
-    fn an_answer_to_anything_but_the_latest_question_does_not_move_a_probe() {
-        let mut log = Log::founded_by(Membership::default());
-        for _ in 0..9 {
-            log.append(Ballot(1), Proposal::new(EntryKind::Noop, LogTime(0), Bytes::new()));
-        }
-        let mut progress = Progress::starting_at(Index(10), None);
-        let refuse = |progress: &mut Progress, previous| {
-            progress.on_conflict(Index(previous), LogId::new(Index(previous - 2), Ballot(1)), &log);
-        };
-        refuse(&mut progress, 9);
-        assert_eq!(progress.next, Index(8));
-        let asked = progress.clone();
-        refuse(&mut progress, 9);
-        refuse(&mut progress, 5);
-        assert_eq!(progress, asked);
-        refuse(&mut progress, 7);
-        assert_eq!(progress.next, Index(6));
-    }
-}
+mod tests;

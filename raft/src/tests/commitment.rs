@@ -31,6 +31,21 @@ fn a_leader_counts_its_own_entry_only_once_it_is_on_disk() {
 }
 
 #[test]
+fn what_the_leaders_own_disk_commits_is_told_at_once() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.crash(3);
+    cluster.slow.insert(n(1));
+    cluster.propose(1, "a");
+    cluster.settle();
+    cluster.save(1);
+    let tells = |sent: &Sent| match &sent.message {
+        Message::AppendEntries(append) => append.commit == Index(2),
+        _ => false,
+    };
+    assert_eq!(cluster.network.iter().filter(|sent| tells(sent)).count(), 2);
+}
+
+#[test]
 fn a_single_server_commits_only_what_is_on_its_disk() {
     let mut cluster = Cluster::led_by_1(1);
     cluster.propose(1, "a");

@@ -113,6 +113,22 @@ fn reads_are_given_up_when_the_leader_steps_down() {
 }
 
 #[test]
+fn a_leader_gives_up_an_election_timeout_after_it_last_heard_a_quorum() {
+    let mut cluster = Cluster::led_by_1(3);
+    let half = cluster.settings.election.end / 2;
+    cluster.now += half;
+    cluster.timeout(1, Timer::Heartbeat);
+    cluster.settle();
+    cluster.isolate(1);
+    cluster.now += half;
+    cluster.fire_due_timers();
+    assert!(cluster.node(1).leads(), "it has heard one since the first time it looked");
+    cluster.now += half + std::time::Duration::from_millis(1);
+    cluster.fire_due_timers();
+    assert!(!cluster.node(1).leads());
+}
+
+#[test]
 fn a_lost_round_is_made_up_for_by_the_next_heartbeat() {
     let mut cluster = Cluster::led_by_1(3);
     let read = cluster.read(1);

@@ -34,6 +34,21 @@ fn what_a_primary_takes_is_committed_everywhere_without_waiting_for_a_heartbeat(
 }
 
 #[test]
+fn what_the_primarys_own_disk_commits_is_told_at_once() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.crash(3);
+    cluster.slow.insert(n(1));
+    cluster.propose(1, "a");
+    cluster.settle();
+    cluster.save(1);
+    let tells = |sent: &Sent| match &sent.message {
+        Message::Commit { commit, .. } => *commit == Index(2),
+        _ => false,
+    };
+    assert_eq!(cluster.network.iter().filter(|sent| tells(sent)).count(), 2);
+}
+
+#[test]
 fn a_batch_of_proposals_travels_in_one_message_to_each_backup() {
     let mut cluster = Cluster::led_by_1(3);
     let proposals = ["a", "b", "c"].map(Cluster::proposal).to_vec();
