@@ -3,6 +3,7 @@
 //! Time limits here are wide: they only tell a node which is at work from one which hangs.
 
 mod catch_up;
+mod core;
 mod damage;
 mod dice;
 mod directories;
@@ -23,6 +24,7 @@ mod open_files;
 mod partitions;
 mod peer_port;
 mod power_cut;
+mod presence;
 mod processes;
 mod pulse;
 mod redis_clients;

@@ -16,6 +16,8 @@ use tokio::net::TcpSocket;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use super::presence::Presence;
+
 /// What does not happen within this does not happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,6 +30,7 @@ pub struct Nodes {
     protocol: &'static str,
     args: Vec<String>,
     list: Vec<Node>,
+    _presence: Presence,
 }
 
 struct Node {
@@ -52,6 +55,15 @@ pub struct Ended {
 impl Nodes {
     /// So many nodes, which are given these arguments beyond the usual; none runs yet.
     pub fn new(count: usize, args: &[&str]) -> Nodes {
+        Nodes::present(count, args, Presence::among_others())
+    }
+
+    /// The same, while no test of this program has others.
+    pub fn alone(count: usize, args: &[&str]) -> Nodes {
+        Nodes::present(count, args, Presence::alone())
+    }
+
+    fn present(count: usize, args: &[&str], presence: Presence) -> Nodes {
         let dir = tempfile::Builder::new().prefix("kv-nodes-").tempdir().unwrap();
         let node = |id: usize| {
             let ((address, held), (peer_address, held_too)) = (hold_address(), hold_address());
@@ -67,7 +79,7 @@ impl Nodes {
         };
         let list: Vec<Node> = (1..=count).map(node).collect();
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        Nodes { dir, protocol: crate::PROTOCOL, args, list }
+        Nodes { dir, protocol: crate::PROTOCOL, args, list, _presence: presence }
     }
 
     /// Three nodes, which listen, and one of which leads.

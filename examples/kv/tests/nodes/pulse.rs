@@ -49,10 +49,6 @@ impl Pulse {
 }
 
 impl Beats {
-    pub fn writes(&self) -> usize {
-        self.0.len()
-    }
-
     /// What all but a hundredth of the writes that began within a span took at most.
     pub fn p99(&self, span: Range<Instant>) -> Duration {
         let within = self.0.iter().filter(|beat| span.contains(&beat.began));
