@@ -130,3 +130,32 @@ fn a_snapshot_is_taken_after_so_many_bytes_or_as_many_as_the_last_one_had_and_on
     applying.on_built(now, None);
     assert!(!applying.wants_snapshot(now, &log, 2 * one));
 }
+
+#[test]
+fn a_snapshot_that_is_needed_and_cannot_be_built_is_tried_again_after_a_pause_unasked() {
+    let mut log = log_of(&[1; 9], "x");
+    log.commit(Index(9));
+    log.set_applied(Index(4));
+    let mut applying = Applying::from(Index(4));
+    let mut now = Duration::from_secs(1);
+    applying.renew_snapshot(Index(5));
+    assert!(!applying.wants_snapshot(now, &log, 1000), "the state has not got that far");
+    log.set_applied(Index(5));
+    let mut attempts = 0;
+    let end = now + Duration::from_secs(1);
+    while now < end {
+        if applying.wants_snapshot(now, &log, 1000) {
+            attempts += 1;
+            applying.on_built(now, None);
+        }
+        now += Duration::from_millis(10);
+    }
+    assert_eq!(attempts, 3, "at once, after 200 ms, and after 400 ms more");
+    now += Duration::from_secs(1);
+    assert!(applying.wants_snapshot(now, &log, 1000));
+    applying.on_built(now, Some(&snapshot(4)));
+    assert!(applying.wants_snapshot(now, &log, 1000), "that does not cover it");
+    applying.on_built(now, Some(&snapshot(5)));
+    now += Duration::from_secs(10);
+    assert!(!applying.wants_snapshot(now, &log, 1000));
+}
