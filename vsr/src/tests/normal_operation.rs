@@ -49,6 +49,19 @@ fn what_the_primarys_own_disk_commits_is_told_at_once() {
 }
 
 #[test]
+fn of_several_probes_at_once_the_latest_is_answered_in_whatever_order_they_come() {
+    for probes in [[5, 4], [4, 5]] {
+        let mut cluster = Cluster::led_by_1(3);
+        let (view, op, commit) = (Ballot(3), Index(1), Index(1));
+        let commits = probes.map(|probe| Message::Commit { view, probe, op, commit });
+        cluster.batch(n(2), commits.map(|message| Cluster::arriving(n(1), message)).to_vec());
+        let answers = cluster.take(|sent| sent.from == n(2));
+        assert_eq!(answers.len(), 1);
+        assert_eq!(answers[0].message, ok(3, 5, 1));
+    }
+}
+
+#[test]
 fn a_batch_of_proposals_travels_in_one_message_to_each_backup() {
     let mut cluster = Cluster::led_by_1(3);
     let proposals = ["a", "b", "c"].map(Cluster::proposal).to_vec();

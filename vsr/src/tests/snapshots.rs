@@ -182,6 +182,33 @@ fn a_snapshot_of_entries_that_arrived_meanwhile_commits_them() {
 }
 
 #[test]
+fn who_has_installed_a_snapshot_asks_at_once_for_what_it_knows_to_follow_and_else_for_nothing() {
+    let asks = |sent: &Sent| matches!(sent.message, Message::GetState { .. });
+    let (mut cluster, snapshot) = behind();
+    cluster.heartbeats(1);
+    fetched(&mut cluster, 3);
+    assert_eq!(cluster.take(asks).len(), 1, "the log goes on behind it");
+
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.settle();
+    cluster.set_log(3, 3, &[3]);
+    let commit = Message::Commit { view: Ballot(3), probe: 9, op: Index(1), commit: Index(1) };
+    cluster.forge(1, 3, commit);
+    cluster.take(|_| true);
+    cluster.checks.forgive_forged_commits = true;
+    let (from, held) = (n(1), SnapshotMeta { last: LogId::new(Index(1), Ballot(3)), ..snapshot });
+    cluster.input(3, Input::SnapshotFetched { from, snapshot: held });
+    assert_eq!(cluster.take(asks), [], "nothing follows");
+
+    // Whose primary is not known yet, asks nobody.
+    let (mut cluster, snapshot) = behind();
+    let from = n(1);
+    cluster.checks.forgive_forged_commits = true;
+    cluster.input(3, Input::SnapshotFetched { from, snapshot });
+    assert_eq!(cluster.take(asks), []);
+}
+
+#[test]
 fn a_primary_and_a_replica_in_a_view_change_install_no_snapshot() {
     let (mut cluster, snapshot) = behind();
     let other = SnapshotMeta { last: LogId::new(Index(9), Ballot(2)), ..snapshot };

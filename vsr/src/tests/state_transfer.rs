@@ -4,6 +4,7 @@ use quorate_core::{Ballot, Index, Input, LogId, Settings, Timer};
 
 use super::cluster::{Cluster, Sent, n, stretch};
 use crate::Message;
+use crate::message::Stretch;
 
 /// Each entry of these tests has 65 bytes.
 fn tight() -> Settings {
@@ -164,6 +165,37 @@ fn an_answer_of_an_earlier_view_is_ignored() {
     }
     assert_eq!(cluster.vsr(3), &before);
     cluster.assert_log(3, &[3, 4], 2);
+}
+
+#[test]
+fn an_earlier_word_that_comes_late_does_not_make_what_is_lacking_forgotten() {
+    let mut cluster = Cluster::led_by_1(3);
+    let commit =
+        |probe, op| Message::Commit { view: Ballot(3), probe, op: Index(op), commit: Index(1) };
+    cluster.forge(1, 2, commit(2, 4));
+    assert_eq!(cluster.take(asks).len(), 1);
+    cluster.now += cluster.settings.heartbeat * 10;
+    cluster.forge(1, 2, commit(1, 1));
+    assert_eq!(cluster.take(asks).len(), 1);
+}
+
+#[test]
+fn a_part_of_what_is_lacking_has_the_rest_asked_for_at_once() {
+    let mut cluster = Cluster::led_by_1(3);
+    for text in ["a", "b"] {
+        cluster.propose(1, text);
+    }
+    cluster.take(|_| true);
+    let (view, previous) = (Ballot(3), LogId::new(Index(1), Ballot(3)));
+    cluster.forge(1, 2, Message::Commit { view, probe: 2, op: Index(3), commit: Index(1) });
+    assert_eq!(cluster.take(asks).len(), 1);
+    let entries = cluster.node(1).log.entries(Index(2), 1).unwrap();
+    assert_eq!(entries.len(), 1);
+    let part = Stretch { view, probe: 2, previous, commit: Index(1), entries };
+    cluster.forge(1, 2, Message::NewState(part));
+    let last = LogId::new(Index(2), view);
+    let sent = cluster.take(asks);
+    assert_eq!(sent[0].message, Message::GetState { view, last });
 }
 
 #[test]
