@@ -172,12 +172,6 @@ pub enum NotProposed {
     /// Too much is waiting already.
     #[error("too many requests are waiting; send it again a little later")]
     Busy,
-    /// What the leader took before waits too long for a majority to save it, or for the state machine.
-    #[error(
-        "requests before it are overdue: the disks of a majority may be full or slow, or the load \
-         too high; send it again a little later"
-    )]
-    Overdue,
     /// The leader's disk is full.
     #[error("the leader's disk is full; make room there, then send it again")]
     DiskFull,
@@ -196,6 +190,12 @@ pub enum NotProposed {
     /// The node is being shut down, or has stopped.
     #[error("the node is shutting down or has stopped; send it to another one")]
     ShuttingDown,
+    /// What the leader took before waits too long for a majority to save it, or for the state machine.
+    #[error(
+        "requests before it are overdue: the disks of a majority may be full or slow, or the load \
+         too high; send it again a little later"
+    )]
+    Overdue,
 }
 
 /// What a session has to say about a request.

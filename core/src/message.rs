@@ -112,10 +112,10 @@ pub enum Refusal {
     HandingOver,
     /// Too much is uncommitted already.
     Busy,
-    /// What it took before is overdue.
-    Overdue,
     /// Its disk is full.
     DiskFull,
     /// The command is larger than the leader allows.
     TooLarge,
+    /// What it took before is overdue.
+    Overdue,
 }

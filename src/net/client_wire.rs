@@ -113,13 +113,13 @@ mod tests {
         assert_eq!(reply(Answer::Done(Bytes::from_static(b"r"))), [1, 1, 1, b'r']);
         let reasons = [
             NotProposed::Busy,
-            NotProposed::Overdue,
             NotProposed::DiskFull,
             NotProposed::NoLeader,
             NotProposed::TooLarge,
             NotProposed::Unencodable,
             NotProposed::Unreadable,
             NotProposed::ShuttingDown,
+            NotProposed::Overdue,
         ];
         for (number, reason) in (0..).zip(reasons) {
             assert_eq!(reply(Answer::Failed(reason.into())), [1, 2, 0, number]);

@@ -29,7 +29,7 @@ impl SmallDisks {
         for (id, mib) in (1..).zip(filler_mib) {
             let disk = disk(dir.path(), id);
             mounts.push(Mount::tmpfs(&disk, DISK_MIB)?);
-            fs::write(disk.join(FILLER), vec![1; mib << 20]).unwrap();
+            fill(&disk, mib);
             nodes.set_data(id, disk.join("data"));
         }
         nodes.start_all().await;
@@ -37,15 +37,11 @@ impl SmallDisks {
         Some(SmallDisks { nodes, _mounts: mounts, dir })
     }
 
-    /// Whoever leads and may not is stopped and started again.
-    async fn have_one_lead(&mut self, may: impl Fn(usize) -> bool) {
-        loop {
-            let leader = self.nodes.leader().await;
-            if may(leader) {
-                return;
-            }
-            assert!(self.nodes.terminate(leader).await.0.success());
-            self.nodes.start(leader).await;
+    /// While the one with the small disk leads, writes are refused until there is room.
+    async fn have_another_lead(&mut self, than: usize) {
+        while self.nodes.leader().await == than {
+            assert!(self.nodes.terminate(than).await.0.success());
+            self.nodes.start(than).await;
         }
     }
 
@@ -56,6 +52,11 @@ impl SmallDisks {
 
 fn disk(dir: &Path, id: usize) -> std::path::PathBuf {
     dir.join(format!("disk-{id}"))
+}
+
+/// Takes so many MiB of a disk.
+fn fill(disk: &Path, mib: usize) {
+    fs::write(disk.join(FILLER), vec![1; mib << 20]).unwrap();
 }
 
 /// Values of 10 kB each, so many that they can be told apart.
@@ -78,28 +79,34 @@ async fn check(nodes: &Nodes, id: usize, acknowledged: &[usize]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn full_disks_stop_writes_with_a_clear_error_until_there_is_room() {
     let Some(disks) = SmallDisks::start([8; 3]).await else { return };
-    writes_stop_until_there_is_room(disks).await;
+    writes_stop_until_there_is_room(disks, "disk").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn full_disks_of_a_majority_stop_writes_though_the_leaders_has_room() {
-    let Some(mut disks) = SmallDisks::start([0, 8, 8]).await else { return };
-    disks.have_one_lead(|id| id == 1).await;
-    writes_stop_until_there_is_room(disks).await;
+    let Some(disks) = SmallDisks::start([0; 3]).await else { return };
+    let leader = disks.nodes.leader().await;
+    for id in (1..=3).filter(|id| *id != leader) {
+        fill(&disk(disks.dir.path(), id), 8);
+    }
+    writes_stop_until_there_is_room(disks, "majority").await;
 }
 
-async fn writes_stop_until_there_is_room(mut disks: SmallDisks) {
+/// Some of those who are refused are told this.
+async fn writes_stop_until_there_is_room(mut disks: SmallDisks, why: &str) {
     let nodes = &disks.nodes;
     let leader = nodes.leader().await;
     let term = nodes.info(leader, "term").await;
     let mut client = nodes.client(1).await;
     let mut acknowledged = Vec::new();
     let mut refusals = 0;
+    let mut is_told_why = false;
     for number in 0..2000 {
         match set(&mut client, number).await {
             Value::Simple(_) => acknowledged.push(number),
             Value::Error(text) if text.starts_with("BUSY ") => {
                 assert!(text.contains("disk"), "{text}");
+                is_told_why |= text.contains(why);
                 refusals += 1;
             }
             // Disks were found full after it was sent there, or the leader has lost its place.
@@ -113,6 +120,7 @@ async fn writes_stop_until_there_is_room(mut disks: SmallDisks) {
         }
     }
     assert!(refusals > 20, "20 MB went onto a disk of 8 MB");
+    assert!(is_told_why, "nobody is told {why}");
     assert!(acknowledged.len() > 200, "{}", acknowledged.len());
     // What was written can be read while nothing can be written: where it all is, which one without room
     // may not come to, and under a leader that had time to write that it leads.
@@ -153,7 +161,7 @@ async fn writes_stop_until_there_is_room(mut disks: SmallDisks) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_whose_disk_is_full_holds_nobody_up_and_catches_up_once_there_is_room() {
     let Some(mut disks) = SmallDisks::start([0, 0, 12]).await else { return };
-    disks.have_one_lead(|id| id != 3).await;
+    disks.have_another_lead(3).await;
     let acknowledged: Vec<usize> = (0..700).collect();
     let mut client = disks.nodes.client(1).await;
     let mut refusals = 0;
@@ -161,7 +169,7 @@ async fn a_follower_whose_disk_is_full_holds_nobody_up_and_catches_up_once_there
         while set(&mut client, *number).await != Value::Simple("OK".into()) {
             refusals += 1;
             assert!(refusals < 50, "refused again and again, at last number {number}");
-            disks.have_one_lead(|id| id != 3).await;
+            disks.have_another_lead(3).await;
         }
     }
     disks.make_room(3);

@@ -22,7 +22,7 @@ impl Presence {
         Presence(())
     }
 
-    /// Once no cluster is there any more.
+    /// Once no cluster is there any more. Whoever asks for another one meanwhile waits.
     pub fn alone() -> Presence {
         let present = PRESENT.lock().unwrap();
         let mut present = LEFT.wait_while(present, |present| present.count > 0).unwrap();

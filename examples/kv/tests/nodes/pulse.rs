@@ -32,11 +32,13 @@ struct Beat {
 pub struct Beats(Vec<Beat>);
 
 impl Pulse {
-    pub async fn start(nodes: &Nodes, id: usize) -> Pulse {
+    /// Keys are named after `round`, among others.
+    pub async fn start(nodes: &Nodes, id: usize, round: usize) -> Pulse {
         let stop = Arc::new(AtomicBool::new(false));
         let mut clients = JoinSet::new();
         for name in 0..CLIENTS {
-            clients.spawn(beat(nodes.client(id).await, name, Arc::clone(&stop)));
+            let keys = format!("pulse:{round}:{name}");
+            clients.spawn(beat(nodes.client(id).await, keys, Arc::clone(&stop)));
         }
         Pulse { stop, clients }
     }
@@ -49,6 +51,10 @@ impl Pulse {
 }
 
 impl Beats {
+    pub fn writes(&self) -> usize {
+        self.0.len()
+    }
+
     /// What all but a hundredth of the writes that began within a span took at most.
     pub fn p99(&self, span: Range<Instant>) -> Duration {
         let within = self.0.iter().filter(|beat| span.contains(&beat.began));
@@ -59,7 +65,7 @@ impl Beats {
     }
 }
 
-async fn beat(mut client: Client, name: usize, stop: Arc<AtomicBool>) -> Vec<Beat> {
+async fn beat(mut client: Client, keys: String, stop: Arc<AtomicBool>) -> Vec<Beat> {
     let mut beats = Vec::new();
     let mut due = Instant::now();
     while !stop.load(Ordering::Relaxed) {
@@ -68,7 +74,7 @@ async fn beat(mut client: Client, name: usize, stop: Arc<AtomicBool>) -> Vec<Bea
         let is_late = due < Instant::now();
         sleep_until(due.into()).await;
         let began = if is_late { due } else { Instant::now() };
-        let key = format!("pulse:{name}:{}", beats.len());
+        let key = format!("{keys}:{}", beats.len());
         while call(&mut client, &["SET", &key, "x"]).await != Value::Simple("OK".into()) {
             assert!(began.elapsed() < PATIENCE, "no write is acknowledged");
             sleep(LOOK_AGAIN).await;

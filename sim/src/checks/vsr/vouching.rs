@@ -4,7 +4,7 @@
 //! and Cowling 2012, sections 4.1 and 4.2; Alagappan et al. 2018, section 3.4, whose nack this is).
 
 use quorate_core::{Ballot, Log, LogId, Protocol as _};
-use quorate_vsr::{Message, Vsr};
+use quorate_vsr::{Message, Pledge, Vsr};
 
 use crate::checks::{Kept, Property, Verdict, readable};
 use crate::oracle::Oracle;
@@ -21,7 +21,8 @@ const REPORT: Property = Property {
 /// Compares what replicas say with what their disks were given.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Vouching {
-    /// For each replica: the view that it is in, if it has heard that this has begun.
+    /// For each replica: the last view of which it has heard that this has begun, until its disk has
+    /// the promise of a later one. From then on nothing leaves that was said in an earlier view.
     begun: Vec<Option<Ballot>>,
 }
 
@@ -34,7 +35,9 @@ impl Vouching {
 impl Oracle<Vsr> for Vouching {
     fn stepped(&mut self, node: usize, protocol: &Vsr, _: &Log) -> Verdict {
         let standing = protocol.standing();
-        self.begun[node] = standing.leader.map(|_| standing.ballot);
+        if standing.leader.is_some() {
+            self.begun[node] = Some(standing.ballot);
+        }
         Ok(())
     }
 
@@ -49,6 +52,11 @@ impl Oracle<Vsr> for Vouching {
             }
             _ => Ok(()),
         }
+    }
+
+    fn on_disk(&mut self, node: usize, pledge: &Pledge) -> Verdict {
+        self.begun[node].take_if(|begun| *begun < pledge.view);
+        Ok(())
     }
 
     fn crashed(&mut self, node: usize) {

@@ -1,4 +1,4 @@
-//! Core of the machine, for whom they are meant.
+//! The cores of the machine, and what is bound to which.
 
 use std::future::Future;
 use std::process::Command;
