@@ -22,7 +22,7 @@ const BACK: Duration = Duration::from_secs(60);
 const SLOWER: u32 = 3;
 
 /// How often is looked at most. What else the machine does makes writes slower, and never faster.
-const TRIES: usize = 3;
+const TRIES: usize = 5;
 
 /// Room for what the node that was away keeps, in MiB.
 const DISK_MIB: u64 = 2048;
