@@ -60,6 +60,12 @@ mod tests {
     }
 
     #[test]
+    fn a_view_is_promised() {
+        let pledge = Pledge { view: Ballot(3) };
+        assert_eq!(pledge.promise(), pledge);
+    }
+
+    #[test]
     fn no_view_is_entered_twice_whichever_place_is_behind() {
         let [a, b] = [1, 2].map(|view| Pledge { view: Ballot(view) });
         for (in_log, sworn) in [(None, b), (Some(a), b), (Some(b), a), (Some(b), b)] {
