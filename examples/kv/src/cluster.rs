@@ -94,6 +94,8 @@ pub struct Status {
     pub term: u64,
     /// Number of members.
     pub members: usize,
+    /// The first entry of this node's log: what precedes it is in snapshots only.
+    pub first_index: u64,
     /// The last entry of this node's log.
     pub last_index: u64,
     /// The last entry which is on this node's disk.

@@ -119,6 +119,7 @@ fn replication(status: &Status) -> String {
             ("leader", &leader),
             ("leader_address", &address),
             ("term", &status.term),
+            ("first_index", &status.first_index),
             ("last_index", &status.last_index),
             ("durable_index", &status.durable_index),
             ("committed_index", &status.committed_index),

@@ -67,6 +67,7 @@ fn surroundings() -> Surroundings {
         leader_address: Some("10.0.0.2:7102".to_owned()),
         term: 3,
         members: 3,
+        first_index: 2,
         last_index: 9,
         durable_index: 8,
         committed_index: 7,
