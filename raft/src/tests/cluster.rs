@@ -13,6 +13,9 @@ use super::checks::Checks;
 use super::node::Node;
 use crate::{AppendEntries, Message, Pledge, Raft};
 
+/// More than any test takes of them: what a change has made endless fails by it.
+const STEPS: usize = 20_000;
+
 /// A message on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sent {
@@ -184,9 +187,29 @@ impl Cluster {
         }
     }
 
+    /// One write after the other is saved at `id`.
+    pub(super) fn save_all(&mut self, id: u64) {
+        self.until(|cluster| !cluster.node(id).has_writes(), |cluster| cluster.save(id));
+    }
+
+    /// Takes step after step until it `is` so.
+    pub(super) fn until(
+        &mut self,
+        is: impl Fn(&Cluster) -> bool,
+        mut step: impl FnMut(&mut Cluster),
+    ) {
+        for _ in 0..STEPS {
+            if is(self) {
+                return;
+            }
+            step(self);
+        }
+        panic!("it never becomes so");
+    }
+
     /// Delivers and saves until nothing moves.
     pub(super) fn settle(&mut self) {
-        for _ in 0..200_000 {
+        for _ in 0..STEPS {
             let writing = self
                 .nodes
                 .values()

@@ -254,9 +254,7 @@ fn a_log_that_lacks_entries_gets_no_vote_even_if_they_are_not_saved() {
     cluster.now += cluster.settings.election.end;
     cluster.take(|_| true);
     cluster.forge(3, 2, request(2, LogId::new(Index(1), Ballot(1))));
-    while cluster.node(2).has_writes() {
-        cluster.save(2);
-    }
+    cluster.save_all(2);
     let answers = cluster.take(|sent| sent.to == n(3));
     assert!(answers.iter().any(|sent| sent.message == vote(2, false)), "{answers:?}");
     assert!(answers.iter().all(|sent| sent.message != vote(2, true)), "{answers:?}");
@@ -335,9 +333,7 @@ fn a_longer_log_of_an_earlier_term_gets_no_vote() {
     cluster.set_log(2, &[1, 2]);
     let last = LogId::new(Index(9), Ballot(1));
     cluster.forge(1, 2, Message::RequestVote { term: Ballot(3), last, transfer: false });
-    while cluster.node(2).has_writes() {
-        cluster.save(2);
-    }
+    cluster.save_all(2);
     let refusal = Message::RequestVoteReply { term: Ballot(3), granted: false };
     let said: Vec<Message> = cluster.take(|_| true).into_iter().map(|sent| sent.message).collect();
     assert_eq!(said, [refusal]);

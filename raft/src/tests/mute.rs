@@ -13,9 +13,7 @@ fn fall_mute(cluster: &mut Cluster, id: u64) {
 }
 
 fn save_all(cluster: &mut Cluster, id: u64) {
-    while cluster.node(id).has_writes() {
-        cluster.save(id);
-    }
+    cluster.save_all(id);
 }
 
 /// What `id` has said that would count.

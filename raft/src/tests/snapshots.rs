@@ -12,9 +12,7 @@ use crate::{Message, PeerFault, Raft};
 fn compact(cluster: &mut Cluster, id: u64) -> SnapshotMeta {
     let snapshot = cluster.nodes.get_mut(&n(id)).unwrap().snapshot();
     cluster.batch(n(id), vec![]);
-    while cluster.node(id).has_writes() {
-        cluster.save(id);
-    }
+    cluster.save_all(id);
     cluster.nodes.get_mut(&n(id)).unwrap().compact();
     snapshot
 }
@@ -190,9 +188,7 @@ fn a_snapshot_of_what_is_held_already_is_acknowledged_and_not_fetched() {
         assert_eq!(cluster.node(2).fetching, None);
         assert!(cluster.node(2).log.committed() >= last.index);
     }
-    while cluster.node(2).has_writes() {
-        cluster.save(2);
-    }
+    cluster.save_all(2);
     assert_eq!(cluster.take(|sent| is_installed(sent, 3)).len(), 1);
 }
 
@@ -218,9 +214,7 @@ fn a_snapshot_of_what_is_held_by_name_only_is_not_acknowledged_with_the_next_wri
     cluster.take(|_| true);
     cluster.forge(1, 2, offer);
     cluster.input(2, Input::SnapshotFetched { from: n(1), snapshot });
-    while cluster.node(2).has_writes() {
-        cluster.save(2);
-    }
+    cluster.save_all(2);
     assert!(!cluster.network.iter().any(|sent| is_installed(sent, 4)));
 }
 
@@ -334,10 +328,13 @@ fn a_mute_server_that_is_too_far_behind_gets_a_snapshot_and_the_log_and_vouches_
     }
     assert_eq!(cluster.node(3).fetching, Some((n(1), snapshot)));
     fetched(&mut cluster, 3);
-    while cluster.node(3).has_writes() {
-        cluster.save(3);
-        assert!(!cluster.network.iter().any(vouches));
-    }
+    cluster.until(
+        |cluster| !cluster.node(3).has_writes(),
+        |cluster| {
+            cluster.save(3);
+            assert!(!cluster.network.iter().any(vouches));
+        },
+    );
     cluster.settle();
     cluster.heartbeats(1);
     cluster.assert_log(3, &[1], 5);
@@ -353,8 +350,6 @@ fn a_snapshot_that_is_offered_again_and_again_is_acknowledged_once_when_it_is_sa
     }
     assert!(cluster.node(2).writes() <= 3, "answers pile up");
     cluster.take(|_| true);
-    while cluster.node(2).has_writes() {
-        cluster.save(2);
-    }
+    cluster.save_all(2);
     assert_eq!(cluster.take(|sent| is_installed(sent, 3)).len(), 1);
 }

@@ -13,6 +13,9 @@ use super::checks::Checks;
 use super::node::Node;
 use crate::{Message, Pledge, Stretch, Vsr};
 
+/// More than any test takes of them: what a change has made endless fails by it.
+const STEPS: usize = 20_000;
+
 /// A message on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sent {
@@ -221,9 +224,34 @@ impl Cluster {
         }
     }
 
+    /// Whether somebody's GetState is on its way.
+    pub(super) fn asks_for_state(&self) -> bool {
+        self.network.iter().any(|sent| matches!(sent.message, Message::GetState { .. }))
+    }
+
+    /// One write after the other is saved at `id`.
+    pub(super) fn save_all(&mut self, id: u64) {
+        self.until(|cluster| !cluster.node(id).has_writes(), |cluster| cluster.save(id));
+    }
+
+    /// Takes step after step until it `is` so.
+    pub(super) fn until(
+        &mut self,
+        is: impl Fn(&Cluster) -> bool,
+        mut step: impl FnMut(&mut Cluster),
+    ) {
+        for _ in 0..STEPS {
+            if is(self) {
+                return;
+            }
+            step(self);
+        }
+        panic!("it never becomes so");
+    }
+
     /// Delivers and saves until nothing moves.
     pub(super) fn settle(&mut self) {
-        for _ in 0..200_000 {
+        for _ in 0..STEPS {
             let writing = self
                 .nodes
                 .values()
@@ -276,12 +304,16 @@ impl Cluster {
             self.now += self.settings.heartbeat;
             let leader = self.leader().unwrap();
             self.timeout(leader.0, Timer::Heartbeat);
-            while !self.network.is_empty() {
-                for id in self.founders.clone().voters() {
-                    self.deliver_to(id.0);
-                    found += self.network.iter().filter(|s| s.from == id && which(s)).count();
-                }
-            }
+            self.until(
+                |cluster| cluster.network.is_empty(),
+                |cluster| {
+                    for id in cluster.founders.clone().voters() {
+                        cluster.deliver_to(id.0);
+                        let sent = cluster.network.iter().filter(|s| s.from == id && which(s));
+                        found += sent.count();
+                    }
+                },
+            );
             self.settle();
         }
         found

@@ -275,9 +275,7 @@ fn nothing_is_acknowledged_behind_what_is_damaged() {
     cluster.propose(1, "b");
     cluster.timeout(1, Timer::Heartbeat);
     cluster.deliver_to(3);
-    while cluster.node(3).has_writes() {
-        cluster.save(3);
-    }
+    cluster.save_all(3);
     let acknowledged = |sent: &Sent| match sent.message {
         Message::PrepareOk { op, .. } => Some(op),
         _ => None,
@@ -380,9 +378,7 @@ fn only_who_surely_never_had_it_nacks() {
         Message::Sought { view: Ballot(7), missing }
     };
     for id in [2, 4, 5] {
-        while cluster.node(id).has_writes() {
-            cluster.save(id);
-        }
+        cluster.save_all(id);
     }
     cluster.take(|_| true);
     let nacks = |cluster: &mut Cluster, from, to, message: Message| {
@@ -479,10 +475,10 @@ fn a_nack_in_vain_moves_nobody() {
 #[test]
 fn a_report_of_damage_that_cannot_be_is_a_fault() {
     let mut cluster = best_log_is_damaged();
-    while !cluster.network.iter().any(|s| matches!(s.message, Message::GetState { .. })) {
+    cluster.until(Cluster::asks_for_state, |cluster| {
         (2..=5).for_each(|id| cluster.save(id));
         cluster.deliver_to(3);
-    }
+    });
     cluster.checks.faults_expected = true;
     let id = |index, view| LogId::new(Index(index), Ballot(view));
     for (count, (previous, missing)) in
@@ -498,9 +494,7 @@ fn a_report_of_damage_that_cannot_be_is_a_fault() {
 #[test]
 fn a_replica_that_falls_mute_between_views_nacks_nothing() {
     let mut cluster = best_log_is_damaged();
-    while cluster.node(4).has_writes() {
-        cluster.save(4);
-    }
+    cluster.save_all(4);
     let nacks = |cluster: &mut Cluster| {
         cluster.take(|_| true);
         let missing = LogId::new(Index(4), Ballot(5));

@@ -42,10 +42,13 @@ fn a_read_waits_until_the_primary_has_committed_in_its_own_view() {
     cluster.now += cluster.settings.election.end;
     cluster.timeout(3, Timer::Election);
     cluster.settle();
-    while cluster.view(2) < 4 || !cluster.node(2).leads() {
-        cluster.save(3);
-        cluster.settle();
-    }
+    cluster.until(
+        |cluster| cluster.view(2) >= 4 && cluster.node(2).leads(),
+        |cluster| {
+            cluster.save(3);
+            cluster.settle();
+        },
+    );
     let read = cluster.read(2);
     cluster.settle();
     assert_eq!(cluster.committed(2), 1);

@@ -10,9 +10,7 @@ use crate::{Message, PeerFault};
 fn compact(cluster: &mut Cluster, id: u64) -> SnapshotMeta {
     let snapshot = cluster.nodes.get_mut(&n(id)).unwrap().snapshot();
     cluster.batch(n(id), vec![]);
-    while cluster.node(id).has_writes() {
-        cluster.save(id);
-    }
+    cluster.save_all(id);
     cluster.nodes.get_mut(&n(id)).unwrap().compact();
     snapshot
 }

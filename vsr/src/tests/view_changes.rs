@@ -105,9 +105,7 @@ fn a_report_is_the_same_each_time_and_is_repeated_until_the_view_begins() {
     cluster.crash(2);
     cluster.take(|_| true);
     cluster.forge(1, 3, Message::StartViewChange { view: Ballot(4), target: Ballot(4) });
-    while cluster.node(3).has_writes() {
-        cluster.save(3);
-    }
+    cluster.save_all(3);
     let mut reports: Vec<_> = cluster.take(|_| true).iter().filter_map(report_of).collect();
     for round in 0..4 {
         if round == 2 {
@@ -139,9 +137,7 @@ fn a_view_does_not_begin_by_the_reports_of_a_minority() {
         forge_report(&mut cluster, 3, (1, (0, 0), 0));
     }
     forge_report(&mut cluster, 9, (1, (0, 0), 0));
-    while cluster.node(2).has_writes() {
-        cluster.save(2);
-    }
+    cluster.save_all(2);
     assert!(!cluster.node(2).leads(), "two of five");
     forge_report(&mut cluster, 4, (1, (0, 0), 0));
     cluster.save(2);
@@ -233,10 +229,13 @@ fn entries_of_earlier_views_commit_together_with_the_first_of_this_one() {
     cluster.forge(3, 1, Message::StartViewChange { view, target });
     cluster.forge(2, 1, Message::StartViewChange { view, target });
     cluster.settle();
-    while !cluster.node(1).leads() {
-        cluster.save(3);
-        cluster.settle();
-    }
+    cluster.until(
+        |cluster| cluster.node(1).leads(),
+        |cluster| {
+            cluster.save(3);
+            cluster.settle();
+        },
+    );
     assert_eq!(cluster.committed(1), 0, "copies of another view prove nothing");
     let acknowledged = |sent: &Sent| match sent.message {
         Message::PrepareOk { op, .. } => Some(op),
@@ -264,20 +263,21 @@ fn a_backup_of_the_view_that_holds_only_its_older_part_acknowledges_nothing() {
     cluster.heal();
     cluster.timeout(1, Timer::Heartbeat);
     let mut older = 0;
-    while cluster.last_index(3) < Index(7) {
-        cluster.deliver_to(3);
-        while cluster.node(3).has_writes() {
-            cluster.save(3);
-        }
-        let held = cluster.node(3).last();
-        for sent in &cluster.network {
-            if let Message::PrepareOk { op, .. } = sent.message {
-                assert!(op == Index(0) || held.ballot == Ballot(6), "{op:?} of {held:?}");
-                older += u64::from(op == Index(0));
+    cluster.until(
+        |cluster| cluster.last_index(3) >= Index(7),
+        |cluster| {
+            cluster.deliver_to(3);
+            cluster.save_all(3);
+            let held = cluster.node(3).last();
+            for sent in &cluster.network {
+                if let Message::PrepareOk { op, .. } = sent.message {
+                    assert!(op == Index(0) || held.ballot == Ballot(6), "{op:?} of {held:?}");
+                    older += u64::from(op == Index(0));
+                }
             }
-        }
-        cluster.deliver_to(1);
-    }
+            cluster.deliver_to(1);
+        },
+    );
     assert!(older > 0);
     cluster.settle();
     cluster.assert_log(3, &[1, 2, 2, 2, 2, 2, 6], 7);
@@ -358,10 +358,10 @@ fn the_log_of_whom_nobody_asked_is_not_taken() {
             cluster.forge(from, id, Message::StartViewChange { view, target });
         }
     }
-    while cluster.network.iter().all(|s| !matches!(s.message, Message::GetState { .. })) {
+    cluster.until(Cluster::asks_for_state, |cluster| {
         [1, 3, 4].into_iter().for_each(|id| cluster.save(id));
         cluster.deliver_to(1);
-    }
+    });
     let stretch = crate::Stretch {
         view: Ballot(10),
         probe: 0,
@@ -436,9 +436,7 @@ fn nothing_is_acknowledged_in_a_view_that_was_left() {
         cluster.deliver(sent);
     }
     cluster.take(|sent| sent.from != n(3));
-    while cluster.node(3).has_writes() {
-        cluster.save(3);
-    }
+    cluster.save_all(3);
     let ok = |sent: &Sent| matches!(sent.message, Message::PrepareOk { .. });
     assert!(!cluster.network.iter().any(ok));
     assert_eq!(cluster.last_index(3), Index(1));
