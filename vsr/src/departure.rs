@@ -87,12 +87,13 @@ mod tests {
         assert_eq!(agreed(&departure, now), None, "strangers do not count");
         assert!(departure.ask(Ballot(3)));
         assert_eq!(agreed(&departure, now), Some(3));
-        assert!(!departure.ask(Ballot(2)));
+        assert!(!departure.ask(Ballot(2)) && !departure.ask(Ballot(3)));
         assert_eq!(departure.want(), Some(Ballot(3)));
         departure.on_asked(NodeId(3), Ballot(4), now);
         assert_eq!(agreed(&departure, now), Some(4));
         departure.forget_want();
         assert_eq!(agreed(&departure, now), Some(4));
+        assert!(departure.ask(Ballot(5)) && departure.ask(Ballot(6)));
     }
 
     #[test]

@@ -213,3 +213,6 @@ impl Stream {
         self.next = self.next.max(op.next());
     }
 }
+
+#[cfg(test)]
+mod tests;
