@@ -48,8 +48,7 @@ pub(crate) fn look_up(log: &Log, last: LogId, max_bytes: usize) -> Found {
 /// From where to ask on, if `unknown` is not held: what is committed is in every log.
 pub(crate) fn fall_back(log: &Log, unknown: LogId) -> LogId {
     let committed = log.id_at(log.committed()).unwrap_or(log.base());
-    let common = log.last_common_with(unknown);
-    common.filter(|common| common.index > committed.index).unwrap_or(committed)
+    log.last_common_with(unknown).unwrap_or(committed).max(committed)
 }
 
 /// Entries that were read from disk, as a stretch of the log; `None` if they are not in it any

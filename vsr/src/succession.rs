@@ -125,7 +125,10 @@ impl Succession {
         previous: LogId,
         id: LogId,
     ) -> Result<(), PeerFault> {
-        if id.index != previous.index.next() || id < previous || id.ballot >= server.view {
+        if id.index != previous.index.next()
+            || id.ballot < previous.ballot
+            || id.ballot >= server.view
+        {
             return Err(PeerFault::ImpossibleReply);
         }
         if !self.awaits_answer_of(from) {

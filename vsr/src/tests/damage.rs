@@ -5,10 +5,10 @@ use quorate_core::{
 };
 
 use super::cluster::{Cluster, Sent, n};
-use crate::{Message, PeerFault};
+use crate::{Message, PeerFault, Vsr};
 
 fn vouches(sent: &Sent) -> bool {
-    sent.message.vouches()
+    Vsr::vouches(&sent.message)
 }
 
 /// Restarts `id` with what it has on disk, of which it cannot read these entries.
@@ -362,11 +362,74 @@ fn a_nack_counts_once_and_only_from_the_disk_that_is_listed() {
     cluster.arrive(5, Incarnation(55), 3, nack.clone());
     let other = LogId::new(Index(5), Ballot(5));
     cluster.forge(5, 3, Message::Nack { view: Ballot(7), missing: other });
+    let missing = LogId::new(Index(4), Ballot(5));
+    cluster.forge(5, 3, Message::Nack { view: Ballot(6), missing });
     cluster.settle();
     assert_eq!(cluster.node(3).views(), [5, 5, 5]);
     cluster.forge(5, 3, nack);
     cluster.settle();
     assert_eq!(cluster.node(3).views(), [5, 5, 5, 7]);
+}
+
+#[test]
+fn nacks_count_although_what_is_missing_is_told_again() {
+    let mut cluster = best_log_is_damaged();
+    cluster.crash(5);
+    cluster.settle();
+    let (previous, missing) = (LogId::new(Index(3), Ballot(5)), LogId::new(Index(4), Ballot(5)));
+    cluster.forge(2, 3, Message::Missing { view: Ballot(7), previous, missing });
+    // Nobody hears that it is sought again.
+    cluster.take(|_| true);
+    cluster.forge(5, 3, Message::Nack { view: Ballot(7), missing });
+    cluster.settle();
+    assert_eq!(cluster.node(3).views(), [5, 5, 5, 7]);
+}
+
+/// Five replicas, two of them down. Nodes 2 and 3 have the best log; it is the turn of node 1, which
+/// asks node 3.
+fn two_have_the_best_log() -> Cluster {
+    let mut cluster = Cluster::of(5);
+    for id in [1, 4, 5] {
+        cluster.set_log(id, 5, &[1, 1]);
+    }
+    for id in [2, 3] {
+        cluster.set_log(id, 5, &[1, 1, 2]);
+    }
+    cluster.crash(4);
+    cluster.crash(5);
+    cluster
+}
+
+fn leave_for_10(cluster: &mut Cluster) {
+    cluster.now += cluster.settings.election.end;
+    for to in 1..=3 {
+        for from in [4, 5] {
+            let (view, target) = (Ballot(5), Ballot(10));
+            cluster.forge(from, to, Message::StartViewChange { view, target });
+        }
+    }
+}
+
+#[test]
+fn of_two_with_the_best_log_the_other_is_asked_if_one_does_not_answer() {
+    let mut cluster = two_have_the_best_log();
+    cluster.cut.insert((n(1), n(3)));
+    leave_for_10(&mut cluster);
+    cluster.settle();
+    assert!(!cluster.node(1).leads());
+    cluster.now += cluster.settings.heartbeat * 3;
+    cluster.timeout(1, Timer::Heartbeat);
+    cluster.settle();
+    assert_eq!(cluster.node(1).views(), [1, 1, 2, 10]);
+}
+
+#[test]
+fn of_two_with_the_best_log_the_other_is_asked_at_once_if_one_cannot_show_it() {
+    let mut cluster = two_have_the_best_log();
+    damage(&mut cluster, 3, 3, 3);
+    leave_for_10(&mut cluster);
+    cluster.settle();
+    assert_eq!(cluster.node(1).views(), [1, 1, 2, 10]);
 }
 
 #[test]

@@ -131,6 +131,32 @@ fn wishes_for_different_views_count_for_the_earliest_of_them() {
 }
 
 #[test]
+fn who_wants_to_leave_for_a_later_view_than_it_enters_wants_to_still() {
+    let mut cluster = Cluster::led_by_1(5);
+    cluster.now += cluster.settings.election.end;
+    cluster.forge(3, 2, wish(5, 8));
+    cluster.take(|_| true);
+    cluster.forge(4, 2, wish(5, 6));
+    assert_eq!(cluster.view(2), 6);
+    cluster.save(2);
+    let wishes = cluster.take(is_wish);
+    let (view, target) = (Ballot(6), Ballot(8));
+    assert!(wishes.iter().all(|sent| sent.message == Message::StartViewChange { view, target }));
+    assert_eq!(wishes.len(), 4);
+}
+
+#[test]
+fn who_gives_a_view_the_time_to_begin_does_not_answer_a_wish() {
+    let mut cluster = Cluster::led_by_1(5);
+    cluster.heartbeats(1);
+    cluster.forge(3, 5, wish(6, 6));
+    assert_eq!(cluster.view(5), 6);
+    cluster.take(|_| true);
+    cluster.forge(4, 5, wish(6, 7));
+    assert_eq!(cluster.network, []);
+}
+
+#[test]
 fn an_old_wish_does_not_count() {
     let mut cluster = Cluster::led_by_1(5);
     cluster.forge(2, 1, wish(5, 6));

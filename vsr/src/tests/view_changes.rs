@@ -415,6 +415,46 @@ fn logs_that_end_alike_and_differ_in_their_digests_begin_no_view() {
 }
 
 #[test]
+fn a_log_that_contradicts_what_is_committed_is_a_fault_and_is_not_asked_for_again() {
+    let mut cluster = Cluster::led_by_1(3);
+    enter_4(&mut cluster);
+    cluster.save(2);
+    forge_report(&mut cluster, 1, (4, (2, 3), 1));
+    assert!(cluster.asks_for_state());
+    assert_eq!(cluster.committed(2), 1);
+    cluster.take(|_| true);
+    cluster.checks.faults_expected = true;
+    let stretch = crate::Stretch {
+        view: Ballot(4),
+        probe: 0,
+        previous: LogId::new(Index(1), Ballot(2)),
+        commit: Index(0),
+        entries: Vec::new(),
+    };
+    cluster.forge(1, 2, Message::NewState(stretch));
+    assert_eq!(cluster.vsr(2).peer_faults().0, 1);
+    assert_eq!(Protocol::faults(cluster.vsr(2)).count, 1);
+    assert_eq!(cluster.network, []);
+}
+
+#[test]
+fn only_the_primary_is_shown_a_log_while_a_view_begins() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.now += cluster.settings.election.end;
+    for from in [1, 2] {
+        let (view, target) = (Ballot(3), Ballot(4));
+        cluster.forge(from, 3, Message::StartViewChange { view, target });
+    }
+    cluster.save(3);
+    cluster.take(|_| true);
+    let question = Message::GetState { view: Ballot(4), last: LogId::ZERO };
+    cluster.forge(1, 3, question.clone());
+    assert_eq!(cluster.network, []);
+    cluster.forge(2, 3, question);
+    assert_eq!(cluster.take(|sent| matches!(sent.message, Message::NewState(_))).len(), 1);
+}
+
+#[test]
 fn a_report_that_comes_when_the_view_has_begun_changes_nothing() {
     let mut cluster = Cluster::led_by_1(3);
     let before = cluster.vsr(1).clone();
