@@ -165,6 +165,20 @@ pub enum RequestError {
     Session(#[from] SessionError),
 }
 
+impl RequestError {
+    /// True if it surely was not applied, and the same node is likely to take it a little later: there
+    /// is no use in another node or in another request.
+    pub(crate) fn passes_with_time(self) -> bool {
+        match self {
+            RequestError::NotProposed(why) => {
+                matches!(why, NotProposed::Busy | NotProposed::Overdue | NotProposed::DiskFull)
+            }
+            RequestError::Session(why) => why == SessionError::WindowExceeded,
+            RequestError::Unknown => false,
+        }
+    }
+}
+
 /// Why a request surely has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]

@@ -307,12 +307,7 @@ impl Driver {
                 one.refused();
                 Err(())
             }
-            Failed::Request(
-                RequestError::NotProposed(
-                    NotProposed::Busy | NotProposed::Overdue | NotProposed::DiskFull,
-                )
-                | RequestError::Session(SessionError::WindowExceeded),
-            ) => {
+            Failed::Request(error) if error.passes_with_time() => {
                 one.refused();
                 self.pause();
                 Ok(())
@@ -341,9 +336,7 @@ impl Driver {
                 self.session = Some(Session { id: session, window, next_sequence: 0 });
                 Ok(())
             }
-            Answer::Failed(RequestError::NotProposed(
-                NotProposed::Busy | NotProposed::Overdue | NotProposed::DiskFull,
-            )) => {
+            Answer::Failed(error) if error.passes_with_time() => {
                 self.pause();
                 Ok(())
             }

@@ -146,7 +146,7 @@ impl Author {
     pub(crate) fn run(&mut self, job: Job) -> Result<Option<WriteSeq>, StorageError> {
         let done = self.store.run(job)?;
         if done.is_untidy {
-            self.store.snapshots().tidy().unwrap();
+            self.store.snapshots().tidy().map_err(StorageError::Snapshots)?;
         }
         self.saved = done.saved.or(self.saved);
         self.sworn = done.sworn.or(self.sworn);

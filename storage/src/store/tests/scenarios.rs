@@ -90,6 +90,97 @@ fn a_cut_lasts_across_restarts() {
     assert_eq!(recovered.log.tail, author.entries);
 }
 
+/// Carries out what an author is about to do, with a power cut after each change of the disk in turn;
+/// of what was not synced, all, nothing or a part arrives.
+fn with_a_power_cut_anywhere(
+    author: impl Fn() -> Author,
+    act: impl Fn(&mut Author) -> Result<(), StorageError>,
+    mut check: impl FnMut(&Author, &Store<MemDisk>, &Recovered),
+) {
+    for changes in 0.. {
+        let mut author = author();
+        author.disk.stop_after(changes);
+        let acted = act(&mut author);
+        for keep in [Keep::Old, Keep::New, Keep::Torn(100)] {
+            let (store, found) = open(&author.disk.crash(usize::MAX, |_, _| keep)).unwrap();
+            check(&author, &store, &found);
+        }
+        if acted.is_ok() {
+            assert!(changes > 3);
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_power_cut_while_the_end_of_the_log_is_cut_off_leaves_no_hole() {
+    let before = || {
+        let mut author = Author::new();
+        for i in 0..60u8 {
+            author.append(1, &[&[i; 3000]]);
+        }
+        author
+    };
+    let old = before().entries;
+    let (mut whole, mut cut_off) = (0, 0);
+    with_a_power_cut_anywhere(
+        before,
+        |author| {
+            let write = author.cutting(5, 2, &[b"other", b"ones"]);
+            author.enqueue(write);
+            author.flush().map(drop)
+        },
+        |author, store, found| {
+            assert!(found.log.gaps.is_empty());
+            let read = store.reader().read_entries(Index(1), usize::MAX).unwrap();
+            assert!(read == old || read == author.entries, "ends with {}", found.log.last);
+            *if read == old { &mut whole } else { &mut cut_off } += 1;
+        },
+    );
+    assert!(whole > 0 && cut_off > 0);
+}
+
+#[test]
+fn no_part_of_the_log_is_used_again_before_the_snapshot_that_covers_it_is_pointed_to_durably() {
+    let before = || {
+        let mut author = Author::new();
+        for round in 1..=3u64 {
+            for i in 0..20u8 {
+                author.append(1, &[&[i; 3000]]);
+            }
+            if round < 3 {
+                author.take_snapshot(round * 20);
+            }
+        }
+        // The next write points to it.
+        author.snapshot = Some(author.build_snapshot(60));
+        author
+    };
+    let first = |disk: &MemDisk| disk.contents().into_keys().find(|name| name.starts_with("wal-"));
+    let oldest = first(&before().disk);
+    let mut used_again = 0;
+    with_a_power_cut_anywhere(
+        before,
+        |author| {
+            for i in 0..60u8 {
+                let write = author.appending(1, &[&[i; 3000]]);
+                author.enqueue(write);
+                author.flush()?;
+            }
+            Ok(())
+        },
+        |author, store, found| {
+            let base = found.snapshot.as_ref().expect("one was pointed to before").last.index;
+            assert!([Index(40), Index(60)].contains(&base), "{base}");
+            let read = store.reader().read_entries(base.next(), usize::MAX).unwrap();
+            let held = &author.entries[base.0 as usize..];
+            assert!(read.len() >= 60 - base.0 as usize && held.starts_with(&read));
+            used_again += u32::from(first(&author.disk) != oldest);
+        },
+    );
+    assert!(used_again > 0);
+}
+
 #[test]
 fn a_crash_while_a_replica_gives_up_the_end_of_its_log_leaves_the_end_or_a_mute_replica() {
     let mut cut_off = 0;
