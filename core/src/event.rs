@@ -324,3 +324,16 @@ pub enum Fatal {
     #[error("the saved pledge cannot be read: the data is of another protocol or damaged")]
     UnreadablePledge,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_been_proposed_is_not_said_to_be_surely_not() {
+        use Failure::{Busy, DiskFull, NoLeader, Overdue, TooLarge, Unknown};
+        let all = [Busy, Overdue, DiskFull, NoLeader, TooLarge, Unknown];
+        let not_proposed = all.map(Failure::surely_not_proposed);
+        assert_eq!(not_proposed, [true, true, true, true, true, false]);
+    }
+}

@@ -73,8 +73,7 @@ impl Log {
     #[must_use]
     pub fn founded_by(members: Membership) -> Log {
         let digest = members.digest();
-        let empty =
-            RecoveredLog { base_digest: digest, last_digest: digest, ..RecoveredLog::default() };
+        let empty = RecoveredLog { last_digest: digest, ..RecoveredLog::default() };
         Log::recover(members, None, empty)
     }
 
@@ -89,8 +88,9 @@ impl Log {
         snapshot: Option<SnapshotMeta>,
         found: RecoveredLog,
     ) -> Log {
-        let is_lost = found.base == LogId::ZERO && found.base_digest == Digest::ZERO;
-        let base_digest = if is_lost { founders.digest() } else { found.base_digest };
+        // Where a log begins, its founders are known, be it found on disk or lost.
+        let is_whole = found.base == LogId::ZERO;
+        let base_digest = if is_whole { founders.digest() } else { found.base_digest };
         let members = snapshot.as_ref().map_or(founders, |meta| meta.membership.clone());
         let covered = snapshot.as_ref().map_or(found.base, |meta| meta.last);
         assert!(found.base.index <= covered.index, "the log starts behind the snapshot");
@@ -230,10 +230,8 @@ impl Log {
         if index == self.base.index {
             return Some(self.base.ballot);
         }
-        if index < self.base.index || index > self.last.index {
-            return None;
-        }
-        self.stretch_at(index)
+        let is_held = (self.base.index..=self.last.index).contains(&index);
+        is_held.then(|| self.stretch_at(index)).flatten()
     }
 
     /// The ballot of the stretch in which `index` lies.

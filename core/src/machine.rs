@@ -82,9 +82,7 @@ pub trait StateMachine: Snapshottable {
 
     /// Log time has reached [`deadline`](StateMachine::deadline): drop what has expired at
     /// `at.time`. Called before the entry is applied that brings this time.
-    fn expire(&mut self, at: &At) {
-        let _ = at;
-    }
+    fn expire(&mut self, _at: &At) {}
 }
 
 /// A state of which a consistent view can be taken, written out while the original goes on

@@ -272,6 +272,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn log_time_counts_microseconds() {
+        assert_eq!(LogTime(1_234_567).as_millis(), 1234);
+    }
+
+    #[test]
     fn positions_and_ballots_that_could_overflow_are_not_understood() {
         let encoded = |number: u64| postcard::to_allocvec(&number).unwrap();
         for number in [0, 1, 1 << 62] {

@@ -4,6 +4,7 @@ mod promises;
 mod puppet;
 mod readmission;
 mod repair;
+mod routing;
 mod serving;
 mod starting;
 mod time;

@@ -45,6 +45,7 @@ fn a_retry_gets_the_first_response() {
     let mut sessions = Sessions::default();
     let id = sessions.register(Index(3), &opening(10, 4));
     assert_eq!(id, SessionId(3));
+    assert_eq!((sessions.len(), sessions.is_empty()), (1, false));
     assert_eq!(ask(&mut sessions, 4, asked(id, 1, 1), "one"), fresh(id, 1));
     assert_eq!(ask(&mut sessions, 5, asked(id, 1, 1), "two"), answered("one"));
     assert_eq!(ask(&mut sessions, 9, asked(id, 1, 0), "two"), answered("one"));

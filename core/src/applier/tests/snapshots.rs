@@ -47,6 +47,7 @@ fn a_restored_applier_goes_on_where_the_other_stood() {
     let deadline = restored.restore(Generation(1), &meta, &mut &content[..]).unwrap();
     assert_eq!(deadline, Some(LogTime(2000)));
     assert_eq!(restored.query(()), original.query(()));
+    assert_eq!((restored.sessions().len(), original.sessions().len()), (1, 1));
     let retry = chain.command(ME, in_session(2, 0), Do::Note(9));
     let batch = restored.apply(Generation(1), vec![retry]).unwrap();
     assert_eq!(batch.responses[0].1, Outcome::Response((Index(3), 1)));
@@ -279,6 +280,28 @@ fn a_state_machine_that_stops_reading_early_is_held_to_the_announced_length() {
     assert!(matches!(error, RestoreError::Trailing), "{error:?}");
     let error = applier.restore(NOW, &meta, &mut &content[..content.len() - 1]).unwrap_err();
     assert!(matches!(error, RestoreError::Truncated { .. }), "{error:?}");
+}
+
+/// All of it is in the bookkeeping.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct NoState;
+
+impl StateMachine for NoState {
+    type Command = ();
+    type Response = ();
+    type Query = ();
+    type Answer = ();
+    fn apply(&mut self, _: &At, (): ()) {}
+    fn query(&self, _: &At, (): ()) {}
+}
+
+#[test]
+fn a_state_of_no_bytes_has_a_snapshot_and_no_deadline() {
+    let (meta, content) = snapshot(&Applier::new(ME, NoState));
+    let mut restored = Applier::new(ME, NoState);
+    let deadline = restored.restore(NOW, &meta, &mut &content[..]).unwrap();
+    assert_eq!(deadline, None);
+    assert!(content.len() > 9);
 }
 
 #[test]

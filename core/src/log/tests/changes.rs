@@ -151,3 +151,75 @@ fn memory_keeps_as_much_as_it_may_and_no_more() {
     log.trim_cache(2 * one - 1);
     assert_eq!((log.cache.len(), log.cache_bytes), (1, one));
 }
+
+#[test]
+fn what_is_cut_off_is_neither_written_nor_counted_nor_kept_in_memory() {
+    let mut log = log_of(&[1]);
+    save(&mut log, 1);
+    // Of the three that the disk has not been given yet, two are replaced by another one.
+    for _ in 0..3 {
+        log.append(Ballot(1), command("x"));
+    }
+    let mut other = log_of(&[1, 1]);
+    other.append(Ballot(2), command("other"));
+    let behind = LogId::new(Index(2), Ballot(1));
+    log.splice(behind, all(&other)[2..].to_vec()).unwrap();
+    let sizes = |log: &Log| (log.uncommitted_bytes(), log.cache_bytes);
+    assert_eq!(sizes(&log), sizes(&other));
+    let runs = log.begin_write(WriteSeq(2));
+    assert_eq!(runs.len(), 1);
+    assert_eq!((runs[0].previous.index, &runs[0].entries[..]), (Index(1), &all(&other)[1..]));
+}
+
+#[test]
+fn time_does_not_go_back_behind_a_snapshot() {
+    let mut log = log_of(&[1]);
+    let snapshot = SnapshotMeta { time: LogTime(40), ..snapshot_of(9, 2) };
+    log.rebase(snapshot.clone());
+    let next = |time| {
+        let id = LogId::new(Index(10), Ballot(2));
+        Entry::new(id, snapshot.digest, Proposal { time: LogTime(time), ..command("x") })
+    };
+    let early = next(39);
+    let refused = Err(Rejected::OutOfOrder(early.id));
+    assert_eq!(log.splice(snapshot.last, vec![early]), refused);
+    assert_eq!(log.splice(snapshot.last, vec![next(40)]), Ok(Index(10)));
+}
+
+#[test]
+fn what_follows_the_base_goes_on_from_its_digest_and_what_comes_first_from_the_founders() {
+    let goes_on_from = |found_at: LogId, base_digest, parent| {
+        let last = LogId::new(found_at.index.next().next(), Ballot(1));
+        let found = RecoveredLog {
+            base: found_at,
+            base_digest,
+            ballots: vec![(found_at.index.next(), Ballot(1))],
+            last,
+            ..RecoveredLog::default()
+        };
+        let mut log = Log::recover(members(), None, found);
+        let id = LogId::new(found_at.index.next(), Ballot(2));
+        log.splice(found_at, vec![Entry::new(id, parent, command("x"))]).is_ok()
+    };
+    let (base, given) = (LogId::new(Index(3), Ballot(1)), Digest::of(b"given"));
+    assert!(goes_on_from(base, given, given));
+    assert!(!goes_on_from(base, given, members().digest()));
+    // Of a log whose first entries are lost, the disk knows no digest.
+    for base_digest in [Digest::ZERO, members().digest()] {
+        assert!(goes_on_from(LogId::ZERO, base_digest, members().digest()));
+        assert!(!goes_on_from(LogId::ZERO, base_digest, given));
+    }
+}
+
+#[test]
+fn what_is_compacted_and_what_is_not_there_yet_has_no_name() {
+    let mut log = log_of(&[1, 1, 2, 2]);
+    save(&mut log, 1);
+    log.commit(Index(4));
+    log.set_applied(Index(4));
+    let snapshot = meta(&log, 2);
+    log.set_snapshot(snapshot.clone());
+    log.compact(&snapshot);
+    let named = (0..=6).map(|index| log.ballot_at(Index(index)).map(|ballot| ballot.0));
+    assert_eq!(named.collect::<Vec<_>>(), [None, None, Some(1), Some(2), Some(2), None, None]);
+}

@@ -74,6 +74,23 @@ fn what_is_filled_in_is_missing_until_the_very_write_that_carries_it_is_on_disk(
 }
 
 #[test]
+fn what_is_filled_in_is_not_written_any_more_once_a_snapshot_covers_it() {
+    let whole = log_of(&[1; 5]);
+    for (covered, repairs) in [(2, 1), (3, 0), (4, 0)] {
+        let mut log = committed_log(&[1; 5], 5);
+        log.set_applied(Index(5));
+        let snapshot = snapshot_at(&whole, covered);
+        log.trim_cache(0);
+        log.note_damage(gap_of(&whole, 2, 3));
+        assert_eq!(log.gaps().len(), 1);
+        log.repair(all(&whole)[1..3].to_vec()).unwrap();
+        log.set_snapshot(snapshot.clone());
+        log.compact(&snapshot);
+        assert_eq!(log.begin_repairs(WriteSeq(2)).len(), repairs, "covered up to {covered}");
+    }
+}
+
+#[test]
 fn a_peer_that_sends_more_than_is_missing_or_what_is_there_again_does_no_harm() {
     let whole = all(&log_of(&[1, 1, 1, 1]));
     let mut log = damaged_log(&[1, 1, 1, 1], (2, 3));

@@ -22,6 +22,8 @@ pub(super) struct Puppet {
 pub(super) enum Word {
     /// All entries of a log, from the first on.
     Entries(Vec<Entry>),
+    /// A snapshot, which the log is to go on from.
+    Rebase(SnapshotMeta),
     /// Something that counts.
     Vote,
     /// Something that counts for nothing.
@@ -49,8 +51,12 @@ impl Protocol for Puppet {
     fn step(&mut self, _: Now, input: Input<Word>, log: &mut Log, _: &mut Effects<Word>) {
         match input {
             Input::Message { from, message, .. } => {
-                if let Word::Entries(entries) = &message {
-                    let _ = log.splice(LogId::ZERO, entries.clone());
+                match &message {
+                    Word::Entries(entries) => {
+                        let _ = log.splice(LogId::ZERO, entries.clone());
+                    }
+                    Word::Rebase(snapshot) => log.rebase(snapshot.clone()),
+                    Word::Vote | Word::Mention => {}
                 }
                 self.heard.push((from, message));
             }

@@ -36,6 +36,16 @@ fn written(effects: &[Effect<Word>]) -> Vec<&Write> {
 }
 
 #[test]
+fn who_knows_the_founders_asks_them_until_it_knows_that_all_of_them_do() {
+    let founding = FoundingRecord { formed: false, ..recovered().founding };
+    let (replica, out) = start(Recovered { founding, ..empty_disk(7) }).unwrap();
+    assert!(!replica.status().formed && replica.cluster().is_none());
+    let asked: Vec<_> = said(out).into_iter().map(|(to, _)| to).collect();
+    assert_eq!(asked, [PEER, THIRD]);
+    assert!(start(recovered()).unwrap().0.status().formed);
+}
+
+#[test]
 fn what_was_sworn_beside_the_log_counts_and_is_sworn_once_more() {
     let pledge = |ballot| Some(Sworn(ballot).to_bytes());
     for (in_log, sworn, counts, is_written) in [

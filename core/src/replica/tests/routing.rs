@@ -1,0 +1,126 @@
+//! What a protocol wants, and who does it.
+
+use super::puppet::*;
+use super::*;
+use crate::message::Forward;
+use crate::protocol::ReadId;
+
+fn effects(stage: &mut Stage) -> &mut Effects<Word> {
+    &mut stage.replica.formed.as_mut().unwrap().effects
+}
+
+fn snapshot(index: u64) -> SnapshotMeta {
+    SnapshotMeta {
+        last: LogId::new(Index(index), Ballot(1)),
+        digest: Digest::of(b"the entry"),
+        membership: three(),
+        time: LogTime(0),
+        size_bytes: 1,
+        content: Digest::of(b"state"),
+    }
+}
+
+fn leader() -> Stage {
+    let mut stage = Stage::new();
+    stage.append(1);
+    stage.commit();
+    stage.lead(2);
+    stage
+}
+
+#[test]
+fn timers_old_entries_and_snapshots_are_asked_of_the_shell() {
+    let mut stage = Stage::new();
+    let range = Duration::from_millis(3)..Duration::from_millis(5);
+    effects(&mut stage).set_timer(Timer::Election, range.clone());
+    effects(&mut stage).read_entries(PEER, Index(3), 100);
+    effects(&mut stage).fetch_snapshot(PEER, snapshot(9));
+    let out = stage.flush();
+    let reader = Reader::Peer(PEER);
+    for wanted in [
+        Effect::SetTimer(Timer::Election, range),
+        Effect::ReadEntries { reader, from: Index(3), max_bytes: 100 },
+        Effect::BeginFetch { snapshot: snapshot(9) },
+    ] {
+        assert!(out.contains(&wanted), "{wanted:?} of {out:?}");
+    }
+}
+
+#[test]
+fn what_was_asked_for_is_drained_in_order() {
+    let mut effects = Effects::<Word>::default();
+    let read = ReadId { origin: ME, request: RequestId::default() };
+    effects.send(PEER, Word::Mention);
+    effects.read_lost(read);
+    let drained: Vec<_> = effects.drain().collect();
+    let sent = ProtocolEffect::Send { to: PEER, message: Word::Mention };
+    assert_eq!(drained, [sent, ProtocolEffect::ReadLost(read)]);
+    assert_eq!(effects.drain().count(), 0);
+}
+
+#[test]
+fn a_read_of_ones_own_is_answered_and_asked_for_again_if_it_is_lost() {
+    let mut stage = leader();
+    let request = stage.replica.name_request();
+    stage.on(Event::Read { request });
+    let read = ReadId { origin: ME, request };
+    assert_eq!(stage.puppet().reads, [read]);
+    // That of another node is that node's business, be it called the same.
+    effects(&mut stage).read_lost(ReadId { origin: PEER, request });
+    stage.flush();
+    stage.flush();
+    assert_eq!(stage.puppet().reads.len(), 1);
+    effects(&mut stage).read_lost(read);
+    stage.flush();
+    stage.flush();
+    assert_eq!(stage.puppet().reads, [read, read]);
+    let ready = Forward::ReadReady { request, index: Index(1) };
+    effects(&mut stage).read_ready(ReadId { origin: PEER, request }, Index(1));
+    let out = stage.flush();
+    assert!(!out.contains(&Effect::ReadReady { request }));
+    assert_eq!(said(out), [(PEER, PeerMessage::Forward(ready))]);
+    effects(&mut stage).read_ready(read, Index(1));
+    assert!(stage.flush().contains(&Effect::ReadReady { request }));
+}
+
+#[test]
+fn a_log_that_was_put_behind_another_snapshot_has_its_state_restored() {
+    let mut stage = Stage::with_entries(2);
+    let is_restoration = |effect: &Effect<_>| matches!(effect, Effect::Restore { .. });
+    let heard = stage.hear(PEER, PeerMessage::Protocol(Word::Mention));
+    assert!(!heard.iter().any(is_restoration));
+    let heard = stage.hear(PEER, PeerMessage::Protocol(Word::Rebase(snapshot(9))));
+    let generation = stage.replica.applying.generation();
+    assert!(heard.contains(&Effect::Restore { generation, snapshot: snapshot(9) }));
+    let heard = stage.hear(PEER, PeerMessage::Protocol(Word::Mention));
+    assert!(!heard.iter().any(is_restoration));
+}
+
+#[test]
+fn requests_that_wait_are_looked_at_again_later_by_one_timer() {
+    let timers = |out: Vec<Effect<Word>>| {
+        let timer = |effect: &&_| matches!(effect, Effect::SetTimer(Timer::Requests, _));
+        out.iter().filter(timer).count()
+    };
+    let mut stage = leader();
+    assert_eq!(timers(stage.flush()), 0, "nothing waits");
+    let request = stage.replica.name_request();
+    assert_eq!(timers(stage.on(Event::Read { request })), 1);
+    assert_eq!(timers(stage.flush()), 0, "it is set");
+}
+
+#[test]
+fn a_request_that_cannot_be_taken_ends_at_once_and_says_why() {
+    let mut stage = Stage::with(Settings { max_command_bytes: 10, ..Settings::default() });
+    let request = stage.replica.name_request();
+    let payload = vec![0; 11].into();
+    let out = stage.on(Event::Propose { request, kind: EntryKind::Command, payload });
+    assert!(out.contains(&Effect::Failed { request, failure: Failure::TooLarge }));
+}
+
+#[test]
+fn a_replica_says_who_it_is_and_of_which_cluster() {
+    assert_eq!(started(Settings::default()).cluster(), None, "it is not formed");
+    let stage = Stage::new();
+    assert_eq!((stage.replica.id(), stage.replica.cluster()), (ME, Some(three().digest())));
+}
