@@ -121,6 +121,19 @@ mod tests {
     }
 
     #[test]
+    fn of_two_starts_of_the_same_count_neither_is_before_the_other() {
+        let mut known = acquainted();
+        known.hear_of(NODE, disk(3, 2), disk(3, 1).start);
+        assert!(!known.meet(NODE, disk(3, 2), 0));
+    }
+
+    #[test]
+    fn what_was_written_down_is_known_and_no_news() {
+        let known = Acquaintances::from(BTreeMap::from([(NODE, disk(3, 1))]));
+        assert_eq!((known.disk_of(NODE), known.are_news()), (Some(disk(3, 1)), false));
+    }
+
+    #[test]
     fn a_start_further_on_is_taken_once_it_says_that_it_comes_after_the_known_one() {
         let mut known = acquainted();
         let (later, first) = (disk(6, 4), disk(3, 1).start);

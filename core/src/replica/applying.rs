@@ -110,10 +110,10 @@ impl Applying {
         if self.restoring.is_some() || self.reading || caught_up {
             return Next::Nothing;
         }
-        if self.outstanding_bytes >= max_bytes {
+        let room = max_bytes.saturating_sub(self.outstanding_bytes);
+        if room == 0 {
             return Next::Nothing;
         }
-        let room = max_bytes - self.outstanding_bytes;
         let from = self.handed_over.next();
         if log.is_missing(from) {
             return Next::Nothing; // Until it has come from a peer.

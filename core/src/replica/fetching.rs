@@ -157,6 +157,18 @@ mod tests {
     }
 
     #[test]
+    fn a_source_that_has_it_no_more_is_given_up_and_what_is_said_of_another_snapshot_is_not_heard()
+    {
+        let mut fetching = Fetching::new(NodeId(1), meta());
+        let another =
+            SnapshotMeta { digest: Digest::of(b"another"), content: Digest::ZERO, ..meta() };
+        assert_ne!(another.id(), meta().id());
+        let gone = |meta: &SnapshotMeta| SnapshotMessage::Gone { snapshot: meta.id() };
+        assert_eq!(fetching.on_message::<()>(gone(&another)), Progress::None);
+        assert_eq!(fetching.on_message::<()>(gone(&meta())), Progress::GiveUp);
+    }
+
+    #[test]
     fn a_source_that_does_not_answer_is_given_up_and_one_that_does_is_not() {
         let mut fetching = Fetching::new(NodeId(1), meta());
         fetching.on_progress::<()>(meta().id(), FetchNext::Chunk(0));

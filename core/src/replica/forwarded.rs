@@ -132,6 +132,16 @@ mod tests {
     }
 
     #[test]
+    fn what_a_dead_process_waits_for_says_nothing_of_what_the_next_one_does() {
+        let mut forwarded = Forwarded::default();
+        let (oldest, from) = (attempt(1, 1, 1000), NodeId(2));
+        for number in [6, 5] {
+            let known = forwarded.note(Ballot(1), from, attempt(2, 2, number), oldest);
+            assert_eq!(known, Attempt::First);
+        }
+    }
+
+    #[test]
     fn a_refusal_is_repeated_to_a_sender_that_missed_it() {
         let mut forwarded = Forwarded::default();
         let (ballot, from, attempt) = (Ballot(1), NodeId(2), r(11));

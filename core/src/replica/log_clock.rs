@@ -64,6 +64,14 @@ mod tests {
     }
 
     #[test]
+    fn log_time_meets_the_wall_clock_and_does_not_pass_it() {
+        for (wall, pending) in [(195, false), (195, true), (205, true), (200, true)] {
+            let mut clock = LogClock::starting_at(LogTime(100 * SECOND), now(0, 100));
+            assert_eq!(clock.read(now(100, wall), pending), LogTime(wall * SECOND));
+        }
+    }
+
+    #[test]
     fn time_without_a_leader_does_not_count_against_pending_deadlines() {
         let mut clock = LogClock::starting_at(LogTime(100 * SECOND), now(1000, 5000));
         assert_eq!(clock.read(now(1000, 5000), true), LogTime(100 * SECOND));

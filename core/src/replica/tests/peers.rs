@@ -82,3 +82,68 @@ fn a_formed_replica_asks_nobody_about_the_founding_and_tells_whoever_asks() {
     let told = crate::founding::FoundingMessage { record, asks: false };
     assert_eq!(stage.answers(THIRD, question(true)), [(THIRD, PeerMessage::Founding(told))]);
 }
+
+/// What somebody says who knows this disk from this start of it.
+fn knows(incarnation: u64, start: Start, message: PeerMessage<Word>) -> Event<Word> {
+    let disk = crate::write::Disk { incarnation: Incarnation(incarnation), start };
+    let known = Some(crate::message::Known { disk, acknowledged: None });
+    Event::Message(Envelope { known, ..Stage::envelope(PEER, message) })
+}
+
+#[test]
+fn an_old_image_of_a_disk_stops_where_it_hears_of_a_later_start() {
+    let mention = || PeerMessage::Protocol(Word::Mention);
+    let later = Start { count: 2, nonce: 8 };
+    let mut stage = Stage::new();
+    stage.on(knows(101, stage.replica.lineage.latest(), mention()));
+    stage.on(knows(900, later, mention()));
+    assert_eq!(stage.puppet().heard.len(), 2, "that was said of this start, and of another disk");
+    let stopped = stage.on(knows(101, later, mention()));
+    assert!(stopped.contains(&Effect::Stop(Fatal::OldImage { node: ME })));
+    assert_eq!(stage.puppet().heard.len(), 2);
+}
+
+#[test]
+fn whoever_doubts_is_told_of_the_start_that_it_knows_if_that_was_an_earlier_one() {
+    let mut stage = Stage::new();
+    let earlier = stage.replica.lineage.latest();
+    stage.replica.lineage.begin(8);
+    let latest = stage.replica.lineage.latest();
+    let doubt = || PeerMessage::Readmission(Readmission::Doubt);
+    assert_eq!(stage.answers(PEER, doubt()), []);
+    assert_eq!(said(stage.on(knows(101, latest, doubt()))), []);
+    assert_eq!(said(stage.on(knows(900, earlier, doubt()))), []);
+    let told = PeerMessage::Readmission(Readmission::Follows { start: earlier });
+    assert_eq!(said(stage.on(knows(101, earlier, doubt()))), [(PEER, told)]);
+}
+
+#[test]
+fn a_start_much_later_than_the_known_one_is_heard_once_it_has_said_that_it_follows_that() {
+    let mut stage = Stage::new();
+    stage.hear(PEER, PeerMessage::Protocol(Word::Mention));
+    let (known, start) = (Start { count: 1, nonce: 0 }, Start { count: 5, nonce: 5 });
+    let says = |message| {
+        let envelope = Stage::envelope(PEER, message);
+        Event::Message(Envelope { start, previous_nonce: 4, ..envelope })
+    };
+    let doubt = (PEER, PeerMessage::Readmission(Readmission::Doubt));
+    let said = said(stage.on(says(PeerMessage::Protocol(Word::Mention))));
+    assert_eq!(said, [doubt]);
+    assert_eq!(stage.puppet().heard.len(), 1);
+    stage.on(says(PeerMessage::Readmission(Readmission::Follows { start: known })));
+    stage.on(says(PeerMessage::Protocol(Word::Mention)));
+    assert_eq!(stage.puppet().heard.len(), 2);
+}
+
+#[test]
+fn a_list_that_is_recorded_forms_no_cluster_before_the_others_have_confirmed_it() {
+    let mut replica = started_anew::<Puppet>(Settings::default(), 7);
+    let nothing = FoundingRecord::default();
+    let message = crate::founding::FoundingMessage { record: nothing, asks: false };
+    let heard = Stage::envelope(PEER, PeerMessage::Founding(message));
+    let asked = said(process(&mut replica, Event::Message(heard)));
+    assert!(!replica.status().formed && replica.cluster().is_none());
+    let record = FoundingRecord { round: 0, list: Some(founders()), formed: false };
+    let message = crate::founding::FoundingMessage { record, asks: true };
+    assert_eq!(asked, [(PEER, PeerMessage::Founding(message))]);
+}

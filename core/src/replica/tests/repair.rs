@@ -222,4 +222,42 @@ fn the_whole_log_is_read_back_part_by_part_and_then_again() {
         from.unwrap()
     };
     assert_eq!([0, 3, 5, 6, 7].map(&mut scrubbed), [1, 3, 5, 1, 1]);
+    let scrubbed = stage.on(Event::Scrubbed { next: Index(3), gaps: Vec::new() });
+    let interval = stage.replica.settings.scrub_interval;
+    let later = Effect::SetTimer(Timer::Scrub, interval..interval + interval / 8);
+    assert!(scrubbed.contains(&later), "{scrubbed:?}");
+}
+
+#[test]
+fn entries_that_are_not_what_is_missing_are_counted_and_not_taken() {
+    let (mut stage, mut entries) = damaged(4, 4);
+    entries[3].id.ballot = Ballot(9);
+    stage.hear(PEER, Message::Repair(Repair::Entries { entries: entries[3..4].to_vec() }));
+    assert_eq!(stage.replica.status().ignored.untimely, 1);
+    assert_eq!(stage.log().gaps().len(), 1);
+}
+
+#[test]
+fn a_snapshot_is_fetched_if_it_covers_something_that_is_missing_and_then_nobody_is_asked_for_that()
+{
+    let (mut stage, entries) = damaged(3, 4);
+    let offered = |stage: &mut Stage, index: usize| {
+        let snapshot = SnapshotMeta {
+            last: entries[index - 1].id,
+            digest: entries[index - 1].digest(),
+            membership: three(),
+            time: LogTime(0),
+            size_bytes: 1,
+            content: Digest::of(b"state"),
+        };
+        let offer = Message::Repair(Repair::Compacted { snapshot: snapshot.clone() });
+        stage.hear(PEER, offer).contains(&Effect::BeginFetch { snapshot })
+    };
+    assert!(!offered(&mut stage, 2));
+    assert!(offered(&mut stage, 3));
+    let asks = |effects| {
+        let repair = |(_, message): &Said| matches!(message, Message::Repair(Repair::Want { .. }));
+        said(effects).iter().any(repair)
+    };
+    assert!(!asks(stage.on(Event::Timeout(Timer::Repair))), "it is on its way");
 }

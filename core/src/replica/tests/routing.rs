@@ -2,7 +2,7 @@
 
 use super::puppet::*;
 use super::*;
-use crate::message::Forward;
+use crate::message::{Forward, Refusal};
 use crate::protocol::ReadId;
 
 fn effects(stage: &mut Stage) -> &mut Effects<Word> {
@@ -123,4 +123,19 @@ fn a_replica_says_who_it_is_and_of_which_cluster() {
     assert_eq!(started(Settings::default()).cluster(), None, "it is not formed");
     let stage = Stage::new();
     assert_eq!((stage.replica.id(), stage.replica.cluster()), (ME, Some(three().digest())));
+}
+
+#[test]
+fn a_request_that_the_leader_refuses_ends_with_its_reason() {
+    let mut stage = Stage::with_entries(0);
+    stage.follow(PEER, 2);
+    let request = stage.replica.name_request();
+    let payload = vec![0; 5].into();
+    let forwarded = said(stage.on(Event::Propose { request, kind: EntryKind::Command, payload }));
+    let [(PEER, PeerMessage::Forward(Forward::Propose { attempt, .. }))] = &forwarded[..] else {
+        panic!("{forwarded:?}")
+    };
+    let refused = Forward::Refused { attempt: *attempt, reason: Refusal::Busy };
+    let out = stage.hear(PEER, PeerMessage::Forward(refused));
+    assert!(out.contains(&Effect::Failed { request, failure: Failure::Busy }));
 }
