@@ -6,6 +6,7 @@ mod readmission;
 mod repair;
 mod routing;
 mod serving;
+mod snapshots;
 mod starting;
 mod time;
 

@@ -13,6 +13,8 @@ pub(super) struct Puppet {
     /// What it was told by others.
     pub(super) heard: Vec<(NodeId, Word)>,
     pub(super) reads: Vec<ReadId>,
+    /// What was fetched, and from whom.
+    pub(super) fetched: Vec<(NodeId, SnapshotMeta)>,
     pub(super) hand_overs: u32,
     /// What every member has acknowledged.
     pub(super) acknowledged: Index,
@@ -44,8 +46,8 @@ impl Protocol for Puppet {
     ) -> Puppet {
         let ballot = Ballot(pledge.map_or(1, |pledge| pledge.0));
         let standing = Standing { role: Role::Follower, ballot, leader: None, serving: false };
-        let (heard, reads) = (Vec::new(), Vec::new());
-        Puppet { standing, heard, reads, hand_overs: 0, acknowledged: Index::ZERO }
+        let (heard, reads, fetched) = (Vec::new(), Vec::new(), Vec::new());
+        Puppet { standing, heard, reads, fetched, hand_overs: 0, acknowledged: Index::ZERO }
     }
 
     fn step(&mut self, _: Now, input: Input<Word>, log: &mut Log, _: &mut Effects<Word>) {
@@ -64,6 +66,7 @@ impl Protocol for Puppet {
                 log.append(self.standing.ballot, proposal);
             }
             Input::Read(read) => self.reads.push(read),
+            Input::SnapshotFetched { from, snapshot } => self.fetched.push((from, snapshot)),
             Input::HandOver => self.hand_overs += 1,
             _ => {}
         }

@@ -1,0 +1,272 @@
+//! Snapshots of one's own, of others, and what each of them makes of the log.
+
+use super::puppet::*;
+use super::*;
+use crate::event::Applied;
+use crate::message::Forward;
+use crate::snapshot::SnapshotMessage;
+
+/// Entries 1 to 6, all of them committed, saved and applied.
+fn six() -> Stage {
+    let mut stage = Stage::new();
+    stage.append(6);
+    stage.commit();
+    stage
+}
+
+fn meta(stage: &mut Stage, index: u64) -> SnapshotMeta {
+    let entry = stage.log().entries(Index(index), 1).unwrap().remove(0);
+    SnapshotMeta {
+        last: entry.id,
+        digest: entry.digest(),
+        membership: three(),
+        time: LogTime(0),
+        size_bytes: 3,
+        content: Digest::of(b"sta"),
+    }
+}
+
+fn built(stage: &mut Stage, snapshot: &SnapshotMeta) -> Vec<Effect<Word>> {
+    stage.on(Event::SnapshotBuilt(Some(snapshot.clone())))
+}
+
+fn newest(stage: &mut Stage) -> Option<u64> {
+    stage.log().snapshot().map(|snapshot| snapshot.last.index.0)
+}
+
+fn base(stage: &mut Stage) -> u64 {
+    stage.log().base().index.0
+}
+
+#[test]
+fn a_log_goes_behind_the_older_snapshot_once_the_newer_one_is_pointed_to_on_disk() {
+    let mut stage = six();
+    let (first, second) = (meta(&mut stage, 3), meta(&mut stage, 5));
+    built(&mut stage, &first);
+    assert_eq!((newest(&mut stage), base(&mut stage)), (Some(3), 0));
+    assert_eq!(stage.writes.last().unwrap().snapshot.as_ref(), Some(&first));
+    stage.holds = true;
+    built(&mut stage, &second);
+    assert_eq!((newest(&mut stage), base(&mut stage)), (Some(5), 0));
+    assert_eq!(stage.writes.last().unwrap().snapshot.as_ref(), Some(&second));
+    stage.save();
+    assert_eq!((newest(&mut stage), base(&mut stage)), (Some(5), 3));
+}
+
+#[test]
+fn a_snapshot_that_the_log_has_moved_past_does_not_count() {
+    let mut stage = six();
+    let [older, newer] = [3, 5].map(|index| meta(&mut stage, index));
+    built(&mut stage, &newer);
+    built(&mut stage, &older);
+    assert_eq!(newest(&mut stage), Some(5));
+}
+
+#[test]
+fn a_snapshot_counts_only_once_it_is_said_that_the_state_is_as_far() {
+    let mut stage = Stage::new();
+    stage.append(6);
+    stage.commit();
+    stage.append(2);
+    let ahead = meta(&mut stage, 8);
+    stage.log().commit(Index(8));
+    built(&mut stage, &ahead);
+    assert_eq!(newest(&mut stage), None);
+    let generation = stage.replica.applying.generation();
+    for (through, counts) in [(7, None), (8, Some(8))] {
+        let (through, requests) = (Index(through), Vec::new());
+        stage.on(Event::Applied(Applied { generation, through, requests, deadline: None }));
+        stage.flush();
+        assert_eq!(newest(&mut stage), counts);
+    }
+}
+
+/// What is done when a chunk cannot be read that `PEER` asked for.
+fn unreadable(stage: &mut Stage, snapshot: &SnapshotMeta, chunk: u64) -> bool {
+    let (to, id) = (PEER, snapshot.id());
+    let out = stage.on(Event::ChunkRead { to, snapshot: id, chunk, bytes: None });
+    let gone = SnapshotMessage::Gone { snapshot: id };
+    assert_eq!(said(out), [(PEER, PeerMessage::Snapshot(gone))]);
+    stage.log().is_unreadable(snapshot)
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_read_is_replaced_by_one_of_the_same_state() {
+    let mut stage = six();
+    let snapshot = meta(&mut stage, 5);
+    let again = SnapshotMeta { content: Digest::of(b"again"), ..snapshot.clone() };
+    built(&mut stage, &snapshot);
+    built(&mut stage, &again);
+    assert_eq!(stage.log().snapshot(), Some(&snapshot), "it can be read");
+    assert!(!unreadable(&mut stage, &snapshot, 1), "it has one chunk only");
+    assert!(unreadable(&mut stage, &snapshot, 0));
+    stage.now.monotonic += Duration::from_secs(3600);
+    assert!(stage.flush().contains(&Effect::TakeSnapshot));
+    built(&mut stage, &again);
+    assert_eq!(stage.log().snapshot(), Some(&again));
+}
+
+#[test]
+fn of_an_older_snapshot_that_cannot_be_read_the_newest_takes_the_place() {
+    let mut stage = six();
+    let [older, newer] = [3, 5].map(|index| meta(&mut stage, index));
+    built(&mut stage, &older);
+    built(&mut stage, &newer);
+    assert!(unreadable(&mut stage, &older, 0));
+    stage.now.monotonic += Duration::from_secs(3600);
+    assert!(!stage.flush().contains(&Effect::TakeSnapshot));
+    assert!(unreadable(&mut stage, &newer, 0));
+    assert!(!unreadable(&mut stage, &older, 0), "the newest is to be replaced itself");
+}
+
+#[test]
+fn chunks_are_read_for_whoever_asks() {
+    let mut stage = six();
+    let snapshot = meta(&mut stage, 5).id();
+    let question = SnapshotMessage::Fetch { snapshot, chunk: 0 };
+    let out = stage.hear(PEER, PeerMessage::Snapshot(question));
+    assert!(out.contains(&Effect::ReadChunk { to: PEER, snapshot, chunk: 0 }));
+    let bytes = Bytes::from_static(b"sta");
+    let (to, read) = (PEER, Some(bytes.clone()));
+    let out = stage.on(Event::ChunkRead { to, snapshot, chunk: 0, bytes: read });
+    let checksum = Digest::of(&bytes);
+    let chunk = SnapshotMessage::Chunk { snapshot, chunk: 0, checksum, bytes };
+    assert_eq!(said(out), [(PEER, PeerMessage::Snapshot(chunk))]);
+}
+
+/// Fetching this snapshot from `PEER`.
+fn fetching(snapshot: &SnapshotMeta) -> Stage {
+    let mut stage = Stage::new();
+    stage.append(2);
+    let effects = &mut stage.replica.formed.as_mut().unwrap().effects;
+    effects.fetch_snapshot(PEER, snapshot.clone());
+    let begun = Effect::BeginFetch { snapshot: snapshot.clone() };
+    assert!(stage.flush().contains(&begun));
+    // Offered once more, it is not begun anew.
+    let effects = &mut stage.replica.formed.as_mut().unwrap().effects;
+    effects.fetch_snapshot(PEER, snapshot.clone());
+    assert!(!stage.flush().contains(&begun));
+    stage
+}
+
+fn progress(stage: &mut Stage, snapshot: &SnapshotMeta, next: FetchNext) -> Vec<Effect<Word>> {
+    stage.on(Event::FetchProgress { snapshot: snapshot.id(), next })
+}
+
+#[test]
+fn a_snapshot_is_fetched_chunk_by_chunk_and_told_to_the_protocol() {
+    let snapshot = meta(&mut six(), 6);
+    let mut stage = fetching(&snapshot);
+    let id = snapshot.id();
+    let asked = [(PEER, PeerMessage::Snapshot(SnapshotMessage::Fetch { snapshot: id, chunk: 0 }))];
+    let out = progress(&mut stage, &snapshot, FetchNext::Chunk(0));
+    let is_timer = |effect: &Effect<_>| matches!(effect, Effect::SetTimer(Timer::Fetch, _));
+    assert!(out.iter().any(is_timer));
+    assert_eq!(said(out), asked);
+    assert_eq!(said(stage.on(Event::Timeout(Timer::Fetch))), asked, "it seems lost");
+    let bytes = Bytes::from_static(b"sta");
+    let checksum = Digest::of(&bytes);
+    let chunk = SnapshotMessage::Chunk { snapshot: id, chunk: 0, checksum, bytes: bytes.clone() };
+    let out = stage.hear(PEER, PeerMessage::Snapshot(chunk));
+    assert!(out.contains(&Effect::WriteChunk { snapshot: id, chunk: 0, bytes }));
+    progress(&mut stage, &snapshot, FetchNext::Complete);
+    assert_eq!(stage.puppet().fetched, [(PEER, snapshot)]);
+}
+
+#[test]
+fn a_snapshot_that_could_not_be_had_is_not_begun_again_at_once() {
+    let snapshot = meta(&mut six(), 6);
+    let mut stage = fetching(&snapshot);
+    progress(&mut stage, &snapshot, FetchNext::Failed);
+    assert_eq!(stage.puppet().fetched, []);
+    let mut begun = |waits: Duration| {
+        stage.now.monotonic += waits;
+        let effects = &mut stage.replica.formed.as_mut().unwrap().effects;
+        effects.fetch_snapshot(PEER, snapshot.clone());
+        stage.flush().contains(&Effect::BeginFetch { snapshot: snapshot.clone() })
+    };
+    assert!(!begun(Duration::ZERO));
+    assert!(begun(Duration::from_secs(3600)));
+}
+
+/// The log lacks entries 3 and 4; the state has executed so many. A snapshot of all up to `covered`
+/// arrives.
+fn is_restored(applied: u64, covered: u64) -> bool {
+    let mut stage = Stage::new();
+    stage.append(6);
+    let snapshot = meta(&mut stage, covered);
+    let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
+    stage.log().commit(Index(applied));
+    stage.apply();
+    let gap = Gap {
+        first: Index(3),
+        last: Index(4),
+        digest: entries[3].digest(),
+        before: entries[2].parent,
+        ids_known: true,
+    };
+    stage.log().trim_cache(0);
+    stage.on(Event::Damaged(vec![gap]));
+    assert_eq!(stage.log().gaps().len(), 1);
+    let offer = Repair::Compacted { snapshot: snapshot.clone() };
+    stage.hear(PEER, PeerMessage::Repair(offer));
+    let out = progress(&mut stage, &snapshot, FetchNext::Complete);
+    assert!(stage.log().is_whole());
+    assert_eq!(newest(&mut stage), Some(covered));
+    out.iter().any(|effect| matches!(effect, Effect::Restore { .. }))
+}
+
+#[test]
+fn the_state_follows_a_snapshot_that_mends_the_log_only_if_it_has_not_got_as_far() {
+    assert!(is_restored(4, 5));
+    assert!(!is_restored(5, 5));
+    assert!(!is_restored(6, 5));
+}
+
+#[test]
+fn what_is_not_in_memory_is_read_for_the_applier() {
+    let mut stage = Stage::new();
+    stage.append(6);
+    let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
+    stage.log().trim_cache(0);
+    let found = RecoveredLog {
+        last: entries[5].id,
+        last_digest: entries[5].digest(),
+        ballots: vec![(Index(1), Ballot(1))],
+        ..RecoveredLog::default()
+    };
+    *stage.log() = Log::recover(three(), None, found);
+    stage.log().commit(Index(6));
+    let wanted = |effect: &Effect<_>| match effect {
+        Effect::ReadEntries { reader: Reader::Applier, from, .. } => Some(*from),
+        _ => None,
+    };
+    assert_eq!(stage.flush().iter().find_map(wanted), Some(Index(1)));
+    let (reader, from) = (Reader::Applier, Index(1));
+    let out = stage.on(Event::EntriesRead { reader, from, entries: entries.clone() });
+    let generation = stage.replica.applying.generation();
+    assert!(out.contains(&Effect::Apply { generation, entries }));
+}
+
+#[test]
+fn a_read_is_forwarded_to_the_leader() {
+    let mut stage = Stage::with_entries(0);
+    stage.follow(PEER, 2);
+    let request = stage.replica.name_request();
+    let read = Forward::Read { ballot: Ballot(2), request };
+    assert_eq!(said(stage.on(Event::Read { request })), [(PEER, PeerMessage::Forward(read))]);
+    assert_eq!(stage.puppet().reads, []);
+}
+
+#[test]
+fn what_is_known_of_the_founding_is_written_once() {
+    let mut replica = started_anew::<Puppet>(Settings::default(), 7);
+    let message =
+        crate::founding::FoundingMessage { record: FoundingRecord::default(), asks: false };
+    let heard = Stage::envelope(PEER, PeerMessage::Founding(message));
+    let mut out = Vec::new();
+    replica.step(Now::default(), Event::Message(heard), &mut out);
+    (0..3).for_each(|_| replica.flush(Now::default(), &mut out));
+    let writes = out.iter().filter(|effect| matches!(effect, Effect::Persist { .. }));
+    assert_eq!(writes.count(), 1);
+}
