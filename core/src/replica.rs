@@ -410,12 +410,10 @@ impl<P: Protocol> Replica<P> {
     fn drive(&mut self, now: Now, input: Input<P::Message>, out: &mut Vec<Effect<P::Message>>) {
         let Some(formed) = &mut self.formed else { return };
         let base = formed.log.base();
-        let snapshot = formed.log.snapshot().map(SnapshotMeta::id);
         let sworn = formed.protocol.pledge().promise();
         formed.protocol.step(now, input, &mut formed.log, &mut formed.effects);
         let swears = formed.protocol.pledge().promise() != sworn;
-        let rebased = formed.log.base() != base;
-        if rebased && formed.log.snapshot().map(SnapshotMeta::id) != snapshot {
+        if formed.log.base() != base {
             self.restore_snapshot(out);
         }
         if swears {

@@ -82,9 +82,8 @@ impl Log {
     pub fn adopt(&mut self, snapshot: &SnapshotMeta) -> bool {
         let last = snapshot.last;
         let helps = self.gaps.first().is_some_and(|first| first <= last.index);
-        let is_within = self.base.index < last.index && last.index <= self.last.index;
         // Ballots never decrease along a log: one of a later ballot than its end is another one's.
-        if !helps || !is_within || last.ballot > self.last.ballot {
+        if !helps || last.ballot > self.last.ballot {
             return false;
         }
         // The pointer never goes back: what stands between the two snapshots may be compacted.

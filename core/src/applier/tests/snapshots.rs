@@ -334,6 +334,13 @@ fn sessions_from_the_future_are_refused() {
     content[last_use] = 4;
     restore(&meta, &content).unwrap();
     content[last_use] = 5;
-    let error = restore(&meta, &content).unwrap_err();
-    assert!(matches!(error, RestoreError::Malformed), "{error:?}");
+    let refused = |content: &[u8]| {
+        let error = restore(&meta, content).unwrap_err();
+        assert!(matches!(error, RestoreError::Malformed), "{error:?}");
+    };
+    refused(&content);
+    // Nor is there one that no entry has opened.
+    content[last_use] = 4;
+    content[last_use - 1] = 0;
+    refused(&content);
 }

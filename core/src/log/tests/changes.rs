@@ -223,3 +223,29 @@ fn what_is_compacted_and_what_is_not_there_yet_has_no_name() {
     let named = (0..=6).map(|index| log.ballot_at(Index(index)).map(|ballot| ballot.0));
     assert_eq!(named.collect::<Vec<_>>(), [None, None, Some(1), Some(2), Some(2), None, None]);
 }
+
+#[test]
+#[should_panic(expected = "snapshots move forward")]
+fn a_snapshot_that_can_be_read_is_not_replaced_by_one_of_the_same_state() {
+    let mut log = log_of(&[1, 1]);
+    log.commit(Index(2));
+    log.set_applied(Index(2));
+    let snapshot = meta(&log, 2);
+    log.set_snapshot(snapshot.clone());
+    log.set_snapshot(snapshot);
+}
+
+#[test]
+fn a_compacted_log_knows_the_ballots_of_the_rest_once_each() {
+    for (covered, left) in [(1, vec![(2, 1), (3, 2), (4, 3)]), (2, vec![(3, 2), (4, 3)])] {
+        let mut log = log_of(&[1, 1, 2, 3]);
+        save(&mut log, 1);
+        log.commit(Index(4));
+        log.set_applied(Index(4));
+        let snapshot = meta(&log, covered);
+        log.set_snapshot(snapshot.clone());
+        log.compact(&snapshot);
+        let ballots = log.ballots.iter().map(|(first, ballot)| (first.0, ballot.0));
+        assert_eq!(ballots.collect::<Vec<_>>(), left);
+    }
+}

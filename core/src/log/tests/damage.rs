@@ -149,6 +149,42 @@ fn what_comes_back_in_parts_brings_its_ballots_and_members_with_it() {
 }
 
 #[test]
+fn members_that_come_back_are_not_listed_twice() {
+    let mut log = log_of(&[1]);
+    let payload = postcard::to_allocvec(&members()).unwrap().into();
+    log.append(Ballot(1), Proposal::new(EntryKind::Membership, LogTime(0), payload));
+    save(&mut log, 1);
+    log.commit(Index(2));
+    log.set_applied(Index(2));
+    let whole = log.clone();
+    log.trim_cache(0);
+    log.note_damage(gap_of(&whole, 1, 2));
+    log.repair(all(&whole)).unwrap();
+    assert_eq!(log.memberships, whole.memberships);
+}
+
+#[test]
+fn of_two_repairs_each_counts_with_its_own_write() {
+    let whole = log_of(&[1; 5]);
+    let mut log = committed_log(&[1; 5], 5);
+    log.set_applied(Index(5));
+    log.trim_cache(0);
+    log.note_damage(gap_of(&whole, 2, 2));
+    log.note_damage(gap_of(&whole, 4, 4));
+    let entries = all(&whole);
+    for (write, index) in [(2, 1), (3, 3)] {
+        log.repair(entries[index..=index].to_vec()).unwrap();
+        assert_eq!(log.begin_repairs(WriteSeq(write)).len(), 1);
+    }
+    let missing =
+        |log: &Log| (1..=5).filter(|index| log.is_missing(Index(*index))).collect::<Vec<_>>();
+    log.saved(WriteSeq(2));
+    assert_eq!(missing(&log), [4]);
+    log.saved(WriteSeq(3));
+    assert_eq!(missing(&log), []);
+}
+
+#[test]
 fn a_later_list_of_members_is_not_replaced_by_one_that_comes_back() {
     let lists = |incarnation| Membership::new([(NodeId(1), Incarnation(incarnation))]);
     let listing = |members: &Membership| {
