@@ -98,9 +98,10 @@ fn a_log_that_was_put_behind_another_snapshot_has_its_state_restored() {
 
 #[test]
 fn requests_that_wait_are_looked_at_again_later_by_one_timer() {
+    let heartbeat = Settings::default().heartbeat;
     let timers = |out: Vec<Effect<Word>>| {
-        let timer = |effect: &&_| matches!(effect, Effect::SetTimer(Timer::Requests, _));
-        out.iter().filter(timer).count()
+        let timer = Effect::SetTimer(Timer::Requests, heartbeat * 4..heartbeat * 5);
+        out.iter().filter(|effect| **effect == timer).count()
     };
     let mut stage = leader();
     assert_eq!(timers(stage.flush()), 0, "nothing waits");
@@ -123,6 +124,27 @@ fn a_replica_says_who_it_is_and_of_which_cluster() {
     assert_eq!(started(Settings::default()).cluster(), None, "it is not formed");
     let stage = Stage::new();
     assert_eq!((stage.replica.id(), stage.replica.cluster()), (ME, Some(three().digest())));
+}
+
+#[test]
+fn one_request_waits_however_large_and_the_next_one_only_within_the_bound() {
+    let mut stage = Stage::with(Settings { uncommitted_bytes: 10, ..Settings::default() });
+    let mut failed = || {
+        let request = stage.replica.name_request();
+        let payload = vec![0; 20].into();
+        let out = stage.on(Event::Propose { request, kind: EntryKind::Command, payload });
+        out.contains(&Effect::Failed { request, failure: Failure::Busy })
+    };
+    assert!(!failed());
+    assert!(failed());
+}
+
+#[test]
+fn what_is_said_to_oneself_comes_back_and_does_not_leave() {
+    let mut stage = Stage::with_entries(0);
+    effects(&mut stage).send(ME, Word::Vote);
+    assert_eq!(said(stage.flush()), []);
+    assert_eq!(stage.puppet().heard, [(ME, Word::Vote)]);
 }
 
 #[test]

@@ -132,6 +132,68 @@ fn a_single_member_that_lost_something_does_not_start() {
 }
 
 #[test]
+fn a_single_member_mends_what_it_has_executed_with_a_snapshot_and_stops_over_anything_else() {
+    let founders = Membership::new([(ME, Incarnation(101))]);
+    let log = found(3, &founders);
+    let entries = log.tail.clone();
+    let gap = Gap {
+        first: Index(2),
+        last: Index(2),
+        digest: entries[1].digest(),
+        before: entries[1].parent,
+        ids_known: true,
+    };
+    let started = || {
+        let (mut replica, _) = start(Recovered { log: log.clone(), ..alone() }).unwrap();
+        let log = &mut replica.formed.as_mut().unwrap().log;
+        log.commit(Index(3));
+        log.trim_cache(0);
+        replica
+    };
+    fn on(replica: &mut Replica<Puppet>, event: Event<Word>) -> Vec<Effect<Word>> {
+        let mut out = Vec::new();
+        replica.step(Now::default(), event, &mut out);
+        replica.flush(Now::default(), &mut out);
+        out
+    }
+    let out = on(&mut started(), Event::Damaged(vec![gap.clone()]));
+    assert!(out.contains(&Effect::Stop(Fatal::LostAlone)), "it is not executed");
+
+    let mut replica = started();
+    let read =
+        Event::EntriesRead { reader: Reader::Applier, from: Index(1), entries: entries.clone() };
+    replica.flush(Now::default(), &mut Vec::new());
+    let out = on(&mut replica, read);
+    let generation = replica.applying.generation();
+    assert!(out.contains(&Effect::Apply { generation, entries: entries.clone() }));
+    let (through, requests) = (Index(3), Vec::new());
+    let applied = crate::event::Applied { generation, through, requests, deadline: None };
+    on(&mut replica, Event::Applied(applied));
+    replica.formed.as_mut().unwrap().log.trim_cache(0);
+    let out = on(&mut replica, Event::Damaged(vec![gap]));
+    assert!(out.contains(&Effect::TakeSnapshot), "{out:?}");
+    let snapshot = SnapshotMeta {
+        last: entries[2].id,
+        digest: entries[2].digest(),
+        membership: founders,
+        time: LogTime(0),
+        size_bytes: 1,
+        content: Digest::of(b"state"),
+    };
+    let out = on(&mut replica, Event::SnapshotBuilt(Some(snapshot)));
+    let pointing = out.iter().find_map(|effect| match effect {
+        Effect::Persist { seq, .. } => Some(*seq),
+        _ => None,
+    });
+    let scrubbed = || Event::Scrubbed { next: Index::ZERO, gaps: Vec::new() };
+    on(&mut replica, scrubbed());
+    assert!(!replica.log().unwrap().is_whole(), "a restart may not find the snapshot");
+    on(&mut replica, Event::Saved(pointing.unwrap()));
+    on(&mut replica, scrubbed());
+    assert!(replica.log().unwrap().is_whole());
+}
+
+#[test]
 fn an_empty_directory_founds_a_cluster_only_of_members_and_alone_only_if_asked_to() {
     let empty = || Recovered { founding: FoundingRecord::default(), ..recovered() };
     let not_configured = Fatal::NotConfigured { node: ME };

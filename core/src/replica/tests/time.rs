@@ -14,7 +14,10 @@ fn deadline_at(stage: &mut Stage, deadline: Option<LogTime>) -> Vec<Effect<Word>
 
 fn timers(effects: &[Effect<Word>]) -> Vec<Duration> {
     let timer = |effect: &_| match effect {
-        Effect::SetTimer(Timer::Deadline, range) => Some(range.start),
+        Effect::SetTimer(Timer::Deadline, range) => {
+            assert!(range.end > range.start);
+            Some(range.start)
+        }
         _ => None,
     };
     effects.iter().filter_map(timer).collect()
