@@ -9,6 +9,7 @@ mod serving;
 mod snapshots;
 mod starting;
 mod time;
+mod writes;
 
 use std::collections::BTreeMap;
 
