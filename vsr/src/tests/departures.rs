@@ -151,6 +151,7 @@ fn who_gives_a_view_the_time_to_begin_does_not_answer_a_wish() {
     cluster.heartbeats(1);
     cluster.forge(3, 5, wish(6, 6));
     assert_eq!(cluster.view(5), 6);
+    cluster.save(5);
     cluster.take(|_| true);
     cluster.forge(4, 5, wish(6, 7));
     assert_eq!(cluster.network, []);
