@@ -12,14 +12,20 @@ fn fall_mute(cluster: &mut Cluster, id: u64) {
     cluster.nodes.get_mut(&n(id)).unwrap().log.set_mute(true);
 }
 
-fn save_all(cluster: &mut Cluster, id: u64) {
-    cluster.save_all(id);
-}
-
 /// What `id` has said that would count.
 fn vouched_for(cluster: &Cluster, id: u64) -> Option<&Message> {
     let said = cluster.network.iter().filter(|sent| sent.from == n(id));
     said.map(|sent| &sent.message).find(|message| Raft::vouches(message))
+}
+
+#[test]
+fn whoever_is_not_mute_vouches_for_what_it_has_saved() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.propose(1, "a");
+    cluster.deliver_to(2);
+    assert!(!cluster.network.iter().any(|sent| sent.from == n(2) && Raft::vouches(&sent.message)));
+    cluster.save(2);
+    assert!(cluster.network.iter().any(|sent| sent.from == n(2) && Raft::vouches(&sent.message)));
 }
 
 #[test]
@@ -36,7 +42,7 @@ fn a_mute_server_follows_and_vouches_for_nothing() {
         cluster.timeout(1, Timer::Heartbeat);
         for _ in 0..5 {
             cluster.deliver_to(3);
-            save_all(&mut cluster, 3);
+            cluster.save_all(3);
             assert_eq!(vouched_for(&cluster, 3), None);
             cluster.deliver_to(1);
         }
@@ -65,7 +71,7 @@ fn a_mute_server_is_sent_no_more_than_a_window_before_its_disk_has_it() {
     assert!((5..=10).contains(&held(&cluster)), "{}", held(&cluster));
     // What it has saved makes room for more; that is still nothing that counts.
     for _ in 0..8 {
-        save_all(&mut cluster, 3);
+        cluster.save_all(3);
         assert_eq!(vouched_for(&cluster, 3), None);
         cluster.settle();
     }
@@ -88,7 +94,7 @@ fn a_mute_server_has_no_vote_and_stands_for_nothing() {
         Message::RequestVote { term, last, transfer: true },
     ] {
         cluster.forge(2, 3, message);
-        save_all(&mut cluster, 3);
+        cluster.save_all(3);
         assert_eq!(cluster.network, []);
     }
     assert_eq!(cluster.term(3), 1, "where the leader reaches it");
@@ -126,7 +132,7 @@ fn acknowledgements_of_a_disk_that_was_replaced_do_not_count() {
     let payload = postcard::to_allocvec(&members).unwrap().into();
     let proposal = Proposal::new(EntryKind::Membership, LogTime(0), payload);
     cluster.input(1, Input::Propose(proposal));
-    save_all(&mut cluster, 1);
+    cluster.save_all(1);
     assert_eq!(cluster.node(1).log.durable(), Index(3));
     assert_eq!(cluster.committed(1), 1);
     cluster.heal();
@@ -146,7 +152,7 @@ fn what_a_server_acknowledged_before_it_fell_mute_does_not_count() {
     fall_mute(&mut cluster, 3);
     cluster.timeout(1, Timer::Heartbeat);
     cluster.settle();
-    save_all(&mut cluster, 1);
+    cluster.save_all(1);
     cluster.settle();
     assert_eq!(cluster.node(1).log.durable(), Index(2));
     assert_eq!(cluster.committed(1), 1);

@@ -363,7 +363,9 @@ fn a_nack_counts_once_and_only_from_the_disk_that_is_listed() {
     let other = LogId::new(Index(5), Ballot(5));
     cluster.forge(5, 3, Message::Nack { view: Ballot(7), missing: other });
     let missing = LogId::new(Index(4), Ballot(5));
-    cluster.forge(5, 3, Message::Nack { view: Ballot(6), missing });
+    for view in [6, 8] {
+        cluster.forge(5, 3, Message::Nack { view: Ballot(view), missing });
+    }
     cluster.settle();
     assert_eq!(cluster.node(3).views(), [5, 5, 5]);
     cluster.forge(5, 3, nack);
