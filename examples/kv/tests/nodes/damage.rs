@@ -72,6 +72,12 @@ async fn is_a_full_member_again(mut nodes: Nodes, number: usize) {
     .await;
     nodes.kill(2).await;
     insist(&nodes, 1, &["SET", "after", "it"]).await;
+    // It has acknowledged that, and executes it in its own time.
+    until("node 3 has executed it all", || async {
+        let committed = nodes.info(1, "committed_index").await?;
+        (nodes.info(3, "applied_index").await? == committed).then_some(())
+    })
+    .await;
     let mut client = nodes.client(3).await;
     call(&mut client, &["READONLY"]).await;
     for number in 0..NEEDLES {
