@@ -321,7 +321,9 @@ impl Log {
         if index == self.base.index {
             return Some(self.base_digest);
         }
-        self.cached(index).map(Entry::digest)
+        // Of one that has left memory, the next one tells.
+        let next = || self.cached(index.next()).map(|next| next.parent);
+        self.cached(index).map(Entry::digest).or_else(next)
     }
 
     /// The timestamp of an entry, if it is at hand. That of the last one need not be.

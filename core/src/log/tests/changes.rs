@@ -249,3 +249,20 @@ fn a_compacted_log_knows_the_ballots_of_the_rest_once_each() {
         assert_eq!(ballots.collect::<Vec<_>>(), left);
     }
 }
+
+#[test]
+fn what_replaces_the_end_of_a_log_goes_on_from_an_entry_that_has_left_memory() {
+    let mut log = log_of(&[1]);
+    save(&mut log, 1);
+    log.commit(Index(1));
+    log.set_applied(Index(1));
+    log.append(Ballot(1), command("x"));
+    log.trim_cache(0);
+    assert_eq!(log.entries(Index(1), 1), None);
+    let (first, digest) = (LogId::new(Index(1), Ballot(1)), log_of(&[1]).last_digest());
+    let other = |parent| Entry::new(LogId::new(Index(2), Ballot(2)), parent, command("y"));
+    let stranger = other(Digest::of(b"another log"));
+    let refused = Err(Rejected::ParentDiffers(stranger.id));
+    assert_eq!(log.splice(first, vec![stranger]), refused);
+    assert_eq!(log.splice(first, vec![other(digest)]), Ok(Index(2)));
+}
