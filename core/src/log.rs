@@ -89,8 +89,10 @@ impl Log {
         found: RecoveredLog,
     ) -> Log {
         // Where a log begins, its founders are known, be it found on disk or lost.
-        let is_whole = found.base == LogId::ZERO;
-        let base_digest = if is_whole { founders.digest() } else { found.base_digest };
+        let base_digest = match found.base {
+            LogId::ZERO => founders.digest(),
+            _ => found.base_digest,
+        };
         let members = snapshot.as_ref().map_or(founders, |meta| meta.membership.clone());
         let covered = snapshot.as_ref().map_or(found.base, |meta| meta.last);
         assert!(found.base.index <= covered.index, "the log starts behind the snapshot");

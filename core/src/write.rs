@@ -135,7 +135,8 @@ pub struct RecoveredLog {
     /// What stands before the first entry: `LogId::ZERO`, or the last entry that was compacted
     /// away. Never above the snapshot's `last`.
     pub base: LogId,
-    /// The digest of that entry.
+    /// The digest of that entry. Where there is none, that of the founders counts instead, which the
+    /// log knows: a disk that lost its first entries does not.
     pub base_digest: Digest,
     /// For each stretch of entries with the same ballot: the index of the first, and the ballot.
     /// Contiguous and ascending; the first stretch begins at `base.index + 1`.
