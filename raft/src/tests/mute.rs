@@ -23,9 +23,9 @@ fn whoever_is_not_mute_vouches_for_what_it_has_saved() {
     let mut cluster = Cluster::led_by_1(3);
     cluster.propose(1, "a");
     cluster.deliver_to(2);
-    assert!(!cluster.network.iter().any(|sent| sent.from == n(2) && Raft::vouches(&sent.message)));
+    assert_eq!(vouched_for(&cluster, 2), None);
     cluster.save(2);
-    assert!(cluster.network.iter().any(|sent| sent.from == n(2) && Raft::vouches(&sent.message)));
+    assert!(vouched_for(&cluster, 2).is_some());
 }
 
 #[test]

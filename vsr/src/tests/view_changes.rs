@@ -3,7 +3,7 @@
 use quorate_core::{Ballot, Digest, Index, LogId, Protocol, Timer};
 
 use super::cluster::{Cluster, Sent, n};
-use crate::{DoViewChange, Message, PeerFault};
+use crate::{DoViewChange, Message, PeerFault, Stretch};
 
 fn report_of(sent: &Sent) -> Option<DoViewChange> {
     match sent.message {
@@ -362,7 +362,7 @@ fn the_log_of_whom_nobody_asked_is_not_taken() {
         [1, 3, 4].into_iter().for_each(|id| cluster.save(id));
         cluster.deliver_to(1);
     });
-    let stretch = crate::Stretch {
+    let stretch = Stretch {
         view: Ballot(10),
         probe: 0,
         previous: LogId::new(Index(2), Ballot(1)),
@@ -424,7 +424,7 @@ fn a_log_that_contradicts_what_is_committed_is_a_fault_and_is_not_asked_for_agai
     assert_eq!(cluster.committed(2), 1);
     cluster.take(|_| true);
     cluster.checks.faults_expected = true;
-    let stretch = crate::Stretch {
+    let stretch = Stretch {
         view: Ballot(4),
         probe: 0,
         previous: LogId::new(Index(1), Ballot(2)),

@@ -6,6 +6,19 @@ fn one_member() -> Membership {
     Membership::new([(NodeId(1), Incarnation(11))])
 }
 
+/// All of it is executed, and compacted up to there.
+fn compacted(ballots: &[u64], covered: u64) -> Log {
+    let mut log = log_of(ballots);
+    save(&mut log, 1);
+    let last = log.last().index;
+    log.commit(last);
+    log.set_applied(last);
+    let snapshot = meta(&log, covered);
+    log.set_snapshot(snapshot.clone());
+    log.compact(&snapshot);
+    log
+}
+
 fn listing(members: &Membership) -> Proposal {
     let payload = postcard::to_allocvec(members).unwrap().into();
     Proposal::new(EntryKind::Membership, LogTime(0), payload)
@@ -56,14 +69,8 @@ fn an_entry_that_skips_an_index_or_lists_nobody_is_refused_whatever_its_parent()
 
 #[test]
 fn a_log_holds_at_its_base_what_stands_there_and_nothing_else() {
-    let mut log = log_of(&[1, 1, 2, 2]);
-    save(&mut log, 1);
-    log.commit(Index(4));
-    log.set_applied(Index(4));
-    let snapshot = meta(&log, 2);
-    log.set_snapshot(snapshot.clone());
-    log.compact(&snapshot);
-    assert!(log.holds(snapshot.last));
+    let log = compacted(&[1, 1, 2, 2], 2);
+    assert!(log.holds(LogId::new(Index(2), Ballot(1))));
     assert!(!log.holds(LogId::new(Index(2), Ballot(2))));
     assert!(!log.holds(LogId::new(Index(5), Ballot(2))));
 }
@@ -213,13 +220,7 @@ fn what_follows_the_base_goes_on_from_its_digest_and_what_comes_first_from_the_f
 
 #[test]
 fn what_is_compacted_and_what_is_not_there_yet_has_no_name() {
-    let mut log = log_of(&[1, 1, 2, 2]);
-    save(&mut log, 1);
-    log.commit(Index(4));
-    log.set_applied(Index(4));
-    let snapshot = meta(&log, 2);
-    log.set_snapshot(snapshot.clone());
-    log.compact(&snapshot);
+    let log = compacted(&[1, 1, 2, 2], 2);
     let named = (0..=6).map(|index| log.ballot_at(Index(index)).map(|ballot| ballot.0));
     assert_eq!(named.collect::<Vec<_>>(), [None, None, Some(1), Some(2), Some(2), None, None]);
 }
@@ -238,13 +239,7 @@ fn a_snapshot_that_can_be_read_is_not_replaced_by_one_of_the_same_state() {
 #[test]
 fn a_compacted_log_knows_the_ballots_of_the_rest_once_each() {
     for (covered, left) in [(1, vec![(2, 1), (3, 2), (4, 3)]), (2, vec![(3, 2), (4, 3)])] {
-        let mut log = log_of(&[1, 1, 2, 3]);
-        save(&mut log, 1);
-        log.commit(Index(4));
-        log.set_applied(Index(4));
-        let snapshot = meta(&log, covered);
-        log.set_snapshot(snapshot.clone());
-        log.compact(&snapshot);
+        let log = compacted(&[1, 1, 2, 3], covered);
         let ballots = log.ballots.iter().map(|(first, ballot)| (first.0, ballot.0));
         assert_eq!(ballots.collect::<Vec<_>>(), left);
     }

@@ -77,27 +77,16 @@ fn the_applier_is_handed_so_many_bytes_at_once_that_it_has_not_answered() {
     assert_eq!(hand_over(&mut applying), [3, 4]);
     assert_eq!(applying.handed_over(), Index(4));
     // What was asked of an earlier state is not answered any more.
-    applying.restore(snapshot(4));
+    applying.restore(snapshot_at(4, 1));
     assert_eq!(hand_over(&mut applying), [0; 0]);
     assert!(!applying.on_applied(Generation(0), Index(4), None));
     assert!(!applying.on_applied(Generation(1), Index(4), None), "it is being restored");
     assert_eq!(applying.on_restored(Generation(0), None), None);
-    assert_eq!(applying.on_restored(Generation(1), Some(LogTime(9))), Some(snapshot(4)));
+    assert_eq!(applying.on_restored(Generation(1), Some(LogTime(9))), Some(snapshot_at(4, 1)));
     assert_eq!(applying.deadline(), Some(LogTime(9)));
     assert_eq!(hand_over(&mut applying), [5]);
     assert!(applying.on_applied(Generation(1), Index(5), None));
     assert_eq!(applying.deadline(), None);
-}
-
-fn snapshot(index: u64) -> SnapshotMeta {
-    SnapshotMeta {
-        last: LogId::new(Index(index), Ballot(1)),
-        digest: Digest::of(b"entry"),
-        membership: three(),
-        time: LogTime(0),
-        size_bytes: 1,
-        content: Digest::of(b"state"),
-    }
 }
 
 #[test]
@@ -121,7 +110,7 @@ fn a_snapshot_is_taken_after_so_many_bytes_or_as_many_as_the_last_one_had_and_on
     assert!(applying.wants_snapshot(now, &log, 2 * one));
     apply(&mut applying, &mut log, 2);
     assert!(!applying.wants_snapshot(now, &log, 2 * one), "one is being built");
-    let built = SnapshotMeta { size_bytes: 3 * one, ..snapshot(2) };
+    let built = SnapshotMeta { size_bytes: 3 * one, ..snapshot_at(2, 1) };
     applying.on_built(now, Some(&built));
     log.set_snapshot(built);
     assert!(!applying.wants_snapshot(now, &log, 2 * one), "the last one was larger");
@@ -153,9 +142,9 @@ fn a_snapshot_that_is_needed_and_cannot_be_built_is_tried_again_after_a_pause_un
     assert_eq!(attempts, 3, "at once, after 200 ms, and after 400 ms more");
     now += Duration::from_secs(1);
     assert!(applying.wants_snapshot(now, &log, 1000));
-    applying.on_built(now, Some(&snapshot(4)));
+    applying.on_built(now, Some(&snapshot_at(4, 1)));
     assert!(applying.wants_snapshot(now, &log, 1000), "that does not cover it");
-    applying.on_built(now, Some(&snapshot(5)));
+    applying.on_built(now, Some(&snapshot_at(5, 1)));
     now += Duration::from_secs(10);
     assert!(!applying.wants_snapshot(now, &log, 1000));
 }

@@ -147,3 +147,16 @@ fn a_list_that_is_recorded_forms_no_cluster_before_the_others_have_confirmed_it(
     let message = crate::founding::FoundingMessage { record, asks: true };
     assert_eq!(asked, [(PEER, PeerMessage::Founding(message))]);
 }
+
+#[test]
+fn what_is_known_of_the_founding_is_written_once() {
+    let mut replica = started_anew::<Puppet>(Settings::default(), 7);
+    let message =
+        crate::founding::FoundingMessage { record: FoundingRecord::default(), asks: false };
+    let heard = Stage::envelope(PEER, PeerMessage::Founding(message));
+    let mut out = Vec::new();
+    replica.step(Now::default(), Event::Message(heard), &mut out);
+    (0..3).for_each(|_| replica.flush(Now::default(), &mut out));
+    let writes = out.iter().filter(|effect| matches!(effect, Effect::Persist { .. }));
+    assert_eq!(writes.count(), 1);
+}

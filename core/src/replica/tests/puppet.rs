@@ -126,6 +126,34 @@ pub(super) fn three() -> Membership {
     Membership::new([ME, PEER, THIRD].map(|id| (id, Incarnation(100 + id.0))))
 }
 
+/// A snapshot of all up to an entry of this name.
+pub(super) fn snapshot_at(index: u64, ballot: u64) -> SnapshotMeta {
+    SnapshotMeta {
+        last: LogId::new(Index(index), Ballot(ballot)),
+        digest: Digest::of(b"entry"),
+        membership: three(),
+        time: LogTime(0),
+        size_bytes: 1,
+        content: Digest::of(b"state"),
+    }
+}
+
+/// A snapshot of all up to this entry.
+pub(super) fn snapshot_of(last: &Entry) -> SnapshotMeta {
+    SnapshotMeta { last: last.id, digest: last.digest(), ..snapshot_at(0, 0) }
+}
+
+/// What is found if a disk lacks these of a log's entries, which are given from the first one on.
+pub(super) fn gap_of(entries: &[Entry], first: usize, last: usize) -> Gap {
+    Gap {
+        first: entries[first - 1].index(),
+        last: entries[last - 1].index(),
+        digest: entries[last - 1].digest(),
+        before: entries[first - 1].parent,
+        ids_known: true,
+    }
+}
+
 /// What a message says, and to whom.
 pub(super) type Said = (NodeId, PeerMessage<Word>);
 
@@ -165,6 +193,11 @@ impl Stage {
 
     pub(super) fn puppet(&mut self) -> &mut Puppet {
         &mut self.replica.formed.as_mut().unwrap().protocol
+    }
+
+    /// What the protocol wants, as of the next flush.
+    pub(super) fn effects(&mut self) -> &mut Effects<Word> {
+        &mut self.replica.formed.as_mut().unwrap().effects
     }
 
     pub(super) fn log(&mut self) -> &mut Log {

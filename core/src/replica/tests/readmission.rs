@@ -166,7 +166,7 @@ fn a_leader_says_where_its_log_ends_once_a_quorum_has_confirmed_it_after_the_que
     stage.hear(PEER, ask(3));
     let reads = stage.puppet().reads.clone();
     assert_eq!(reads.iter().map(|read| read.request).collect::<Vec<_>>(), [name(2), name(3)]);
-    let effects = &mut stage.replica.formed.as_mut().unwrap().effects;
+    let effects = stage.effects();
     reads.into_iter().for_each(|read| effects.read_ready(read, Index(1)));
     let through = stage.log().last();
     assert!(through.index > stage.log().committed());

@@ -5,26 +5,19 @@ use super::*;
 use crate::message::PeerMessage as Message;
 
 /// Entries 1 to 6, none of them known to be committed. What is in this range is lost.
-fn damaged(first: u64, last: u64) -> (Stage, Vec<Entry>) {
+fn damaged(first: usize, last: usize) -> (Stage, Vec<Entry>) {
     let mut stage = Stage::new();
     stage.append(6);
     let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
-    let at = |index: u64| &entries[index as usize - 1];
-    let gap = Gap {
-        first: Index(first),
-        last: Index(last),
-        digest: at(last).digest(),
-        before: at(first).parent,
-        ids_known: true,
-    };
+    let gap = gap_of(&entries, first, last);
     let found = RecoveredLog {
         base: LogId::ZERO,
         base_digest: three().digest(),
         ballots: vec![(Index(1), Ballot(1))],
         memberships: vec![(Index(1), three())],
         tail: entries.iter().filter(|entry| entry.index() > gap.last).cloned().collect(),
-        last: at(6).id,
-        last_digest: at(6).digest(),
+        last: entries[5].id,
+        last_digest: entries[5].digest(),
         last_time: LogTime(0),
         gaps: vec![gap],
     };
@@ -71,14 +64,7 @@ fn nothing_that_is_known_to_be_committed_is_given_up_whatever_a_leader_lacks() {
     stage.commit();
     let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
     stage.log().trim_cache(0);
-    let gap = Gap {
-        first: Index(4),
-        last: Index(5),
-        digest: entries[4].digest(),
-        before: entries[3].parent,
-        ids_known: true,
-    };
-    stage.on(Event::Damaged(vec![gap]));
+    stage.on(Event::Damaged(vec![gap_of(&entries, 4, 5)]));
     assert_eq!(stage.log().gaps().len(), 1);
     stage.follow(PEER, 3);
     stage.hear(PEER, lacks(3, &entries[4]));
@@ -155,14 +141,7 @@ fn what_is_compacted_comes_as_a_snapshot_that_can_be_read() {
     stage.append(6);
     stage.commit();
     let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
-    let snapshot = SnapshotMeta {
-        last: entries[3].id,
-        digest: entries[3].digest(),
-        membership: three(),
-        time: LogTime(0),
-        size_bytes: 1,
-        content: Digest::of(b"state"),
-    };
+    let snapshot = snapshot_of(&entries[3]);
     stage.log().set_snapshot(snapshot.clone());
     stage.log().compact(&snapshot);
     for first in [2, 4] {
@@ -242,14 +221,7 @@ fn a_snapshot_is_fetched_if_it_covers_something_that_is_missing_and_then_nobody_
 {
     let (mut stage, entries) = damaged(3, 4);
     let offered = |stage: &mut Stage, index: usize| {
-        let snapshot = SnapshotMeta {
-            last: entries[index - 1].id,
-            digest: entries[index - 1].digest(),
-            membership: three(),
-            time: LogTime(0),
-            size_bytes: 1,
-            content: Digest::of(b"state"),
-        };
+        let snapshot = snapshot_of(&entries[index - 1]);
         let offer = Message::Repair(Repair::Compacted { snapshot: snapshot.clone() });
         stage.hear(PEER, offer).contains(&Effect::BeginFetch { snapshot })
     };

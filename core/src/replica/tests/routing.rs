@@ -5,21 +5,6 @@ use super::*;
 use crate::message::{Forward, Refusal};
 use crate::protocol::ReadId;
 
-fn effects(stage: &mut Stage) -> &mut Effects<Word> {
-    &mut stage.replica.formed.as_mut().unwrap().effects
-}
-
-fn snapshot(index: u64) -> SnapshotMeta {
-    SnapshotMeta {
-        last: LogId::new(Index(index), Ballot(1)),
-        digest: Digest::of(b"the entry"),
-        membership: three(),
-        time: LogTime(0),
-        size_bytes: 1,
-        content: Digest::of(b"state"),
-    }
-}
-
 fn leader() -> Stage {
     let mut stage = Stage::new();
     stage.append(1);
@@ -32,15 +17,15 @@ fn leader() -> Stage {
 fn timers_old_entries_and_snapshots_are_asked_of_the_shell() {
     let mut stage = Stage::new();
     let range = Duration::from_millis(3)..Duration::from_millis(5);
-    effects(&mut stage).set_timer(Timer::Election, range.clone());
-    effects(&mut stage).read_entries(PEER, Index(3), 100);
-    effects(&mut stage).fetch_snapshot(PEER, snapshot(9));
+    stage.effects().set_timer(Timer::Election, range.clone());
+    stage.effects().read_entries(PEER, Index(3), 100);
+    stage.effects().fetch_snapshot(PEER, snapshot_at(9, 1));
     let out = stage.flush();
     let reader = Reader::Peer(PEER);
     for wanted in [
         Effect::SetTimer(Timer::Election, range),
         Effect::ReadEntries { reader, from: Index(3), max_bytes: 100 },
-        Effect::BeginFetch { snapshot: snapshot(9) },
+        Effect::BeginFetch { snapshot: snapshot_at(9, 1) },
     ] {
         assert!(out.contains(&wanted), "{wanted:?} of {out:?}");
     }
@@ -66,20 +51,20 @@ fn a_read_of_ones_own_is_answered_and_asked_for_again_if_it_is_lost() {
     let read = ReadId { origin: ME, request };
     assert_eq!(stage.puppet().reads, [read]);
     // That of another node is that node's business, be it called the same.
-    effects(&mut stage).read_lost(ReadId { origin: PEER, request });
+    stage.effects().read_lost(ReadId { origin: PEER, request });
     stage.flush();
     stage.flush();
     assert_eq!(stage.puppet().reads.len(), 1);
-    effects(&mut stage).read_lost(read);
+    stage.effects().read_lost(read);
     stage.flush();
     stage.flush();
     assert_eq!(stage.puppet().reads, [read, read]);
     let ready = Forward::ReadReady { request, index: Index(1) };
-    effects(&mut stage).read_ready(ReadId { origin: PEER, request }, Index(1));
+    stage.effects().read_ready(ReadId { origin: PEER, request }, Index(1));
     let out = stage.flush();
     assert!(!out.contains(&Effect::ReadReady { request }));
     assert_eq!(said(out), [(PEER, PeerMessage::Forward(ready))]);
-    effects(&mut stage).read_ready(read, Index(1));
+    stage.effects().read_ready(read, Index(1));
     assert!(stage.flush().contains(&Effect::ReadReady { request }));
 }
 
@@ -89,9 +74,9 @@ fn a_log_that_was_put_behind_another_snapshot_has_its_state_restored() {
     let is_restoration = |effect: &Effect<_>| matches!(effect, Effect::Restore { .. });
     let heard = stage.hear(PEER, PeerMessage::Protocol(Word::Mention));
     assert!(!heard.iter().any(is_restoration));
-    let heard = stage.hear(PEER, PeerMessage::Protocol(Word::Rebase(snapshot(9))));
+    let heard = stage.hear(PEER, PeerMessage::Protocol(Word::Rebase(snapshot_at(9, 1))));
     let generation = stage.replica.applying.generation();
-    assert!(heard.contains(&Effect::Restore { generation, snapshot: snapshot(9) }));
+    assert!(heard.contains(&Effect::Restore { generation, snapshot: snapshot_at(9, 1) }));
     let heard = stage.hear(PEER, PeerMessage::Protocol(Word::Mention));
     assert!(!heard.iter().any(is_restoration));
 }
@@ -142,9 +127,19 @@ fn one_request_waits_however_large_and_the_next_one_only_within_the_bound() {
 #[test]
 fn what_is_said_to_oneself_comes_back_and_does_not_leave() {
     let mut stage = Stage::with_entries(0);
-    effects(&mut stage).send(ME, Word::Vote);
+    stage.effects().send(ME, Word::Vote);
     assert_eq!(said(stage.flush()), []);
     assert_eq!(stage.puppet().heard, [(ME, Word::Vote)]);
+}
+
+#[test]
+fn a_read_is_forwarded_to_the_leader() {
+    let mut stage = Stage::with_entries(0);
+    stage.follow(PEER, 2);
+    let request = stage.replica.name_request();
+    let read = Forward::Read { ballot: Ballot(2), request };
+    assert_eq!(said(stage.on(Event::Read { request })), [(PEER, PeerMessage::Forward(read))]);
+    assert_eq!(stage.puppet().reads, []);
 }
 
 #[test]

@@ -180,8 +180,7 @@ fn a_forwarded_read_is_for_who_leads_its_ballot() {
     stage.hear(PEER, read(2));
     let read = ReadId { origin: PEER, request: r(1) };
     assert_eq!(stage.puppet().reads, [read]);
-    let effects = &mut stage.replica.formed.as_mut().unwrap().effects;
-    effects.read_ready(read, Index(7));
+    stage.effects().read_ready(read, Index(7));
     let ready = Forward::ReadReady { request: r(1), index: Index(7) };
     assert_eq!(said(stage.flush()), [(PEER, PeerMessage::Forward(ready))]);
 }
@@ -246,15 +245,7 @@ fn what_was_sent_in_the_ballot_in_which_a_restored_snapshot_ends_is_of_unknown_o
         stage.follow(PEER, 2);
         let (request, effects) = propose(&mut stage, command(1));
         assert_eq!(proposals(&said(effects)).len(), 1);
-        let snapshot = SnapshotMeta {
-            last: LogId::new(Index(9), Ballot(ends_in)),
-            digest: Digest::of(b"entry"),
-            membership: three(),
-            time: LogTime(0),
-            size_bytes: 1,
-            content: Digest::of(b"state"),
-        };
-        stage.log().rebase(snapshot);
+        stage.log().rebase(snapshot_at(9, ends_in));
         let mut out = Vec::new();
         stage.replica.restore_snapshot(&mut out);
         let generation = stage.replica.applying.generation();

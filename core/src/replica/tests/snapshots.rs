@@ -3,7 +3,6 @@
 use super::puppet::*;
 use super::*;
 use crate::event::Applied;
-use crate::message::Forward;
 use crate::snapshot::SnapshotMessage;
 
 /// Entries 1 to 6, all of them committed, saved and applied.
@@ -16,14 +15,7 @@ fn six() -> Stage {
 
 fn meta(stage: &mut Stage, index: u64) -> SnapshotMeta {
     let entry = stage.log().entries(Index(index), 1).unwrap().remove(0);
-    SnapshotMeta {
-        last: entry.id,
-        digest: entry.digest(),
-        membership: three(),
-        time: LogTime(0),
-        size_bytes: 3,
-        content: Digest::of(b"sta"),
-    }
+    SnapshotMeta { size_bytes: 3, content: Digest::of(b"sta"), ..snapshot_of(&entry) }
 }
 
 fn built(stage: &mut Stage, snapshot: &SnapshotMeta) -> Vec<Effect<Word>> {
@@ -138,13 +130,11 @@ fn chunks_are_read_for_whoever_asks() {
 fn fetching(snapshot: &SnapshotMeta) -> Stage {
     let mut stage = Stage::new();
     stage.append(2);
-    let effects = &mut stage.replica.formed.as_mut().unwrap().effects;
-    effects.fetch_snapshot(PEER, snapshot.clone());
+    stage.effects().fetch_snapshot(PEER, snapshot.clone());
     let begun = Effect::BeginFetch { snapshot: snapshot.clone() };
     assert!(stage.flush().contains(&begun));
     // Offered once more, it is not begun anew.
-    let effects = &mut stage.replica.formed.as_mut().unwrap().effects;
-    effects.fetch_snapshot(PEER, snapshot.clone());
+    stage.effects().fetch_snapshot(PEER, snapshot.clone());
     assert!(!stage.flush().contains(&begun));
     stage
 }
@@ -181,8 +171,7 @@ fn a_snapshot_that_could_not_be_had_is_not_begun_again_at_once() {
     assert_eq!(stage.puppet().fetched, []);
     let mut begun = |waits: Duration| {
         stage.now.monotonic += waits;
-        let effects = &mut stage.replica.formed.as_mut().unwrap().effects;
-        effects.fetch_snapshot(PEER, snapshot.clone());
+        stage.effects().fetch_snapshot(PEER, snapshot.clone());
         stage.flush().contains(&Effect::BeginFetch { snapshot: snapshot.clone() })
     };
     assert!(!begun(Duration::ZERO));
@@ -198,15 +187,8 @@ fn is_restored(applied: u64, covered: u64) -> bool {
     let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
     stage.log().commit(Index(applied));
     stage.apply();
-    let gap = Gap {
-        first: Index(3),
-        last: Index(4),
-        digest: entries[3].digest(),
-        before: entries[2].parent,
-        ids_known: true,
-    };
     stage.log().trim_cache(0);
-    stage.on(Event::Damaged(vec![gap]));
+    stage.on(Event::Damaged(vec![gap_of(&entries, 3, 4)]));
     assert_eq!(stage.log().gaps().len(), 1);
     let offer = Repair::Compacted { snapshot: snapshot.clone() };
     stage.hear(PEER, PeerMessage::Repair(offer));
@@ -246,27 +228,4 @@ fn what_is_not_in_memory_is_read_for_the_applier() {
     let out = stage.on(Event::EntriesRead { reader, from, entries: entries.clone() });
     let generation = stage.replica.applying.generation();
     assert!(out.contains(&Effect::Apply { generation, entries }));
-}
-
-#[test]
-fn a_read_is_forwarded_to_the_leader() {
-    let mut stage = Stage::with_entries(0);
-    stage.follow(PEER, 2);
-    let request = stage.replica.name_request();
-    let read = Forward::Read { ballot: Ballot(2), request };
-    assert_eq!(said(stage.on(Event::Read { request })), [(PEER, PeerMessage::Forward(read))]);
-    assert_eq!(stage.puppet().reads, []);
-}
-
-#[test]
-fn what_is_known_of_the_founding_is_written_once() {
-    let mut replica = started_anew::<Puppet>(Settings::default(), 7);
-    let message =
-        crate::founding::FoundingMessage { record: FoundingRecord::default(), asks: false };
-    let heard = Stage::envelope(PEER, PeerMessage::Founding(message));
-    let mut out = Vec::new();
-    replica.step(Now::default(), Event::Message(heard), &mut out);
-    (0..3).for_each(|_| replica.flush(Now::default(), &mut out));
-    let writes = out.iter().filter(|effect| matches!(effect, Effect::Persist { .. }));
-    assert_eq!(writes.count(), 1);
 }

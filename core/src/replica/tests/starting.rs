@@ -113,13 +113,7 @@ fn a_single_member_that_lost_something_does_not_start() {
     let damaged = |recovered: Recovered| {
         let founders = recovered.founding.list.clone().unwrap();
         let mut log = found(3, &founders);
-        let gap = Gap {
-            first: Index(2),
-            last: Index(2),
-            digest: log.tail[1].digest(),
-            before: log.tail[0].digest(),
-            ids_known: true,
-        };
+        let gap = gap_of(&log.tail, 2, 2);
         log.tail.drain(..2);
         log.gaps.push(gap);
         Recovered { log, ..recovered }
@@ -136,13 +130,7 @@ fn a_single_member_mends_what_it_has_executed_with_a_snapshot_and_stops_over_any
     let founders = Membership::new([(ME, Incarnation(101))]);
     let log = found(3, &founders);
     let entries = log.tail.clone();
-    let gap = Gap {
-        first: Index(2),
-        last: Index(2),
-        digest: entries[1].digest(),
-        before: entries[1].parent,
-        ids_known: true,
-    };
+    let gap = gap_of(&entries, 2, 2);
     let started = || {
         let (mut replica, _) = start(Recovered { log: log.clone(), ..alone() }).unwrap();
         let log = &mut replica.formed.as_mut().unwrap().log;
@@ -172,14 +160,7 @@ fn a_single_member_mends_what_it_has_executed_with_a_snapshot_and_stops_over_any
     replica.formed.as_mut().unwrap().log.trim_cache(0);
     let out = on(&mut replica, Event::Damaged(vec![gap]));
     assert!(out.contains(&Effect::TakeSnapshot), "{out:?}");
-    let snapshot = SnapshotMeta {
-        last: entries[2].id,
-        digest: entries[2].digest(),
-        membership: founders,
-        time: LogTime(0),
-        size_bytes: 1,
-        content: Digest::of(b"state"),
-    };
+    let snapshot = SnapshotMeta { membership: founders, ..snapshot_of(&entries[2]) };
     let out = on(&mut replica, Event::SnapshotBuilt(Some(snapshot)));
     let pointing = out.iter().find_map(|effect| match effect {
         Effect::Persist { seq, .. } => Some(*seq),
@@ -208,15 +189,7 @@ fn an_empty_directory_founds_a_cluster_only_of_members_and_alone_only_if_asked_t
 #[test]
 fn a_replica_that_has_a_snapshot_restores_it_before_anything_else() {
     let mut log = found(3, &three());
-    let (last, digest) = (log.tail[1].id, log.tail[1].digest());
-    let snapshot = SnapshotMeta {
-        last,
-        digest,
-        membership: three(),
-        time: LogTime(0),
-        size_bytes: 1,
-        content: Digest::of(b"state"),
-    };
+    let snapshot = snapshot_of(&log.tail[1]);
     log.tail.remove(0);
     let started = Recovered { snapshot: Some(snapshot.clone()), log, ..recovered() };
     let (mut replica, out) = start(started).unwrap();
