@@ -173,9 +173,7 @@ impl<'a, D: Disk> Recovery<'a, D> {
     /// True of a place behind the last group which no torn group reaches.
     fn is_beyond(&self, head: &Head, (segment, offset): Spot) -> bool {
         let reach = match head.position {
-            Some((active, end)) if active > segment || (active == segment && end > offset) => {
-                return false;
-            }
+            Some((active, _)) if active > segment => return false,
             Some((active, end)) if active == segment => end,
             _ => BLOCK,
         };

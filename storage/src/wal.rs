@@ -34,7 +34,7 @@ pub(crate) struct Wal {
     head: Head,
     index: Arc<Mutex<LogIndex>>,
     queue: VecDeque<(WriteSeq, Write)>,
-    /// The queued write whose pledge is kept already.
+    /// The last write whose pledge was sworn ahead of those before it.
     ahead: Option<WriteSeq>,
     is_busy: bool,
     poison: Option<StorageError>,
@@ -205,7 +205,6 @@ impl Wal {
                 if let Some(written) = written {
                     self.on_written(*written);
                 }
-                self.ahead.take_if(|ahead| Some(*ahead) <= seq);
                 return Done { saved: seq, ..Done::default() };
             }
             Outcome::Sworn { seq, meta } => {

@@ -59,6 +59,8 @@ struct Inner {
     changes_left: Option<u64>,
     changes: u64,
     syncs: u64,
+    reads: u64,
+    read_bytes: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -162,6 +164,13 @@ impl MemDisk {
     #[must_use]
     pub fn syncs(&self) -> u64 {
         self.inner().syncs
+    }
+
+    /// How often something was read so far, and how many bytes were.
+    #[must_use]
+    pub fn reads(&self) -> (u64, u64) {
+        let inner = self.inner();
+        (inner.reads, inner.read_bytes)
     }
 
     /// After this many more changes every operation fails, as if the power were gone.
@@ -404,6 +413,8 @@ impl Disk for MemDisk {
         let rest = bytes.get(position(offset)?..).unwrap_or_default();
         let n = rest.len().min(buffer.len());
         buffer[..n].copy_from_slice(&rest[..n]);
+        inner.reads += 1;
+        inner.read_bytes += n as u64;
         Ok(n)
     }
 

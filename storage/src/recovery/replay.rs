@@ -221,3 +221,6 @@ fn contradiction(at: GroupAt, index: Index) -> StorageError {
     let (indexes, damage) = (index..index.next(), Damage::Contradiction);
     StorageError::Damaged { file, offset, indexes, damage }
 }
+
+#[cfg(test)]
+mod tests;

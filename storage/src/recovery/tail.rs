@@ -90,3 +90,58 @@ impl Tail {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_core::{Ballot, Digest, LogId, LogTime, Proposal};
+
+    fn entry(index: u64, len: usize) -> Entry {
+        let id = LogId::new(Index(index), Ballot(1));
+        let proposal = Proposal::new(EntryKind::Command, LogTime(index), vec![0; len].into());
+        Entry::new(id, Digest::ZERO, proposal)
+    }
+
+    fn indexes(tail: &Tail) -> Vec<u64> {
+        let bytes: usize = tail.entries.iter().map(Entry::size_bytes).sum();
+        assert_eq!(tail.bytes, bytes);
+        tail.entries.iter().map(|entry| entry.index().0).collect()
+    }
+
+    #[test]
+    fn the_last_entries_are_kept_that_take_no_more_than_is_allowed() {
+        let mut tail = Tail::new(3 * entry(1, 100).size_bytes());
+        for index in 1..=5 {
+            assert!(tail.push(entry(index, 100)));
+        }
+        assert_eq!(indexes(&tail), [3, 4, 5]);
+        assert!(tail.push(entry(6, 101)));
+        assert_eq!(indexes(&tail), [5, 6]);
+        // The last one is kept, however large it is.
+        assert!(tail.push(entry(7, 10_000)));
+        assert_eq!(indexes(&tail), [7]);
+        assert!(tail.push(entry(8, 0)));
+        assert_eq!(indexes(&tail), [8]);
+    }
+
+    #[test]
+    fn what_was_cut_off_or_repaired_makes_room_for_what_follows() {
+        let mut tail = Tail::new(4 * entry(1, 100).size_bytes());
+        (1..=4).for_each(|index| assert!(tail.push(entry(index, 100))));
+        tail.cut_after(Index(2));
+        assert_eq!(indexes(&tail), [1, 2]);
+        (3..=4).for_each(|index| assert!(tail.push(entry(index, 100))));
+        assert_eq!(indexes(&tail), [1, 2, 3, 4]);
+        assert!(tail.repair(entry(2, 40)));
+        assert!(tail.repair(entry(9, 40)));
+        assert_eq!(indexes(&tail), [1, 2, 3, 4]);
+        assert_eq!(tail.entries[1], entry(2, 40));
+        tail.break_at(Index(2));
+        assert_eq!(indexes(&tail), [3, 4]);
+        tail.break_after(Index(3));
+        assert_eq!(indexes(&tail), [0; 0]);
+        assert!(tail.push(entry(8, 1)));
+        tail.clear();
+        assert_eq!(indexes(&tail), [0; 0]);
+    }
+}

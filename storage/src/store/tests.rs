@@ -1,4 +1,5 @@
 mod cached;
+mod costs;
 mod damaged;
 mod faults;
 pub(crate) mod fixture;

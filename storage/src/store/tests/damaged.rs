@@ -302,6 +302,19 @@ fn a_disk_that_cannot_be_read_at_all_is_a_stop() {
 }
 
 #[test]
+fn a_read_that_fails_once_for_another_reason_than_the_medium_is_a_stop_and_no_damage() {
+    let author = small_log();
+    for file in ["wal-", &segment::name(2)] {
+        let disk = author.disk.crash_keeping_all();
+        disk.fail(Operation::Read, file, io::ErrorKind::Other, 1);
+        let handle = std::sync::Arc::new(disk.clone());
+        let error = Store::open(handle, &owner(), small(), Incarnation(7), 1).unwrap_err();
+        assert!(matches!(error, StorageError::Unreadable { .. }), "{error}");
+        assert_eq!(see(&disk, small(), &author.entries).gaps, []);
+    }
+}
+
+#[test]
 fn a_damaged_entry_is_never_handed_to_a_reader() {
     let author = small_log();
     let (offset, len) = groups(&author.disk, 1)[2];

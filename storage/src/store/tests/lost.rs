@@ -69,6 +69,56 @@ fn a_file_that_ends_where_the_log_does_has_lost_its_end() {
 }
 
 #[test]
+fn a_file_of_which_nothing_but_a_damaged_first_block_is_left_has_lost_its_end() {
+    for blocks in [0, 1] {
+        let mut author = Author::new();
+        (0..15).for_each(|_| author.append(1, &[b"x"]));
+        // The first group of the next segment, for which nothing vouches.
+        let write = author.appending(1, &[b"y"]);
+        author.enqueue(write);
+        let job = author.store.prepare().unwrap().unwrap();
+        author.run(job).unwrap();
+        let (file, _) = author.place_of(16);
+        assert_eq!(file, segment::name(2));
+        author.disk.flip(&file, 40, 1);
+        let content = author.disk.content(&file).unwrap();
+        author.disk.set_content(&file, &content[..blocks * 4096]);
+        let found = see(&author.disk, options(), &author.entries);
+        assert_eq!((found.last, found.mute), (Index(15), true), "{blocks}");
+    }
+}
+
+#[test]
+fn behind_lost_groups_a_group_that_repairs_and_appends_says_where_it_goes_on() {
+    let mut author = Author::new();
+    (0..4).for_each(|_| author.append(1, &[b"x"]));
+    let append = author.appending(1, &[b"five"]);
+    author.save(append);
+    let (file, five) = author.place_of(5);
+    let repairs = author.repairing(&[(2, 2)]).repairs;
+    let append = author.appending(1, &[b"six"]);
+    author.save(Write { repairs, ..append });
+    author.disk.flip(&file, five + 70, 1);
+    let found = see(&author.disk, options(), &author.entries);
+    assert_eq!((found.last, found.gaps, found.mute), (Index(6), vec![(5, 5)], false));
+    heal(&author.disk, options(), &author.entries, &mut Random(1));
+}
+
+#[test]
+fn entries_that_are_lost_behind_a_vote_are_a_gap() {
+    let mut author = Author::new();
+    let write = author.swearing(1);
+    author.save(write);
+    author.append(1, &[b"one", b"two"]);
+    let (file, lost) = author.place_of(1);
+    author.append(1, &[b"three"]);
+    author.disk.flip(&file, lost + 70, 1);
+    let found = see(&author.disk, options(), &author.entries);
+    assert_eq!((found.last, found.gaps, found.mute), (Index(3), vec![(1, 2)], false));
+    heal(&author.disk, options(), &author.entries, &mut Random(1));
+}
+
+#[test]
 fn nothing_is_written_to_a_segment_whose_first_block_is_damaged() {
     let mut author = Author::new();
     author.append(1, &[b"one"]);
@@ -142,4 +192,17 @@ fn what_cannot_be_read_behind_the_end_is_a_lost_end_where_no_torn_group_reaches(
         let found = see(&disk, options, &author.entries);
         assert_eq!((found.last, found.mute), (Index(4), is_lost), "{segment} {offset}");
     }
+}
+
+#[test]
+fn a_damaged_header_far_out_in_a_segment_behind_which_the_log_goes_on_is_a_gap() {
+    let options = StoreOptions { group_bytes: 8 << 10, ..options() };
+    let mut author = Author::with(&MemDisk::new(), options);
+    // As many groups as two segments have blocks.
+    (0..32).for_each(|_| author.append(1, &[b"x"]));
+    let (file, offset) = author.place_of(12);
+    assert_eq!((file, author.place_of(32).0), (segment::name(1), segment::name(3)));
+    author.disk.flip(&segment::name(1), offset + 70, 1);
+    let found = see(&author.disk, options, &author.entries);
+    assert_eq!((found.last, found.gaps, found.mute), (Index(32), vec![(12, 12)], false));
 }
