@@ -165,3 +165,59 @@ impl Batch {
         self.changes = true;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_core::{EntryKind, LogTime, Proposal};
+
+    fn write(lens: &[usize], repaired: &[usize]) -> Write {
+        let entries = |lens: &[usize]| -> Vec<Entry> {
+            let entry = |(index, len): (u64, &usize)| {
+                let id = LogId::new(Index(index), Ballot(1));
+                let proposal = Proposal::new(EntryKind::Command, LogTime(1), vec![0; *len].into());
+                Entry::new(id, Digest::ZERO, proposal)
+            };
+            (1..).zip(lens).map(entry).collect()
+        };
+        let run = |lens: &[usize]| Run {
+            previous: LogId::ZERO,
+            previous_digest: Digest::ZERO,
+            entries: entries(lens),
+        };
+        Write {
+            runs: lens.chunks(2).map(run).collect(),
+            repairs: repaired.chunks(2).map(entries).collect(),
+            pledge: [0; 64],
+            promise: false,
+            snapshot: None,
+            founding: None,
+            mute: false,
+            peers: None,
+        }
+    }
+
+    fn count(writes: &[Write], cap_bytes: usize) -> usize {
+        count_within(&(1..).map(WriteSeq).zip(writes.iter().cloned()).collect(), cap_bytes)
+    }
+
+    #[test]
+    fn as_many_writes_are_taken_as_fit() {
+        // What an entry takes, and a stretch of entries, beyond the payloads.
+        let over = Entry::OVERHEAD;
+        let writes = [
+            (write(&[10, 20, 30], &[]), 60 + 3 * over + 2 * over + 1),
+            (write(&[5], &[7, 8, 9]), 29 + 4 * over + 3 * over + 1),
+            (write(&[], &[]), 1),
+            (write(&[], &[100]), 100 + over + over + 1),
+        ];
+        let mut total = 0;
+        let all = writes.clone().map(|(write, _)| write);
+        for (number, (_, bytes)) in writes.iter().enumerate() {
+            total += bytes;
+            assert_eq!(count(&all, total), number + 1);
+            assert_eq!(count(&all, total - 1), number.max(1));
+        }
+        assert_eq!(count(&[], 100), 0);
+    }
+}

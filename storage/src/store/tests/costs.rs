@@ -6,6 +6,7 @@ use quorate_core::*;
 
 use super::fixture::*;
 use crate::disk::{Disk, MemDisk};
+use crate::frame::Claim;
 use crate::segment;
 use crate::store::{Store, StoreOptions};
 
@@ -52,6 +53,29 @@ fn what_waits_shares_a_group_as_far_as_that_fits_into_a_new_segment() {
     let job = author.store.prepare().unwrap().unwrap();
     assert_eq!(author.run(job).unwrap(), Some(WriteSeq(7)));
     assert_eq!(author.disk.syncs(), before + 1);
+}
+
+#[test]
+fn a_group_that_cuts_nothing_off_says_nothing_of_what_was_cut_off() {
+    let mut author = Author::new();
+    (0..10).for_each(|_| author.append(1, &[b"x"]));
+    let block = |index| {
+        let (file, offset) = author.place_of(index);
+        author.disk.content(&file).unwrap()[offset..].to_vec()
+    };
+    let lens = [1, 10].map(|index| Claim::read(&block(index)).unwrap().header_len);
+    assert_eq!(lens[0], lens[1]);
+}
+
+#[test]
+fn each_last_group_is_attested_and_not_only_the_first() {
+    let mut author = Author::new();
+    for _ in 0..3 {
+        (0..2).for_each(|_| author.append(1, &[b"x"]));
+        let job = author.store.attest().unwrap().unwrap();
+        author.run(job).unwrap();
+        assert!(author.store.attest().unwrap().is_none());
+    }
 }
 
 #[test]

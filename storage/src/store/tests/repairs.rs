@@ -132,6 +132,11 @@ fn a_repair_of_what_was_compacted_in_the_meantime_is_ignored() {
     let write = author.repairing(&[(4, 7)]);
     author.save(write);
     check(&author);
+    let base = open(&author.disk.crash_keeping_all()).unwrap().1.log.base.index.0;
+    let changes = author.disk.changes();
+    let write = author.repairing(&[(base - 1, base)]);
+    author.save(write);
+    assert_eq!(author.disk.changes(), changes);
 }
 
 #[test]

@@ -300,11 +300,14 @@ fn segments_which_the_older_snapshot_covers_are_used_again() {
 fn a_log_starts_anew_behind_a_fetched_snapshot() {
     let mut author = Author::new();
     author.append(1, &[b"one", b"two"]);
+    author.take_snapshot(1);
     let last = LogId::new(Index(100), Ballot(4));
     let snapshot = build_snapshot(&author.store, last, Digest([3; 16]));
     author.snapshot = Some(snapshot.clone());
     author.entries.clear();
     author.append(5, &[b"next"]);
+    // Nothing leads from the snapshot before it to this log.
+    assert_eq!(author.store.snapshots().list().unwrap().len(), 1);
     let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
     assert_eq!((recovered.log.base, recovered.log.base_digest), (last, Digest([3; 16])));
     assert_eq!(recovered.log.tail, author.entries);
