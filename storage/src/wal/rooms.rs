@@ -182,9 +182,6 @@ impl Rooms {
         self.segments.insert(id, Segment { len, first_sequence: None });
         self.filling = None;
         self.out_of_room = None;
-        // What was used for it is a spare no longer.
-        let file = segment::name_in_preparation(id);
-        self.spares.retain(|spare| spare.file != file);
     }
 
     pub(super) fn unregister_below(&mut self, first: u64) {

@@ -10,6 +10,8 @@ use crate::disk::{Keep, MemDisk, Operation};
 use crate::error::StorageError;
 use crate::job::Step;
 use crate::meta::META;
+use crate::segment;
+use crate::store::StoreOptions;
 
 #[test]
 fn a_full_disk_holds_up_entries_and_not_pledges_and_serves_again_once_there_is_room() {
@@ -312,4 +314,29 @@ fn a_replica_falls_mute_on_a_disk_without_room_and_speaks_again_only_once_there_
     make_room(&mut author);
     assert_eq!(author.flush().unwrap(), Some(speaks));
     assert!(!is_mute(&author));
+}
+
+#[test]
+fn segments_grow_with_the_log_and_a_disk_that_was_full_is_asked_for_little() {
+    const MIB: usize = 1 << 20;
+    let mut author = Author::with(&MemDisk::new(), StoreOptions::default());
+    for i in 0..40u8 {
+        author.append(1, &[&[i; MIB / 2]]);
+    }
+    let mut files = author.disk.contents();
+    let used: usize = files.values().map(Vec::len).sum();
+    files.retain(|name, _| segment::parse_name(name).is_some());
+    let lens: Vec<usize> = files.values().map(Vec::len).collect();
+    assert!(lens.is_sorted() && lens[0] == MIB, "{lens:?}");
+    assert!(lens[lens.len() - 1] > 4 * MIB, "{lens:?}");
+    author.disk.set_capacity(Some(used as u64));
+    let is_out_of_room = (0..100).any(|_| {
+        let write = author.appending(1, &[&[7; MIB / 2]]);
+        let seq = author.enqueue(write);
+        author.flush().unwrap() != Some(seq)
+    });
+    assert!(is_out_of_room && !author.store.has_room());
+    author.disk.set_capacity(Some((used + 2 * MIB) as u64));
+    author.store.retry_room();
+    assert_eq!(author.flush().unwrap(), Some(author.seq));
 }

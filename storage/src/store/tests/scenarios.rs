@@ -297,6 +297,20 @@ fn segments_which_the_older_snapshot_covers_are_used_again() {
 }
 
 #[test]
+fn of_many_segments_out_of_use_a_few_are_kept() {
+    let mut author = Author::new();
+    (0..155u8).for_each(|i| author.append(1, &[&[i; 3000]]));
+    let count = |author: &Author| {
+        author.disk.contents().into_keys().filter(|name| name.starts_with("wal-")).count()
+    };
+    assert!(count(&author) > 10);
+    author.take_snapshot(154);
+    author.take_snapshot(155);
+    // The active one, two that are ready, and four spares.
+    assert_eq!(count(&author), 7);
+}
+
+#[test]
 fn a_log_starts_anew_behind_a_fetched_snapshot() {
     let mut author = Author::new();
     author.append(1, &[b"one", b"two"]);
