@@ -161,6 +161,16 @@ fn a_leader_takes_nothing_more_once_what_it_took_has_waited_for_half_as_long_as_
     assert_eq!(stage.answers(PEER, forwarded(2, 4, command(1))), refused(4, Refusal::Overdue));
     stage.apply();
     assert_eq!(stage.answers(PEER, forwarded(2, 5, command(1))), []);
+    // What was taken a good while later has waited for less.
+    let last = stage.log().last().index;
+    stage.now.monotonic += patience / 2;
+    assert_eq!(stage.answers(PEER, forwarded(2, 6, command(1))), []);
+    stage.log().commit(last);
+    stage.apply();
+    stage.now.monotonic += patience;
+    assert_eq!(stage.answers(PEER, forwarded(2, 7, command(1))), []);
+    stage.now.monotonic += Duration::from_millis(1);
+    assert_eq!(stage.answers(PEER, forwarded(2, 8, command(1))), refused(8, Refusal::Overdue));
 }
 
 #[test]
