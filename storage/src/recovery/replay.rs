@@ -180,8 +180,8 @@ impl<'a, D: Disk> Replay<'a, D> {
         run.previous.index <= shape.last.index && self.index.may_hold(run.previous) && agrees
     }
 
-    /// The digest of an entry that the log holds, or of what precedes the first; zero if nobody
-    /// knows it.
+    /// The digest of an entry that the log holds, or of what precedes the first; zero within a
+    /// gap of which nothing is known. What is lost behind it becomes a part of that.
     fn digest_at(&self, index: Index) -> Result<Digest, StorageError> {
         let log = &self.index;
         if index == log.shape.last.index {
@@ -190,15 +190,10 @@ impl<'a, D: Disk> Replay<'a, D> {
         if index == log.shape.base.index {
             return Ok(log.base_digest);
         }
-        match (log.gaps.at(index), log.find(index)) {
-            (Some(gap), _) if gap.last == index => Ok(gap.digest),
-            (_, Some(extent)) => {
-                let group = group::of_extent(self.disk, self.meta.store_id(), extent)?;
-                let run = group.header.runs.get(extent.run as usize);
-                Ok(run.map_or(Digest::ZERO, |run| run.digest_at(index)))
-            }
-            (_, None) => Ok(Digest::ZERO),
-        }
+        let Some(extent) = log.find(index) else { return Ok(Digest::ZERO) };
+        let group = group::of_extent(self.disk, self.meta.store_id(), extent)?;
+        let run = group.header.runs.get(extent.run as usize);
+        Ok(run.map_or(Digest::ZERO, |run| run.digest_at(index)))
     }
 
     fn check_sworn(&self, header: &Header) -> Result<(), StorageError> {

@@ -6,6 +6,7 @@ use super::fixture::*;
 use super::healing::{heal, see};
 use super::torn::write_without_sync;
 use crate::disk::{Keep, MemDisk};
+use crate::frame::Claim;
 use crate::segment;
 use crate::store::StoreOptions;
 
@@ -102,6 +103,36 @@ fn behind_lost_groups_a_group_that_repairs_and_appends_says_where_it_goes_on() {
     let found = see(&author.disk, options(), &author.entries);
     assert_eq!((found.last, found.gaps, found.mute), (Index(6), vec![(5, 5)], false));
     heal(&author.disk, options(), &author.entries, &mut Random(1));
+}
+
+#[test]
+fn a_log_that_was_cut_within_a_gap_by_a_lost_group_is_known_on_both_sides() {
+    for (cut, is_named) in [(4, true), (5, true), (4, false), (5, false)] {
+        let mut author = Author::new();
+        author.append(1, &[b"one", b"two"]);
+        author.append(1, &[&[3; 1000], &[4; 1000], &[5; 1000]]);
+        author.append(1, &[b"six"]);
+        let (file, gap) = author.place_of(3);
+        let write = author.cutting(cut, 2, &[b"lost"]);
+        author.save(write);
+        author.append(2, &[b"last"]);
+        let header = Claim::read(&author.disk.content(&file).unwrap()[gap..]).unwrap().header_len;
+        let payloads = gap + usize::try_from(header).unwrap();
+        let damaged =
+            if is_named { vec![payloads, payloads + 1000, payloads + 2000] } else { vec![gap] };
+        // Each group takes one block; the lost one is the second behind the gap.
+        for at in damaged.into_iter().chain([gap + 2 * 4096]) {
+            author.disk.flip(&file, at + 70, 1);
+        }
+        let found = see(&author.disk, options(), &author.entries);
+        let gaps = match (cut, is_named) {
+            (4, true) => vec![(3, 4), (5, 5)],
+            (_, true) => vec![(3, 5), (6, 6)],
+            (_, false) => vec![(3, cut + 1)],
+        };
+        assert_eq!((found.last, found.gaps, found.mute), (Index(cut + 2), gaps, false));
+        heal(&author.disk, options(), &author.entries, &mut Random(1));
+    }
 }
 
 #[test]
