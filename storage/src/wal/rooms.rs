@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_core::Digest;
 
-use crate::disk::is_damage;
 use crate::error::{StorageError, is_out_of_room};
 use crate::frame::BLOCK;
 use crate::job::Step;
@@ -297,7 +296,8 @@ impl Rooms {
     ) -> bool {
         let tmp = segment::name_in_preparation(id);
         let is_about_tmp = match &steps[failed] {
-            Step::Examine { file, .. } if is_damage(error) => {
+            // Whatever the reason: nothing is lost with it.
+            Step::Examine { file, .. } => {
                 self.examining = None;
                 self.abandoned = Some(file.clone());
                 return true;

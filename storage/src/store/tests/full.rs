@@ -8,7 +8,7 @@ use quorate_core::*;
 use super::fixture::*;
 use crate::disk::{Keep, MemDisk, Operation};
 use crate::error::StorageError;
-use crate::job::Step;
+use crate::job::{Job, Step};
 use crate::meta::META;
 use crate::segment;
 use crate::store::StoreOptions;
@@ -48,22 +48,9 @@ fn a_full_disk_holds_up_entries_and_not_pledges_and_serves_again_once_there_is_r
 #[test]
 fn a_segment_for_whose_name_there_is_no_room_is_prepared_again_later() {
     let mut author = Author::new();
-    loop {
-        let write = author.appending(1, &[&[1; 3000]]);
-        author.enqueue(write);
-        while let Some(job) = author.store.prepare().unwrap() {
-            author.run(job).unwrap();
-        }
-        let Some(job) = author.store.maintenance().unwrap() else { continue };
-        let names = job.steps().iter().any(|step| matches!(step, Step::Rename { .. }));
-        if names {
-            author.disk.fail(Operation::Name, "tmp-wal-", ErrorKind::StorageFull, 1);
-        }
-        author.run(job).unwrap();
-        if names {
-            break;
-        }
-    }
+    let job = job_that_names_a_segment(&mut author);
+    author.disk.fail(Operation::Name, "tmp-wal-", ErrorKind::StorageFull, 1);
+    author.run(job).unwrap();
     assert!(matches!(author.store.room_error(), Some(StorageError::NoRoom { .. })));
     author.disk.heal();
     author.store.retry_room();
@@ -72,6 +59,56 @@ fn a_segment_for_whose_name_there_is_no_room_is_prepared_again_later() {
     author.append(1, &[&[2; 20_000]]);
     let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
     assert_eq!(recovered.log.last, author.last().0);
+}
+
+/// Carries out writes, then what prepares the next segment, up to the job that gives it its name.
+fn job_that_names_a_segment(author: &mut Author) -> Job {
+    for _ in 0..1000 {
+        let write = author.appending(1, &[&[1; 3000]]);
+        author.enqueue(write);
+        while let Some(job) = author.store.prepare().unwrap() {
+            author.run(job).unwrap();
+        }
+        while let Some(job) = author.store.maintenance().unwrap() {
+            if job.steps().iter().any(|step| matches!(step, Step::Rename { .. })) {
+                return job;
+            }
+            author.run(job).unwrap();
+        }
+    }
+    panic!("no segment is prepared");
+}
+
+#[test]
+fn only_for_want_of_room_a_segment_is_prepared_again_later() {
+    let (full, other) = (ErrorKind::StorageFull, ErrorKind::Other);
+    for (operation, file, kind, is_final) in [
+        (Operation::Name, "tmp-wal-", full, false),
+        (Operation::Name, "wal-", full, false),
+        (Operation::Write, "tmp-wal-", full, false),
+        (Operation::Name, "wal-", other, true),
+        (Operation::Write, "tmp-wal-", other, true),
+        (Operation::Sync, "tmp-wal-", other, true),
+        (Operation::Write, META, full, true),
+    ] {
+        // A segment that is used again is renamed twice.
+        let mut author = author_in_a_used_segment();
+        let job = job_that_names_a_segment(&mut author);
+        author.disk.fail(operation, file, kind, 1);
+        let outcome = author.run(job);
+        let case = format!("{operation:?} {file} {kind}: {outcome:?}");
+        assert_eq!(outcome.is_err(), is_final, "{case}");
+        assert_eq!(author.store.prepare().is_err(), is_final, "{case}");
+        author.disk.heal();
+        if !is_final {
+            assert!(author.store.room_error().is_some(), "{case}");
+            author.store.retry_room();
+            author.flush().unwrap();
+            assert!(author.store.has_room(), "{case}");
+        }
+        let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+        assert_eq!(recovered.log.last, author.last().0, "{case}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quorate_core::*;
 
 use super::fixture::*;
-use crate::disk::{Disk as _, Keep, MemDisk};
+use crate::disk::{Disk as _, Keep, MemDisk, Operation};
 use crate::error::StorageError;
 use crate::job::Step;
 use crate::store::{Store, StoreOptions};
@@ -252,6 +252,8 @@ fn a_segment_that_cannot_be_read_through_is_not_used_again() {
     author.append(1, &[&[1; 3000]]);
     let file = author.place_of(1).0;
     author.disk.set_unreadable(&file, 60_000..60_512);
+    // Why it cannot be read does not matter.
+    author.disk.fail(Operation::Read, "wal-0000000000000002", std::io::ErrorKind::Other, 1);
     for round in 0..10u64 {
         for _ in 0..20 {
             author.append(1, &[&[1; 3000]]);
