@@ -94,6 +94,13 @@ fn a_pledge_that_rides_along_costs_no_second_sync() {
     assert_eq!(author.disk.syncs(), syncs + 1);
     let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
     assert_eq!(recovered.pledge, Some(pledge(8)));
+    // Once it is a promise it needs the second copy.
+    let sworn =
+        |author: &Author| crate::inspect(&Arc::new(author.disk.crash_losing_all())).unwrap().sworn;
+    assert_eq!(sworn(&author), None);
+    let write = author.swearing(8);
+    author.save(write);
+    assert_eq!(sworn(&author), Some((2, pledge(8))));
 }
 
 #[test]
