@@ -95,12 +95,12 @@ pub(crate) fn header_in<D: Disk>(
         read(disk, place.segment, place.offset, &mut bytes)?;
     }
     match Header::decode(&bytes) {
-        Ok(header) if header.place == place => {
+        Ok(header) => {
             let digest = Digest::of(&bytes);
             let (header_len, len) = (claim.header_len, claim.len());
             Ok(At::Group(Box::new(Group { header, digest, header_len, len })))
         }
-        Ok(_) | Err(Undecodable::Damaged) => Ok(At::Damaged),
+        Err(Undecodable::Damaged) => Ok(At::Damaged),
         Err(Undecodable::Newer(found)) => {
             let file = segment::name(place.segment);
             Err(StorageError::NewerFormat { file, found, supported: FORMAT })

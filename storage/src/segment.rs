@@ -143,6 +143,29 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_has_at_least_one_block_for_groups_and_no_half_ones() {
+        for (len, is_right) in
+            [(8192, true), (12288, true), (0, false), (4096, false), (8193, false)]
+        {
+            assert_eq!(
+                check(&encode(STORE, 3, len), STORE, 3).ok(),
+                is_right.then_some(len),
+                "{len}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_told_from_damage() {
+        let mut bytes = encode(STORE, 3, 65536);
+        bytes[CRC_FROM] += 1;
+        let crc = crc32fast::hash(&bytes[CRC_FROM..HEADER_LEN]);
+        bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+        let error = check(&bytes, STORE, 3).unwrap_err();
+        assert!(matches!(error, StorageError::NewerFormat { found, .. } if found == FORMAT + 1));
+    }
+
+    #[test]
     fn a_segment_of_another_directory_or_number_is_named_with_both() {
         let bytes = encode(STORE, 3, 65536);
         let error = check(&bytes, Digest([8; 16]), 3).unwrap_err().to_string();

@@ -83,6 +83,8 @@ struct Failure {
     operation: Operation,
     prefix: String,
     kind: io::ErrorKind,
+    /// How many succeed before.
+    after: u64,
     times: u64,
 }
 
@@ -180,7 +182,13 @@ impl MemDisk {
 
     /// Makes the next `times` such operations on files whose name begins with `prefix` fail.
     pub fn fail(&self, operation: Operation, prefix: &str, kind: io::ErrorKind, times: u64) {
-        let failure = Failure { operation, prefix: prefix.to_owned(), kind, times };
+        let failure = Failure { operation, prefix: prefix.to_owned(), kind, after: 0, times };
+        self.inner().failures.push(failure);
+    }
+
+    /// Makes one such operation fail, once `after` of them have succeeded.
+    pub fn fail_later(&self, operation: Operation, prefix: &str, kind: io::ErrorKind, after: u64) {
+        let failure = Failure { operation, prefix: prefix.to_owned(), kind, after, times: 1 };
         self.inner().failures.push(failure);
     }
 
@@ -274,6 +282,10 @@ impl Inner {
         };
         match self.failures.iter_mut().find(hit) {
             None => Ok(()),
+            Some(failure) if failure.after > 0 => {
+                failure.after -= 1;
+                Ok(())
+            }
             Some(failure) => {
                 failure.times -= 1;
                 Err(failure.kind.into())

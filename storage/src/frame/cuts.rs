@@ -78,6 +78,46 @@ mod tests {
     use crate::store::tests::fixture::Random;
 
     #[test]
+    fn a_cut_lies_between_the_groups_before_and_behind_it() {
+        let mut cuts = Cuts::default();
+        cuts.add(5, Index(10));
+        let told =
+            [(4, 6), (5, 6), (4, 5)].map(|(after, before)| cuts.deepest_between(after, before));
+        assert_eq!(told, [Some(Index(10)), None, None]);
+    }
+
+    #[test]
+    fn of_many_cuts_the_latest_are_told_apart() {
+        let mut cuts = Cuts::default();
+        for sequence in 1..=9 {
+            cuts.add(sequence, Index(sequence));
+            assert_eq!(cuts.len(), 8.min(sequence as usize));
+        }
+        let told = [0, 1, 2, 3].map(|after| cuts.deepest_between(after, 99));
+        assert_eq!(told, [1, 1, 3, 4].map(|keep| Some(Index(keep))));
+    }
+
+    #[test]
+    fn cuts_that_do_not_ascend_or_are_too_many_are_refused() {
+        let decode = |cuts: &[(u64, u64)]| {
+            let mut bytes = Vec::new();
+            Cuts(
+                cuts.iter()
+                    .map(|(sequence, keep)| Cut { sequence: *sequence, keep: Index(*keep) })
+                    .collect(),
+            )
+            .encode(&mut bytes);
+            Cuts::decode(&mut Take(&bytes), cuts.len() as u32).is_some()
+        };
+        assert!(decode(&[]) && decode(&[(1, 1), (3, 2)]));
+        for wrong in [[(1, 1), (1, 2)], [(1, 1), (2, 1)], [(2, 1), (1, 2)], [(1, 2), (2, 1)]] {
+            assert!(!decode(&wrong), "{wrong:?}");
+        }
+        let many: Vec<(u64, u64)> = (1..=9).map(|at| (at, at)).collect();
+        assert!(decode(&many[..8]) && !decode(&many));
+    }
+
+    #[test]
     fn cuts_are_told_exactly_or_as_deeper_than_they_were() {
         let mut random = Random(5);
         let mut exact = 0;

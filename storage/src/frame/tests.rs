@@ -121,6 +121,30 @@ fn lengths_and_counts_that_lie_under_a_right_checksum_are_refused_before_allocat
 }
 
 #[test]
+fn a_run_that_does_not_follow_or_goes_on_for_ever_under_a_right_checksum_is_refused() {
+    let (header, payloads) = group();
+    let encoded = header.encode(payloads.iter());
+    let bytes = &encoded.bytes[..header_len(&encoded)];
+    let runs_at =
+        FIXED_LEN + header.cuts.encoded_len() + encode_snapshot(header.snapshot.as_ref()).len();
+    let (group_at, previous_at, first_at) = (runs_at, runs_at + 8, runs_at + 40);
+    for lies in [
+        vec![(group_at, 1)],
+        vec![(first_at, 6)],
+        vec![(previous_at, u64::MAX - 2), (first_at, u64::MAX - 1)],
+    ] {
+        let mut lying = bytes.to_vec();
+        for (place, value) in &lies {
+            let len = if *place == group_at { 4 } else { 8 };
+            lying[*place..place + len].copy_from_slice(&value.to_le_bytes()[..len]);
+        }
+        let crc = crc32fast::hash(&lying[CRC_FROM..]);
+        lying[8..12].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Header::decode(&lying), Err(Undecodable::Damaged), "{lies:?}");
+    }
+}
+
+#[test]
 fn a_newer_format_is_told_from_damage() {
     let (header, payloads) = group();
     let encoded = header.encode(payloads.iter());

@@ -315,6 +315,30 @@ fn a_read_that_fails_once_for_another_reason_than_the_medium_is_a_stop_and_no_da
 }
 
 #[test]
+fn whichever_read_fails_for_another_reason_than_the_medium_nothing_is_taken_for_damaged() {
+    let author = small_log();
+    let damaged = author.disk.crash_keeping_all();
+    damaged.flip(&segment::name(1), groups(&author.disk, 1)[2].0 + 70, 1);
+    for disk in [&author.disk, &damaged] {
+        let whole = see(disk, small(), &author.entries);
+        let mut stops = 0;
+        for after in 0.. {
+            assert!(after < 1000, "it comes to an end");
+            let disk = disk.crash_keeping_all();
+            disk.fail_later(Operation::Read, "wal-", io::ErrorKind::Other, after);
+            let handle = std::sync::Arc::new(disk.clone());
+            match Store::open(handle, &owner(), small(), Incarnation(77), 1) {
+                Err(StorageError::Unreadable { .. }) => stops += 1,
+                Err(other) => panic!("{after}: {other}"),
+                Ok(_) => break,
+            }
+            assert_eq!(see(&disk, small(), &author.entries), whole, "{after}");
+        }
+        assert!(stops > 10, "{stops}");
+    }
+}
+
+#[test]
 fn a_damaged_entry_is_never_handed_to_a_reader() {
     let author = small_log();
     let (offset, len) = groups(&author.disk, 1)[2];

@@ -8,8 +8,8 @@ use quorate_core::*;
 use super::fixture::*;
 use super::healing::{heal, see};
 use crate::disk::{Disk, FileDisk, MemDisk, Operation};
-use crate::error::StorageError;
-use crate::meta::META;
+use crate::error::{Damage, StorageError};
+use crate::meta::{META, META_TMP};
 use crate::segment;
 use crate::store::{Owner, Store};
 
@@ -295,6 +295,57 @@ fn without_any_copy_of_meta_the_data_is_not_touched() {
     assert!(matches!(stop(&disk), StorageError::MetaLost { .. }));
     remove(&disk, META);
     assert!(matches!(stop(&disk), StorageError::MetaLost { .. }));
+    // Nor if segments or snapshots are all there is.
+    for kind in ["wal-", "snap-"] {
+        let disk = disk.crash_keeping_all();
+        let names = disk.contents().into_keys().filter(|name| name.starts_with(kind));
+        names.for_each(|name| remove(&disk, &name));
+        assert!(matches!(stop(&disk), StorageError::MetaLost { .. }), "{kind}");
+    }
+}
+
+#[test]
+fn what_a_crash_left_in_preparation_is_removed() {
+    let author = long_log();
+    let names: Vec<String> = author.disk.contents().into_keys().collect();
+    let leave = |file: &str| {
+        let disk = author.disk.crash_keeping_all();
+        disk.create(file).unwrap();
+        disk.sync_dir().unwrap();
+        disk
+    };
+    for file in [META_TMP, &segment::name_in_preparation(99)] {
+        let disk = leave(file);
+        drop(open(&disk).unwrap());
+        assert!(disk.crash_losing_all().contents().into_keys().eq(names.iter().cloned()), "{file}");
+        let disk = leave(file);
+        disk.fail(Operation::Name, file, ErrorKind::Other, 1);
+        let error = open(&disk).map(|_| ()).unwrap_err();
+        assert!(matches!(error, StorageError::WriteFailed { .. }), "{error}");
+    }
+}
+
+#[test]
+fn what_is_damaged_and_covered_by_the_newest_snapshot_is_not_missed() {
+    let author = long_log();
+    let (file, offset) = author.place_of(30);
+    author.disk.flip(&file, offset + 70, 1);
+    let (_, recovered) = open(&author.disk.crash_keeping_all()).unwrap();
+    assert_eq!((recovered.log.gaps.len(), recovered.mute), (0, false));
+    assert_eq!(recovered.log.base.index, Index(45));
+    assert_eq!(recovered.log.last, author.last().0);
+}
+
+#[test]
+fn a_snapshot_of_an_entry_that_the_log_does_not_hold_is_a_stop() {
+    let mut author = Author::new();
+    (0..3).for_each(|_| author.append(1, &[b"x"]));
+    let other = LogId::new(Index(2), Ballot(9));
+    author.snapshot = Some(build_snapshot(&author.store, other, Digest([3; 16])));
+    let write = author.write(Vec::new());
+    author.save(write);
+    let StorageError::Damaged { indexes, damage, .. } = stop(&author.disk) else { panic!() };
+    assert_eq!((indexes, damage), (Index(2)..Index(3), Damage::Contradiction));
 }
 
 #[test]

@@ -299,6 +299,18 @@ fn segments_which_the_older_snapshot_covers_are_used_again() {
 }
 
 #[test]
+fn a_segment_takes_as_much_of_the_disk_as_is_asked_for() {
+    for bytes in [64 << 10, 300 << 10, (1 << 20) + 4096] {
+        let options = StoreOptions { segment_bytes: Some(bytes), ..options() };
+        let mut author = Author::with(&MemDisk::new(), options);
+        author.append(1, &[b"x"]);
+        let files = author.disk.list().unwrap().into_iter();
+        let mut lens = files.filter(|file| file.name.starts_with("wal-")).map(|file| file.len);
+        assert!(lens.all(|len| len == bytes), "{bytes}");
+    }
+}
+
+#[test]
 fn of_many_segments_out_of_use_a_few_are_kept() {
     let mut author = Author::new();
     (0..155u8).for_each(|i| author.append(1, &[&[i; 3000]]));
