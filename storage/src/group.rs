@@ -95,12 +95,13 @@ pub(crate) fn header_in<D: Disk>(
         read(disk, place.segment, place.offset, &mut bytes)?;
     }
     match Header::decode(&bytes) {
-        Ok(header) => {
+        // One that is longer than what was at hand was read anew.
+        Ok(header) if header.place == place => {
             let digest = Digest::of(&bytes);
             let (header_len, len) = (claim.header_len, claim.len());
             Ok(At::Group(Box::new(Group { header, digest, header_len, len })))
         }
-        Err(Undecodable::Damaged) => Ok(At::Damaged),
+        Ok(_) | Err(Undecodable::Damaged) => Ok(At::Damaged),
         Err(Undecodable::Newer(found)) => {
             let file = segment::name(place.segment);
             Err(StorageError::NewerFormat { file, found, supported: FORMAT })
