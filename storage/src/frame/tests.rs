@@ -61,6 +61,18 @@ fn group() -> (Header, Vec<Bytes>) {
     (header, [payloads.clone(), payloads].concat())
 }
 
+/// Where the first run begins.
+fn runs_at(header: &Header) -> usize {
+    FIXED_LEN + header.cuts.encoded_len() + encode_snapshot(header.snapshot.as_ref()).len()
+}
+
+/// Decodes a header under a right checksum, whatever it says.
+fn decode_sealed(mut bytes: Vec<u8>) -> Result<Header, Undecodable> {
+    let crc = crc32fast::hash(&bytes[CRC_FROM..]);
+    bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+    Header::decode(&bytes)
+}
+
 fn header_len(encoded: &Encoded) -> usize {
     Claim::read(&encoded.bytes).unwrap().header_len as usize
 }
@@ -109,14 +121,11 @@ fn lengths_and_counts_that_lie_under_a_right_checksum_are_refused_before_allocat
     let (header, payloads) = group();
     let encoded = header.encode(payloads.iter());
     let bytes = &encoded.bytes[..header_len(&encoded)];
-    let runs_at =
-        FIXED_LEN + header.cuts.encoded_len() + encode_snapshot(header.snapshot.as_ref()).len();
+    let runs_at = runs_at(&header);
     for place in [16, 20, 200, 204, 208, 212, 216, runs_at + 48, runs_at + 52, runs_at + 64] {
         let mut lying = bytes.to_vec();
         lying[place..place + 4].copy_from_slice(&u32::MAX.to_le_bytes());
-        let crc = crc32fast::hash(&lying[CRC_FROM..]);
-        lying[8..12].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(Header::decode(&lying), Err(Undecodable::Damaged), "at {place}");
+        assert_eq!(decode_sealed(lying), Err(Undecodable::Damaged), "at {place}");
     }
 }
 
@@ -125,9 +134,8 @@ fn a_run_that_does_not_follow_or_goes_on_for_ever_under_a_right_checksum_is_refu
     let (header, payloads) = group();
     let encoded = header.encode(payloads.iter());
     let bytes = &encoded.bytes[..header_len(&encoded)];
-    let runs_at =
-        FIXED_LEN + header.cuts.encoded_len() + encode_snapshot(header.snapshot.as_ref()).len();
-    let (group_at, previous_at, first_at) = (runs_at, runs_at + 8, runs_at + 40);
+    let group_at = runs_at(&header);
+    let (previous_at, first_at) = (group_at + 8, group_at + 40);
     for lies in [
         vec![(group_at, 1)],
         vec![(first_at, 6)],
@@ -138,9 +146,7 @@ fn a_run_that_does_not_follow_or_goes_on_for_ever_under_a_right_checksum_is_refu
             let len = if *place == group_at { 4 } else { 8 };
             lying[*place..place + len].copy_from_slice(&value.to_le_bytes()[..len]);
         }
-        let crc = crc32fast::hash(&lying[CRC_FROM..]);
-        lying[8..12].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(Header::decode(&lying), Err(Undecodable::Damaged), "{lies:?}");
+        assert_eq!(decode_sealed(lying), Err(Undecodable::Damaged), "{lies:?}");
     }
 }
 
@@ -150,7 +156,5 @@ fn a_newer_format_is_told_from_damage() {
     let encoded = header.encode(payloads.iter());
     let mut newer = encoded.bytes[..header_len(&encoded)].to_vec();
     newer[12] = 2;
-    let crc = crc32fast::hash(&newer[CRC_FROM..]);
-    newer[8..12].copy_from_slice(&crc.to_le_bytes());
-    assert_eq!(Header::decode(&newer), Err(Undecodable::Newer(2)));
+    assert_eq!(decode_sealed(newer), Err(Undecodable::Newer(2)));
 }

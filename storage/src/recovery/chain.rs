@@ -81,7 +81,8 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_core::{Identity, Incarnation, Lineage, NodeId};
+    use crate::store::tests::fixture::identity;
+    use quorate_core::Lineage;
 
     fn digest(name: u64) -> Digest {
         Digest::of(&name.to_le_bytes())
@@ -103,16 +104,10 @@ mod tests {
     }
 
     fn meta(starts: u64, found: u64) -> Meta {
-        let identity = Identity {
-            node: NodeId(1),
-            cluster: String::new(),
-            protocol: String::new(),
-            incarnation: Incarnation(1),
-        };
         let found = (found, digest(found));
         let mut lineage = Lineage::default();
         (1..=starts).for_each(|nonce| lineage.begin(nonce));
-        Meta { lineage, found, ..Meta::founded(identity) }
+        Meta { lineage, found, ..Meta::founded(identity()) }
     }
 
     fn chosen(meta: &Meta, groups: &[Sighting]) -> Vec<u64> {

@@ -94,13 +94,7 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_core::{Ballot, Digest, LogId, LogTime, Proposal};
-
-    fn entry(index: u64, len: usize) -> Entry {
-        let id = LogId::new(Index(index), Ballot(1));
-        let proposal = Proposal::new(EntryKind::Command, LogTime(index), vec![0; len].into());
-        Entry::new(id, Digest::ZERO, proposal)
-    }
+    use crate::store::tests::fixture::entry;
 
     fn indexes(tail: &Tail) -> Vec<u64> {
         let bytes: usize = tail.entries.iter().map(Entry::size_bytes).sum();

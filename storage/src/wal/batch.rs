@@ -169,32 +169,20 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_core::{EntryKind, LogTime, Proposal};
+    use crate::store::tests::fixture::{Author, entry};
 
     fn write(lens: &[usize], repaired: &[usize]) -> Write {
         let entries = |lens: &[usize]| -> Vec<Entry> {
-            let entry = |(index, len): (u64, &usize)| {
-                let id = LogId::new(Index(index), Ballot(1));
-                let proposal = Proposal::new(EntryKind::Command, LogTime(1), vec![0; *len].into());
-                Entry::new(id, Digest::ZERO, proposal)
-            };
-            (1..).zip(lens).map(entry).collect()
+            (1..).zip(lens).map(|(index, len)| entry(index, *len)).collect()
         };
         let run = |lens: &[usize]| Run {
             previous: LogId::ZERO,
             previous_digest: Digest::ZERO,
             entries: entries(lens),
         };
-        Write {
-            runs: lens.chunks(2).map(run).collect(),
-            repairs: repaired.chunks(2).map(entries).collect(),
-            pledge: [0; 64],
-            promise: false,
-            snapshot: None,
-            founding: None,
-            mute: false,
-            peers: None,
-        }
+        let runs = lens.chunks(2).map(run).collect();
+        let repairs = repaired.chunks(2).map(entries).collect();
+        Write { repairs, ..Author::new().write(runs) }
     }
 
     fn count(writes: &[Write], cap_bytes: usize) -> usize {

@@ -1,18 +1,12 @@
-use quorate_core::{Ballot, Entry, EntryKind, Identity, Incarnation, NodeId, Proposal};
+//! Groups which no store would write.
+
+use quorate_core::{Ballot, Entry, EntryKind, Proposal};
 
 use super::*;
 use crate::disk::{Disk, MemDisk};
 use crate::frame::{BLOCK, Cuts, EntryHeader};
 use crate::group::At;
-
-fn meta() -> Meta {
-    Meta::founded(Identity {
-        node: NodeId(1),
-        cluster: String::new(),
-        protocol: String::new(),
-        incarnation: Incarnation(1),
-    })
-}
+use crate::store::tests::fixture::identity;
 
 /// Groups of one entry each, as somebody writes them who knows no rules.
 struct Author {
@@ -26,7 +20,7 @@ impl Author {
     fn new() -> Author {
         let disk = MemDisk::new();
         disk.create(&segment::name(1)).unwrap();
-        Author { disk, meta: meta(), sequence: 0, previous: Digest::ZERO }
+        Author { disk, meta: Meta::founded(identity()), sequence: 0, previous: Digest::ZERO }
     }
 
     /// A group which appends an entry behind `previous`; and that entry.

@@ -1,5 +1,6 @@
 //! A store over a disk in memory, and somebody who writes a log into it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,10 +9,23 @@ use quorate_core::*;
 use crate::disk::{Disk, MemDisk};
 use crate::error::StorageError;
 use crate::job::Job;
+use crate::segment;
 use crate::store::{Owner, Store, StoreOptions};
 
 pub(crate) fn owner() -> Owner {
     Owner { node: NodeId(1), cluster: "test".to_owned(), protocol: "raft".to_owned() }
+}
+
+pub(crate) fn identity() -> Identity {
+    let Owner { node, cluster, protocol } = owner();
+    Identity { node, cluster, protocol, incarnation: Incarnation(77) }
+}
+
+/// An entry of ballot 1 which follows nothing, with a payload of this length.
+pub(crate) fn entry(index: u64, len: usize) -> Entry {
+    let id = LogId::new(Index(index), Ballot(1));
+    let proposal = Proposal::new(EntryKind::Command, LogTime(index), vec![0; len].into());
+    Entry::new(id, Digest::ZERO, proposal)
 }
 
 pub(crate) fn options() -> StoreOptions {
@@ -183,6 +197,13 @@ impl Author {
         }
     }
 
+    /// The files that have the name of a segment.
+    pub(crate) fn segments(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut files = self.disk.contents();
+        files.retain(|name, _| segment::parse_name(name).is_some());
+        files
+    }
+
     /// Where the group stands that holds an entry: file and offset.
     pub(crate) fn place_of(&self, index: u64) -> (String, usize) {
         let inspection = crate::inspect(&Arc::new(self.disk.clone())).unwrap();
@@ -232,8 +253,8 @@ pub(crate) fn author_in_a_used_segment() -> Author {
         }
         author.take_snapshot(round * 20);
     }
-    let segments = author.disk.contents().into_iter().filter(|(name, _)| name.starts_with("wal-"));
-    let stale = segments.filter(|(_, bytes)| bytes[60_000..].iter().any(|byte| *byte != 0));
+    let segments = author.segments();
+    let stale = segments.values().filter(|bytes| bytes[60_000..].iter().any(|byte| *byte != 0));
     assert!(stale.count() > 3, "segments are used again");
     author
 }

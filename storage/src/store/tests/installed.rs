@@ -21,10 +21,8 @@ fn author_on_a_snapshot() -> (Author, SnapshotMeta) {
 #[test]
 fn a_log_that_sees_nothing_but_votes_behind_an_installed_snapshot_opens_again() {
     let (mut author, snapshot) = author_on_a_snapshot();
-    let segments = |author: &Author| {
-        author.disk.contents().into_keys().filter(|name| name.starts_with("wal-")).collect()
-    };
-    let before: Vec<String> = segments(&author);
+    let segments = |author: &Author| author.segments().into_keys().collect::<Vec<_>>();
+    let before = segments(&author);
     for number in 0..100 {
         let write = author.swearing(number);
         author.save(write);
