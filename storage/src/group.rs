@@ -65,7 +65,7 @@ pub(crate) fn of_extent<D: Disk>(
     let place = Place { store, segment, offset };
     // What the header claims is bounded by its checksum once it is read; before, by this.
     let damage = match header_at(disk, place, offset + MAX_LEN)? {
-        At::Group(group) if group.header.sequence == extent.sequence => return Ok(group),
+        At::Group(group) if group.digest == extent.group => return Ok(group),
         At::Group(_) | At::Nothing => Damage::Misplaced,
         At::Damaged => Damage::Header,
     };

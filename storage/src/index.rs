@@ -94,7 +94,8 @@ pub(crate) struct Extent {
     pub(crate) end: Index,
     pub(crate) segment: u64,
     pub(crate) offset: u64,
-    pub(crate) sequence: u64,
+    /// The digest of the group's header: whatever else may stand there is another group.
+    pub(crate) group: Digest,
     /// Which of the group's runs.
     pub(crate) run: u32,
 }
@@ -104,7 +105,8 @@ pub(crate) struct Extent {
 pub(crate) struct GroupAt {
     pub(crate) segment: u64,
     pub(crate) offset: u64,
-    pub(crate) sequence: u64,
+    /// The digest of its header.
+    pub(crate) digest: Digest,
 }
 
 /// The log as it is on disk: an extent for each run, whatever it holds of small entries.
@@ -147,8 +149,8 @@ impl LogIndex {
             self.last_digest = chain(end);
         }
         if first < end {
-            let GroupAt { segment, offset, sequence } = at;
-            let extent = Extent { end, segment, offset, sequence, run: number };
+            let GroupAt { segment, offset, digest } = at;
+            let extent = Extent { end, segment, offset, group: digest, run: number };
             self.extents.insert(first, extent);
         }
     }

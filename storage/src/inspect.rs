@@ -158,7 +158,7 @@ pub fn verify<D: Disk>(disk: &Arc<D>) -> Result<Verified, StorageError> {
     let files = open::list(&**disk)?;
     let snapshots = SnapshotStore::new(disk.clone());
     let (meta, bad_meta_copies) = read_meta(disk, &files, &snapshots)?;
-    let max_group_bytes = StoreOptions::default().group_bytes as u64;
+    let max_group_bytes = StoreOptions::default().max_group_bytes();
     let reading = Reading { tail_bytes: 0, max_group_bytes, is_owned: false };
     let mut found = recovery::recover(&**disk, &meta, &files, reading)?;
     let pointer = found.head.snapshot.as_ref().map(SnapshotMeta::id);

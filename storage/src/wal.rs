@@ -336,13 +336,13 @@ impl Wal {
         let head = Head { position, sequence, digest, ..head };
         let file = segment::name(segment);
         let steps = vec![Step::Write { file: file.clone(), offset, bytes }, Step::Sync { file }];
-        let at = GroupAt { segment, offset, sequence };
+        let at = GroupAt { segment, offset, digest };
         Some((Box::new(Written { head, at, runs: header.runs }), steps))
     }
 
     fn on_written(&mut self, written: Written) {
         let Written { head, at, runs } = written;
-        self.rooms.on_written(at.segment, at.sequence);
+        self.rooms.on_written(at.segment, head.sequence);
         {
             let mut index = self.locked_index();
             for (number, run) in (0..).zip(&runs) {

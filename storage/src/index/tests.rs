@@ -11,6 +11,11 @@ fn entry(ballot: u64) -> EntryHeader {
     }
 }
 
+/// What stands for the digest of a group.
+fn digest_of(group: u64) -> Digest {
+    Digest::of(&group.to_le_bytes())
+}
+
 fn run(kind: RunKind, previous: (u64, u64), ballots: &[u64]) -> RunHeader {
     RunHeader {
         kind,
@@ -50,7 +55,7 @@ impl Plain {
             assert!(index.shape.holds(id), "{id}: {:?}", index.shape);
             assert!(!index.shape.holds(LogId::new(at, Ballot(ballot + 1))));
             let extent = index.find(at).unwrap();
-            assert_eq!(extent.sequence, *sequence, "{at}: {index:?}");
+            assert_eq!(extent.group, digest_of(*sequence), "{at}: {index:?}");
             assert!(extent.end > at && extent.end <= Index(last + 1));
         }
         assert_eq!(index.find(Index(last + 1)), None);
@@ -73,7 +78,7 @@ fn runs_and_repairs_in_any_order_leave_each_entry_where_it_was_last_put() {
             let ballot = if is_repair { 0 } else { held };
             let run = run(kind, (previous, ballot), &ballots);
             plain.apply(&run, sequence);
-            index.apply(&run, 0, GroupAt { segment: 1, offset: 4096, sequence });
+            index.apply(&run, 0, GroupAt { segment: 1, offset: 4096, digest: digest_of(sequence) });
             plain.check(&index);
         }
     }
@@ -82,7 +87,7 @@ fn runs_and_repairs_in_any_order_leave_each_entry_where_it_was_last_put() {
 #[test]
 fn a_repaired_entry_holds_the_segment_into_which_it_was_repaired() {
     let mut index = LogIndex::default();
-    let at = |segment| GroupAt { segment, offset: 4096, sequence: segment };
+    let at = |segment| GroupAt { segment, offset: 4096, digest: digest_of(segment) };
     index.apply(&run(RunKind::Append, (0, 0), &[1, 1, 1]), 0, at(1));
     index.apply(&run(RunKind::Append, (3, 1), &[1, 1, 1]), 0, at(2));
     index.apply(&run(RunKind::Append, (6, 1), &[1]), 0, at(3));

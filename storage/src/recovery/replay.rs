@@ -57,7 +57,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         let Group { header, digest, len, .. } = group;
         self.check_sworn(header)?;
         let Place { segment, offset, .. } = header.place;
-        let at = GroupAt { segment, offset, sequence: header.sequence };
+        let at = GroupAt { segment, offset, digest: *digest };
         if self.head.position.is_some() && header.previous != self.head.digest {
             self.bridge(header)?;
         }
@@ -147,7 +147,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             let is_held = self
                 .index
                 .find(index)
-                .is_some_and(|extent| (extent.sequence, extent.run) == (at.sequence, number));
+                .is_some_and(|extent| (extent.group, extent.run) == (at.digest, number));
             match payload {
                 _ if !is_held => {}
                 Some(payload) => {

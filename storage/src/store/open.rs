@@ -11,7 +11,6 @@ use super::{Owner, Store, StoreOptions};
 use crate::disk::is_damage;
 use crate::disk::{Disk, FileInfo};
 use crate::error::{Damage, StorageError, is_out_of_room};
-use crate::frame::BLOCK;
 use crate::index::LogIndex;
 use crate::meta::{self, META, META_TMP, Meta, Oath, Sworn};
 use crate::reader::LogReader;
@@ -39,7 +38,7 @@ pub(super) fn open<D: Disk>(
     meta.check_owner(owner)?;
     let reading = Reading {
         tail_bytes: options.tail_bytes,
-        max_group_bytes: (options.group_bytes as u64).next_multiple_of(BLOCK) + BLOCK,
+        max_group_bytes: options.max_group_bytes(),
         is_owned: true,
     };
     let mut found = recovery::recover(&*disk, &meta, &files, reading)?;

@@ -41,6 +41,12 @@ impl StoreOptions {
         Ok(())
     }
 
+    /// How far what is torn reaches at most: no group is longer than a block more than what is
+    /// written at once, in whole blocks.
+    pub(crate) fn max_group_bytes(&self) -> u64 {
+        (self.group_bytes as u64).next_multiple_of(BLOCK) + BLOCK
+    }
+
     pub(crate) fn first_segment_bytes(&self) -> u64 {
         self.segment_bytes_for(0)
     }

@@ -295,24 +295,29 @@ impl Rooms {
         error: &io::Error,
     ) -> bool {
         let tmp = segment::name_in_preparation(id);
-        let is_about_tmp = match &steps[failed] {
+        let file = match &steps[failed] {
             // Whatever the reason: nothing is lost with it.
             Step::Examine { file, .. } => {
                 self.examining = None;
                 self.abandoned = Some(file.clone());
                 return true;
             }
-            Step::Write { file, .. } | Step::Create { file } | Step::Sync { file } => *file == tmp,
-            // A directory may have to grow for a name, too. One that failed changed nothing.
-            Step::Rename { from, to } => *from == tmp || *to == tmp,
-            _ => false,
+            Step::Write { file, .. } | Step::Create { file } | Step::Sync { file }
+                if *file == tmp =>
+            {
+                file
+            }
+            // A directory may have to grow for a name, too. One that failed changed nothing: the file
+            // has its old name.
+            Step::Rename { from, to } if [from, to].contains(&&tmp) => from,
+            _ => return false,
         };
-        let gives_up = is_about_tmp && is_out_of_room(error);
+        let gives_up = is_out_of_room(error);
         if gives_up {
             let source = Arc::new(io::Error::new(error.kind(), error.to_string()));
             self.out_of_room = Some(StorageError::NoRoom { source });
             self.filling = None;
-            self.abandoned = Some(tmp);
+            self.abandoned = Some(file.clone());
             self.is_tight = true;
         }
         gives_up

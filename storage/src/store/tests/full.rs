@@ -78,6 +78,13 @@ fn job_that_names_a_segment(author: &mut Author) -> Job {
     panic!("no segment is prepared");
 }
 
+fn old_name(step: &Step) -> Option<String> {
+    match step {
+        Step::Rename { from, .. } => Some(from.clone()),
+        _ => None,
+    }
+}
+
 #[test]
 fn only_for_want_of_room_a_segment_is_prepared_again_later() {
     let (full, other) = (ErrorKind::StorageFull, ErrorKind::Other);
@@ -93,6 +100,8 @@ fn only_for_want_of_room_a_segment_is_prepared_again_later() {
         // A segment that is used again is renamed twice.
         let mut author = author_in_a_used_segment();
         let job = job_that_names_a_segment(&mut author);
+        let renamed: Vec<String> = job.steps().iter().filter_map(old_name).collect();
+        assert_eq!(renamed.len(), 2);
         author.disk.fail(operation, file, kind, 1);
         let outcome = author.run(job);
         let case = format!("{operation:?} {file} {kind}: {outcome:?}");
@@ -101,6 +110,11 @@ fn only_for_want_of_room_a_segment_is_prepared_again_later() {
         author.disk.heal();
         if !is_final {
             assert!(author.store.room_error().is_some(), "{case}");
+            author.flush().unwrap();
+            // What was to be used again takes no room now.
+            let files = author.disk.contents();
+            let is_there = |file: &String| files.contains_key(file);
+            assert!(!renamed.iter().any(is_there), "{case}: {renamed:?} in {:?}", files.keys());
             author.store.retry_room();
             author.flush().unwrap();
             assert!(author.store.has_room(), "{case}");
