@@ -38,7 +38,12 @@ impl<P: Simulated> Cluster<P> {
 
     fn strike(&mut self, mishap: Mishap, mean: Duration) {
         let some_node = self.mishap_rng.position(self.nodes.len());
-        self.draw_mishap(None, "mishap", mishap);
+        let struck = if mishap.is_of_a_node() {
+            Some(some_node)
+        } else {
+            self.leader().filter(|_| mishap.is_of_the_leader())
+        };
+        self.draw_mishap(struck, "mishap", mishap);
         let ms = Duration::from_millis;
         match mishap {
             Mishap::Crash => self.crash_for(some_node, self.plan.downtime),

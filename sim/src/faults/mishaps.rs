@@ -70,6 +70,23 @@ pub(crate) enum Mishap {
 }
 
 impl Mishap {
+    /// True if it strikes one node, whichever.
+    pub(crate) fn is_of_a_node(self) -> bool {
+        let is_of_more = matches!(
+            self,
+            Mishap::FellLeaders | Mishap::CrashAll | Mishap::Partition | Mishap::Overload
+        );
+        !is_of_more && !self.is_of_the_leader()
+    }
+
+    /// True if it strikes the leader, if there is one.
+    pub(crate) fn is_of_the_leader(self) -> bool {
+        matches!(
+            self,
+            Mishap::CrashLeader | Mishap::FreezeLeader | Mishap::FadeLeader | Mishap::HandOver
+        )
+    }
+
     /// Its own generator, so that a new kind of mishap does not reshuffle the others.
     pub(crate) fn rng(self, seed: u64) -> Rng {
         Rng::new(seed, &format!("{self:?}"))

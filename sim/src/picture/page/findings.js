@@ -23,6 +23,9 @@ const findings = (() => {
   const idOf = (row) => row ? entries[row.entry].id : "nothing";
   const differs = (row, entry) => !row || entries[row.entry].digest !== entries[entry].digest;
 
+  // The first write of each replica in each ballot that has an entry of it.
+  const openings = new Map(nodes.flatMap((node) => [...new Set(statesOf[node].map((it) => it.ballot))].map((ballot) => [openingOf(node, ballot), ballot])));
+
   const onStart = (start) => {
     const { node, time } = start;
     held[node] = foundLog(start);
@@ -45,6 +48,9 @@ const findings = (() => {
         report(write.asked, write.node, "cut", `cuts off ${id}, which is committed`);
       }
     }
+    onTakeOver(write);
+    const opening = openings.get(write);
+    if (opening !== undefined) onChoice(write.node, opening, write.asked);
   };
 
   const onDisk = ({ write, time }) => {
@@ -119,7 +125,6 @@ const findings = (() => {
   const isKnown = record.protocol === "raft" || record.protocol === "vsr";
   const grants = new Map();
   const candidates = new Map();
-  const isBehind = ([index, ballot], [otherIndex, otherBallot]) => ballot < otherBallot || (ballot === otherBallot && index < otherIndex);
   const onMessage = (arrow) => {
     const { from: node, to, kind, text, sent, copy } = arrow;
     if (copy) return;
@@ -166,6 +171,33 @@ const findings = (() => {
     if (record.protocol !== "raft" || state.role !== "follower" || seen.ballot !== ballot) return;
     if (to <= before.committed || to <= seen.to || to <= held[node].base) return;
     report(time, node, "unshown", `takes its log for committed up to ${to}; the leader of term ${ballot} has shown it no more than what is up to ${seen.to}`);
+  };
+
+  // VSR: a view begins with the best log that a quorum reports, unless somebody says that what that one lacks, or is
+  // damaged there, was surely never written. A report may be left out whose log is not shown in time.
+  const lacking = new Set(arrows.filter(({ kind }) => kind === "Nack").map(({ to, text }) => `${to} in ${ballotIn(text)}`));
+  const headOf = (arrow) => reportedIn(arrow).split("@").map(Number);
+  const onTakeOver = ({ node, asked }) => {
+    const state = latest[node];
+    if (!state || state.role !== "candidate" || lacking.has(`${node} in ${state.ballot}`)) return;
+    const [before, after] = [ownHead(node, state.ballot), lastIdOf(held[node])];
+    const reports = supportFor(node, state.ballot, asked).filter((arrow) => reportedIn(arrow) !== null);
+    const isBest = reports.length > 0 && reports.every((arrow) => !isBehind(before, headOf(arrow)));
+    if (!isBest || Number(after.split("@")[1]) >= before[1]) return;
+    const words = reports.map((arrow) => `${nameOf(arrow.from)}'s ends at ${reportedIn(arrow)}`).join(", ");
+    report(asked, node, "choice", `gives up its log for view ${state.ballot}, which is the best of those reported and ended at ${before.join("@")} (${words})`);
+  };
+  const onChoice = (node, ballot, time) => {
+    const reports = supportFor(node, ballot, time).filter((arrow) => reportedIn(arrow) !== null);
+    const opening = held[node].rows.findIndex((row) => entries[row.entry].ballot === ballot);
+    if (!reports.length || opening < 1 || lacking.has(`${node} in ${ballot}`)) return;
+    const { id } = entries[held[node].rows[opening - 1].entry];
+    const isBetter = (head) => isBehind(id.split("@").map(Number), head);
+    const better = reports.filter((arrow) => isBetter(headOf(arrow)));
+    const others = reports.length - better.length + (isBetter(ownHead(node, ballot)) ? 0 : 1);
+    if (!better.length || others >= majority) return;
+    const words = better.map((arrow) => `${nameOf(arrow.from)}'s, which ends at ${reportedIn(arrow)}`).join(", ");
+    report(time, node, "choice", `begins view ${ballot} with a log that ends at ${id}; of the logs that were reported to it a better one is ${words}`);
   };
 
   const onReply = ({ request, attempt }) => {

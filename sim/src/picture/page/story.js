@@ -46,6 +46,15 @@ class Line {
   }
 }
 
+/// What a leader had heard when it began to lead, and what it had itself.
+const supportWords = (node, state) => {
+  const heard = supportFor(node, state.ballot, state.time);
+  if (!heard.length) return "";
+  const isReport = reportedIn(heard[0]) !== null;
+  if (!isReport) return ` · voted for by ${heard.map((arrow) => nameOf(arrow.from)).join(", ")}`;
+  return ` · its own log ended at ${ownHead(node, state.ballot).join("@")}; reported to it: ${heard.map((arrow) => `${nameOf(arrow.from)}'s at ${reportedIn(arrow)}`).join(", ")}`;
+};
+
 const story = (() => {
   const lines = [];
   const add = (time, who, lanes, words, level, type, ref, more = {}) => {
@@ -90,7 +99,8 @@ const story = (() => {
       if (isFresh || before.role !== state.role || before.ballot !== state.ballot || before.leader !== state.leader) {
         const leads = state.role === "leader";
         const role = state.role !== "follower" ? `is ${roleWord(state.role).replace("view change", "changing the view")}` : state.leader === null ? "follows nobody" : `follows ${nameOf(state.leader)}`;
-        one(node, `${role} in ${ballotWord} ${state.ballot}${state.notes ? ` (${state.notes})` : ""}`, leads || state.role === "candidate" ? KEY : MOST, "state", state, { rank: 4 })(state.time);
+        const why = () => leads ? supportWords(node, state) : "";
+        one(node, () => `${role} in ${ballotWord} ${state.ballot}${state.notes ? ` (${state.notes})` : ""}${why()}`, leads || state.role === "candidate" ? KEY : MOST, "state", state, { rank: 4 })(state.time);
       } else if (before.notes !== state.notes) {
         one(node, state.notes ? `is ${state.notes}` : "counts as usual", MOST, "state", state, { rank: 4 })(state.time);
       }
