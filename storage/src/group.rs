@@ -61,10 +61,9 @@ pub(crate) fn of_extent<D: Disk>(
     store: Digest,
     extent: Extent,
 ) -> Result<Box<Group>, StorageError> {
-    let Extent { segment, offset, .. } = extent;
+    let Extent { segment, offset, len, .. } = extent;
     let place = Place { store, segment, offset };
-    // What the header claims is bounded by its checksum once it is read; before, by this.
-    let damage = match header_at(disk, place, offset + MAX_LEN)? {
+    let damage = match header_at(disk, place, offset + len)? {
         At::Group(group) if group.digest == extent.group => return Ok(group),
         At::Group(_) | At::Nothing => Damage::Misplaced,
         At::Damaged => Damage::Header,
@@ -163,6 +162,11 @@ impl Group {
         let from = self.payload_offset(run, entries.start);
         let len = total_len(&self.header.runs[run].entries[entries]);
         self.read_part(disk, from, len)
+    }
+
+    /// How much is read from the disk for the header, in bytes.
+    pub(crate) fn header_bytes(&self) -> u64 {
+        self.header_len.max(BLOCK)
     }
 
     /// Where among the payloads that of an entry of a run begins.

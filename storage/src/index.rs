@@ -94,6 +94,8 @@ pub(crate) struct Extent {
     pub(crate) end: Index,
     pub(crate) segment: u64,
     pub(crate) offset: u64,
+    /// The group's length on disk, in bytes.
+    pub(crate) len: u64,
     /// The digest of the group's header: whatever else may stand there is another group.
     pub(crate) group: Digest,
     /// Which of the group's runs.
@@ -105,6 +107,8 @@ pub(crate) struct Extent {
 pub(crate) struct GroupAt {
     pub(crate) segment: u64,
     pub(crate) offset: u64,
+    /// Its length on disk, in bytes.
+    pub(crate) len: u64,
     /// The digest of its header.
     pub(crate) digest: Digest,
 }
@@ -149,29 +153,28 @@ impl LogIndex {
             self.last_digest = chain(end);
         }
         if first < end {
-            let GroupAt { segment, offset, digest } = at;
-            let extent = Extent { end, segment, offset, group: digest, run: number };
+            let GroupAt { segment, offset, len, digest } = at;
+            let extent = Extent { end, segment, offset, len, group: digest, run: number };
             self.extents.insert(first, extent);
         }
     }
 
     /// Takes the entries from `first` to before `end` out of their extents.
     fn clear(&mut self, first: Index, end: Index) {
-        let mut behind = self.extents.split_off(&first);
-        if let Some(mut last) = self.extents.last_entry() {
-            let extent = *last.get();
-            last.get_mut().end = extent.end.min(first);
-            if extent.end > end {
-                self.extents.insert(end, extent);
-            }
+        let mut rest = None;
+        if let Some((_, before)) = self.extents.range_mut(..first).next_back() {
+            rest = Some(*before);
+            before.end = before.end.min(first);
         }
-        let kept = behind.split_off(&end);
-        if let Some((_, extent)) = behind.pop_last()
-            && extent.end > end
-        {
+        while let Some((start, extent)) = self.extents.range(first..end).next() {
+            rest = Some(*extent);
+            let start = *start;
+            self.extents.remove(&start);
+        }
+        // What is left of the last of them begins behind the stretch.
+        if let Some(extent) = rest.filter(|extent| extent.end > end) {
             self.extents.insert(end, extent);
         }
-        self.extents.extend(kept);
     }
 
     /// Cuts off everything behind `last`.

@@ -250,16 +250,21 @@ pub(crate) struct FoundMeta {
 /// Reads the file.
 ///
 /// # Errors
-/// If every copy is damaged, or one is of a newer format.
+/// If every copy is damaged, or one is of a newer format; or if reading fails in a way that says
+/// nothing about what is on the medium.
 pub(crate) fn read<D: Disk>(disk: &D) -> Result<FoundMeta, StorageError> {
     let mut copies = Vec::new();
     for copy in 0..COPIES {
         let mut bytes = vec![0; COPY_LEN];
-        // A copy that cannot be read is as bad as a damaged one: the others stand in for it.
-        let read = disk.read_at(META, (copy * COPY_LEN) as u64, &mut bytes);
-        copies.push(match read {
+        let offset = (copy * COPY_LEN) as u64;
+        let read = disk.read_at(META, offset, &mut bytes);
+        copies.push(match read.map_err(|error| StorageError::unreadable(META, offset, error)) {
             Ok(COPY_LEN) => decode(copy, &bytes)?,
-            _ => None,
+            // A copy that is cut short, or that the medium does not give back, is as bad as a
+            // damaged one: the others stand in for it.
+            Ok(_) => None,
+            Err(error) if error.is_damaged_medium() => None,
+            Err(error) => return Err(error),
         });
     }
     let bad_copies = copies.iter().filter(|copy| copy.is_none()).count();

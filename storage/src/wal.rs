@@ -336,7 +336,7 @@ impl Wal {
         let head = Head { position, sequence, digest, ..head };
         let file = segment::name(segment);
         let steps = vec![Step::Write { file: file.clone(), offset, bytes }, Step::Sync { file }];
-        let at = GroupAt { segment, offset, digest };
+        let at = GroupAt { segment, offset, len, digest };
         Some((Box::new(Written { head, at, runs: header.runs }), steps))
     }
 

@@ -78,7 +78,11 @@ fn runs_and_repairs_in_any_order_leave_each_entry_where_it_was_last_put() {
             let ballot = if is_repair { 0 } else { held };
             let run = run(kind, (previous, ballot), &ballots);
             plain.apply(&run, sequence);
-            index.apply(&run, 0, GroupAt { segment: 1, offset: 4096, digest: digest_of(sequence) });
+            index.apply(
+                &run,
+                0,
+                GroupAt { segment: 1, offset: 4096, len: 4096, digest: digest_of(sequence) },
+            );
             plain.check(&index);
         }
     }
@@ -87,7 +91,7 @@ fn runs_and_repairs_in_any_order_leave_each_entry_where_it_was_last_put() {
 #[test]
 fn a_repaired_entry_holds_the_segment_into_which_it_was_repaired() {
     let mut index = LogIndex::default();
-    let at = |segment| GroupAt { segment, offset: 4096, digest: digest_of(segment) };
+    let at = |segment| GroupAt { segment, offset: 4096, len: 4096, digest: digest_of(segment) };
     index.apply(&run(RunKind::Append, (0, 0), &[1, 1, 1]), 0, at(1));
     index.apply(&run(RunKind::Append, (3, 1), &[1, 1, 1]), 0, at(2));
     index.apply(&run(RunKind::Append, (6, 1), &[1]), 0, at(3));

@@ -1,10 +1,12 @@
 //! Reading the log back from the medium, only to see that it is whole.
 
+use std::ops::Range;
+
 use quorate_core::{Digest, Gap, Index};
 
-use super::{LogReader, damaged};
+use super::LogReader;
 use crate::disk::Disk;
-use crate::error::{Damage, StorageError};
+use crate::error::StorageError;
 use crate::frame::RunHeader;
 use crate::group::Group;
 use crate::index::Extent;
@@ -33,20 +35,21 @@ struct Walk {
 }
 
 impl<D: Disk> LogReader<D> {
-    /// Reads some `max_bytes` of entries back from the medium, from the group that holds `from`
-    /// on, and verifies them.
+    /// Reads some `max_bytes` back from the medium, from the group that holds `from` on, and
+    /// verifies them. While it reads, the log may be compacted, cut off or repaired: what is so is
+    /// not looked at.
     ///
     /// # Errors
-    /// If there is damage that cannot be named: the log was changed at the same time, or a newer
-    /// program has written to it; or if reading fails in a way that says nothing about what is on
-    /// the medium.
+    /// If a newer program has written to the log, or if reading fails in a way that says nothing
+    /// about what is on the medium.
     pub fn scrub(&self, from: Index, max_bytes: usize) -> Result<Scrubbed, StorageError> {
         let (base, base_digest, last, last_digest) = {
             let log = self.index();
             let (shape, base_digest) = (&log.shape, log.base_digest);
             (shape.base.index, base_digest, shape.last.index, log.last_digest)
         };
-        let mut walk = match self.start_behind(from, base)? {
+        let mut uncached = None;
+        let mut walk = match self.start_behind(from, base, &mut uncached)? {
             Some((at, before)) => Walk::from(at, before),
             None => Walk::from(base.next(), base_digest),
         };
@@ -61,8 +64,13 @@ impl<D: Disk> LogReader<D> {
                 }
                 (None, None) => break,
             };
-            match self.read_run(extent)? {
-                Some((group, number)) => self.verify(&mut walk, extent, &group, number)?,
+            let read = self.read_whole(extent, walk.at, &mut uncached);
+            if self.find_held(walk.at) != Some(extent) {
+                // Cut off or compacted in the meantime, and its place perhaps used again.
+                break;
+            }
+            match read? {
+                Some(read) => walk.verify(extent, &read),
                 None => walk.lose(extent.end),
             }
         }
@@ -81,6 +89,7 @@ impl<D: Disk> LogReader<D> {
         &self,
         from: Index,
         base: Index,
+        uncached: &mut Option<u64>,
     ) -> Result<Option<(Index, Digest)>, StorageError> {
         let mut at = from;
         while at > base.next() {
@@ -91,11 +100,19 @@ impl<D: Disk> LogReader<D> {
                 (None, Some(gap)) => return Ok(Some((gap.last.next(), gap.digest))),
                 (None, None) => return Ok(None),
             };
-            if let Some((group, number)) = self.read_run(extent)? {
+            let read = self.read_run(extent, uncached);
+            let (held, start) = {
+                let log = self.index();
+                (log.find(at.previous()), log.start_of(at.previous()))
+            };
+            let Some(start) = start.filter(|_| held == Some(extent)) else {
+                // Cut off or compacted in the meantime: what is there now is looked at.
+                continue;
+            };
+            if let Some((group, number)) = read? {
                 return Ok(Some((at, digest_before(&group.header.runs[number], at))));
             }
-            let start = self.index().start_of(at.previous());
-            at = start.ok_or_else(|| damaged(extent, at..at, Damage::Misplaced))?;
+            at = start;
         }
         Ok(None)
     }
@@ -106,9 +123,17 @@ impl<D: Disk> LogReader<D> {
 
     /// The group of an extent, from the medium, and the number of the extent's run; `None` if its
     /// header is damaged.
-    fn read_run(&self, extent: Extent) -> Result<Option<(Box<Group>, usize)>, StorageError> {
-        // What is cached may be whole where the medium is not.
-        let _ = self.disk.drop_cache(&segment::name(extent.segment));
+    fn read_run(
+        &self,
+        extent: Extent,
+        uncached: &mut Option<u64>,
+    ) -> Result<Option<(Box<Group>, usize)>, StorageError> {
+        // What is cached may be whole where the medium is not. Once for each segment: what is read
+        // ahead from there on comes from the medium.
+        if *uncached != Some(extent.segment) {
+            let _ = self.disk.drop_cache(&segment::name(extent.segment));
+            *uncached = Some(extent.segment);
+        }
         let group = match self.read_group(extent) {
             Ok(group) => group,
             Err(error) if error.is_damage() => return Ok(None),
@@ -119,29 +144,31 @@ impl<D: Disk> LogReader<D> {
         Ok(run.is_some_and(|run| extent.end <= run.end()).then_some((group, number)))
     }
 
-    fn verify(
+    /// As [`read_run`](Self::read_run), with the payloads from an entry to the extent's end.
+    fn read_whole(
         &self,
-        walk: &mut Walk,
         extent: Extent,
-        group: &Group,
-        number: usize,
-    ) -> Result<(), StorageError> {
+        from: Index,
+        uncached: &mut Option<u64>,
+    ) -> Result<Option<RunRead>, StorageError> {
+        let Some((group, number)) = self.read_run(extent, uncached)? else { return Ok(None) };
         let run = &group.header.runs[number];
-        walk.before = digest_before(run, walk.at);
-        walk.close(walk.before);
-        let entries = super::position(run, walk.at)..super::position(run, extent.end);
+        let entries = super::position(run, from)..super::position(run, extent.end);
         let payloads = group.intact_payloads_of(&*self.disk, number, entries.clone())?;
-        for (header, payload) in run.entries[entries].iter().zip(payloads) {
-            let digest = header.digest(walk.at, walk.before);
-            if payload.is_none() {
-                let (first, last, before) = (walk.at, walk.at, walk.before);
-                walk.gaps.push(Gap { first, last, digest, before, ids_known: true });
-            }
-            walk.bytes += quorate_core::Entry::OVERHEAD + header.len as usize;
-            (walk.at, walk.before) = (walk.at.next(), digest);
-        }
-        Ok(())
+        let is_intact = payloads.iter().map(Option::is_some).collect();
+        Ok(Some(RunRead { group, number, entries, is_intact }))
     }
+}
+
+/// What the medium gives back of a run.
+struct RunRead {
+    group: Box<Group>,
+    /// Which of the group's runs.
+    number: usize,
+    /// Which of its entries were read.
+    entries: Range<usize>,
+    /// Whether the payload of each of them is the one that was written.
+    is_intact: Vec<bool>,
 }
 
 impl Walk {
@@ -153,6 +180,24 @@ impl Walk {
     fn lose(&mut self, end: Index) {
         self.open.get_or_insert((self.at, self.before));
         self.at = end;
+    }
+
+    /// Goes along the entries of a run up to the end of an extent.
+    fn verify(&mut self, extent: Extent, read: &RunRead) {
+        let run = &read.group.header.runs[read.number];
+        self.before = digest_before(run, self.at);
+        self.close(self.before);
+        self.bytes += usize::try_from(read.group.header_bytes()).unwrap_or(usize::MAX);
+        for (header, is_intact) in run.entries[read.entries.clone()].iter().zip(&read.is_intact) {
+            let (at, before) = (self.at, self.before);
+            let digest = header.digest(at, before);
+            if !is_intact {
+                self.gaps.push(Gap { first: at, last: at, digest, before, ids_known: true });
+            }
+            self.bytes += header.len as usize;
+            (self.at, self.before) = (at.next(), digest);
+        }
+        assert_eq!(self.at, extent.end, "all entries of an extent are read");
     }
 
     /// What could not be named ends here: this is the digest of its last entry.

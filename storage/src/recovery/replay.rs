@@ -57,7 +57,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         let Group { header, digest, len, .. } = group;
         self.check_sworn(header)?;
         let Place { segment, offset, .. } = header.place;
-        let at = GroupAt { segment, offset, digest: *digest };
+        let at = GroupAt { segment, offset, len: *len, digest: *digest };
         if self.head.position.is_some() && header.previous != self.head.digest {
             self.bridge(header)?;
         }

@@ -71,8 +71,10 @@ impl Tail {
     /// Puts an entry in its place. False if it is a membership that cannot be decoded.
     pub(crate) fn repair(&mut self, entry: Entry) -> bool {
         let is_taken = self.learn_membership(&entry);
-        let same = |kept: &&mut Entry| kept.index() == entry.index();
-        if let Some(kept) = self.entries.iter_mut().find(same) {
+        let front = self.entries.front().map(Entry::index);
+        let place = front.and_then(|front| entry.index().0.checked_sub(front.0));
+        let place = place.and_then(|place| usize::try_from(place).ok());
+        if let Some(kept) = place.and_then(|place| self.entries.get_mut(place)) {
             self.bytes = self.bytes - kept.size_bytes() + entry.size_bytes();
             *kept = entry;
         }

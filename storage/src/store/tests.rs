@@ -9,6 +9,7 @@ mod installed;
 mod lost;
 mod memberships;
 mod model;
+mod racing;
 mod repairs;
 mod scenarios;
 mod scrubbing;

@@ -295,6 +295,36 @@ fn a_misdirected_write_is_found_where_it_went_and_where_it_should_have_gone() {
 }
 
 #[test]
+fn a_meta_file_that_may_not_be_read_is_not_called_lost() {
+    let author = Author::new();
+    for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::OutOfMemory] {
+        let disk = author.disk.crash_keeping_all();
+        disk.fail(Operation::Read, META, kind, 100);
+        let error = open(&disk).unwrap_err();
+        assert!(matches!(error, StorageError::Unreadable { .. }), "{error}");
+        disk.heal();
+        assert!(open(&disk.crash_keeping_all()).is_ok());
+    }
+}
+
+#[test]
+fn a_flipped_length_of_a_group_that_was_written_makes_no_reader_read_more() {
+    let mut author = Author::new();
+    (0..10u8).for_each(|i| author.append(1, &[&[i; 100]]));
+    let (file, offset) = author.place_of(3);
+    // The highest bits of the lengths of its header and of its payloads.
+    for byte in [19, 23] {
+        author.disk.flip(&file, offset + byte, 0x20);
+        let (_, before) = author.disk.reads();
+        let read = author.store.reader().read_entries(Index(3), 1);
+        assert!(matches!(read, Err(StorageError::Damaged { .. })), "{read:?}");
+        let (_, after) = author.disk.reads();
+        assert!(after - before < 100_000, "{} bytes", after - before);
+        author.disk.flip(&file, offset + byte, 0x20);
+    }
+}
+
+#[test]
 fn a_disk_that_cannot_be_read_at_all_is_a_stop() {
     let author = small_log();
     let disk = author.disk.crash_keeping_all();
