@@ -186,6 +186,12 @@ impl Log {
         self.gaps.missing()
     }
 
+    /// How many stretches of entries that came from peers are not on this disk yet.
+    #[must_use]
+    pub fn unsaved_repairs(&self) -> usize {
+        self.gaps.unsaved()
+    }
+
     /// True if the entry at `index` is in a gap, or on its way from a peer to this disk.
     #[must_use]
     pub fn is_missing(&self, index: Index) -> bool {

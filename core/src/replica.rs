@@ -471,7 +471,7 @@ impl<P: Protocol> Replica<P> {
             Timer::Requests => self.on_requests_timeout(now, out),
             Timer::Fetch => self.on_fetch_timeout(now, out),
             Timer::Deadline => self.deadline_timer = None,
-            Timer::Repair => self.on_repair_timeout(),
+            Timer::Repair => self.on_repair_timeout(out),
             Timer::Scrub => self.scrub(out),
             Timer::Readmission => self.ask_for_readmission(out),
             Timer::Election | Timer::Heartbeat | Timer::Quorum => {

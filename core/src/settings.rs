@@ -76,6 +76,9 @@ impl Default for Settings {
 /// Longer than anybody waits for a leader, and short enough to be added to any moment.
 const LONGEST_ELECTION: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Longer than any use of it, and short enough to be added to any moment.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// Settings which cannot work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -89,6 +92,9 @@ pub enum SettingsError {
     /// A limit of zero.
     #[error("{0} must be greater than zero")]
     Zero(&'static str),
+    /// A time that cannot be added to any moment.
+    #[error("{0} must be ten years at most")]
+    TooLong(&'static str),
     /// A command that fits would not fit anywhere else.
     #[error("uncommitted_bytes must be at least max_command_bytes")]
     Uncommitted,
@@ -137,6 +143,9 @@ impl Settings {
         if let Some((_, name)) = positive.iter().find(|(zero, _)| *zero) {
             return Err(SettingsError::Zero(name));
         }
+        if self.scrub_interval > LONGEST_INTERVAL {
+            return Err(SettingsError::TooLong("scrub_interval"));
+        }
         let bounded = [
             (self.max_command_bytes, Self::MAX_MESSAGE_BYTES, "max_command_bytes"),
             (self.append_bytes, Self::MAX_MESSAGE_BYTES, "append_bytes"),
@@ -168,6 +177,10 @@ mod tests {
         assert_eq!(zero.validate(), Err(SettingsError::Zero("window_bytes")));
         let waits = Settings { request_timeout: Duration::ZERO, ..Settings::default() };
         assert_eq!(waits.validate(), Err(SettingsError::Zero("request_timeout")));
+        let never = Settings { scrub_interval: Duration::MAX, ..Settings::default() };
+        assert_eq!(never.validate(), Err(SettingsError::TooLong("scrub_interval")));
+        let rarely = Settings { scrub_interval: LONGEST_INTERVAL, ..Settings::default() };
+        assert_eq!(rarely.validate(), Ok(()));
         let empty = Settings {
             election: Duration::from_millis(400)..Duration::from_millis(400),
             ..Settings::default()

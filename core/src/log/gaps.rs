@@ -78,6 +78,11 @@ impl Gaps {
         self.filling.push_back((None, entries));
     }
 
+    /// How many stretches were filled in and are not on disk.
+    pub(super) fn unsaved(&self) -> usize {
+        self.filling.len()
+    }
+
     pub(super) fn has_unsaved(&self) -> bool {
         self.filling.back().is_some_and(|(seq, _)| seq.is_none())
     }

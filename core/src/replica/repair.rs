@@ -3,7 +3,9 @@
 //! Every entry names the digest of the one before it, so a replica which knows one entry knows, by
 //! name, all that precede it. It asks its peers, one after the other, for entries that end with
 //! the one it knows, checks the chain, and goes on from the parent of the first that it got.
-//! A peer that has compacted them offers its snapshot instead.
+//! A peer that has compacted them offers its snapshot instead. If nobody can help, as when those who
+//! could are down, a snapshot of its own that covers what is missing does: the replica could not
+//! stand for leader without, and might be the only one left that has all of it.
 //!
 //! Until then nothing is forgotten: see [`Log::is_whole`](crate::Log::is_whole). Only if the leader
 //! of the day says that its own log does not hold the entry, and what is missing is not known to be
@@ -59,6 +61,9 @@ pub enum Repair {
 /// How many entries are asked for at once.
 const SPAN: u64 = 64;
 
+/// How many answers may wait for the disk before more is asked for: each is as long as a message.
+const MAX_UNSAVED: usize = 16;
+
 /// Where the repair of this log stands, and what peers are being helped with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Repairing {
@@ -67,6 +72,10 @@ pub(super) struct Repairing {
     /// How many entries to ask for; 0: not asked yet.
     span: u64,
     timer_is_set: bool,
+    /// How many times in a row somebody was asked in vain.
+    in_vain: usize,
+    /// True if nobody was asked since the disk has enough to write.
+    waits_for_disk: bool,
     /// Where the search for damage goes on.
     scrubbed_to: Index,
     /// What peers have asked for that is being read from disk.
@@ -84,28 +93,32 @@ impl<P: Protocol> Replica<P> {
         if !formed.log.is_whole() {
             self.take_back_what_is_vouched_for();
         }
-        self.mend_alone(out);
+        self.mend_by_own_snapshot(out);
     }
 
-    /// A cluster of a single member has nobody to ask for what is missing. What its own snapshot
-    /// covers is not missed, and of what it has executed it can take one. Anything else is lost.
-    pub(super) fn mend_alone(&mut self, out: &mut Vec<Effect<P::Message>>) {
+    /// What the replica's own snapshot covers is not missed, and of what it has executed it can
+    /// take one. A cluster of a single member has nobody else to ask: anything else is lost. Others
+    /// ask their peers first, since that keeps the log, and a snapshot may turn out to be damaged.
+    pub(super) fn mend_by_own_snapshot(&mut self, out: &mut Vec<Effect<P::Message>>) {
         let Some(Formed { log, .. }) = &mut self.formed else { return };
         let Some(end) = log.gaps().last().map(|gap| gap.last) else { return };
-        if log.membership().len() != 1 {
+        let members = log.membership().len();
+        if self.repairing.in_vain + 1 < members {
             return;
         }
         let covers = |snapshot: &&SnapshotMeta| end <= snapshot.last.index;
         let Some(snapshot) = log.snapshot().filter(covers).cloned() else {
             return match end <= self.applying.handed_over() {
                 true => self.applying.renew_snapshot(end),
-                false => self.stop(Fatal::LostAlone, out),
+                false if members == 1 => self.stop(Fatal::LostAlone, out),
+                false => {}
             };
         };
         // Nothing is acknowledged on the strength of a snapshot that a restart may not find.
         if self.writes.have_saved(snapshot.id()) {
             log.compact(&snapshot);
             self.retained = None;
+            self.repairing.in_vain = 0;
         }
     }
 
@@ -120,7 +133,7 @@ impl<P: Protocol> Replica<P> {
 
     pub(super) fn on_scrubbed(&mut self, next: Index, out: &mut Vec<Effect<P::Message>>) {
         self.repairing.scrubbed_to = next;
-        self.mend_alone(out);
+        self.mend_by_own_snapshot(out);
         let interval = self.settings.scrub_interval;
         out.push(Effect::SetTimer(Timer::Scrub, interval..interval + interval / 8));
     }
@@ -135,9 +148,20 @@ impl<P: Protocol> Replica<P> {
         }
     }
 
-    pub(super) fn on_repair_timeout(&mut self) {
+    pub(super) fn on_repair_timeout(&mut self, out: &mut Vec<Effect<P::Message>>) {
         self.repairing.timer_is_set = false;
         self.repairing.turn += 1;
+        if !self.repairing.waits_for_disk && self.fetching.is_none() {
+            self.repairing.in_vain += 1;
+            self.mend_by_own_snapshot(out);
+        }
+    }
+
+    /// Something was saved: more may be asked for.
+    pub(super) fn ask_on_for_repair(&mut self) {
+        if self.repairing.waits_for_disk {
+            self.ask_for_repair();
+        }
     }
 
     /// Asks the peer whose turn it is for the end of the first gap.
@@ -146,6 +170,10 @@ impl<P: Protocol> Replica<P> {
         let Some(gap) = formed.log.gaps().first() else { return };
         let covered = |fetching: &super::Fetching| fetching.id().last.index >= gap.first;
         if self.fetching.as_ref().is_some_and(covered) {
+            return;
+        }
+        self.repairing.waits_for_disk = formed.log.unsaved_repairs() >= MAX_UNSAVED;
+        if self.repairing.waits_for_disk {
             return;
         }
         if self.repairing.span == 0 {
@@ -192,6 +220,7 @@ impl<P: Protocol> Replica<P> {
         }
         match formed.log.repair(entries) {
             Ok(()) => {
+                self.repairing.in_vain = 0;
                 self.repairing.span = SPAN;
                 self.ask_for_repair();
             }

@@ -88,6 +88,7 @@ impl<P: Protocol> Replica<P> {
         if let Some(formed) = &mut self.formed {
             formed.log.saved(seq);
         }
+        self.ask_on_for_repair();
         let promise = self.protocol().map(|protocol| protocol.pledge().promise());
         for write in self.writes.saved(seq) {
             if let Some(record) = write.founding {
@@ -95,7 +96,7 @@ impl<P: Protocol> Replica<P> {
             }
             if write.snapshot.is_some() {
                 self.on_pointer_saved(write.snapshot);
-                self.mend_alone(out);
+                self.mend_by_own_snapshot(out);
             }
             if let Some(formed) = &mut self.formed {
                 formed.log.set_mute(write.mute || self.readmitting.is_mute());

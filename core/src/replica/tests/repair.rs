@@ -25,6 +25,12 @@ fn damaged(first: usize, last: usize) -> (Stage, Vec<Entry>) {
     (stage, entries)
 }
 
+/// True if somebody is asked for what is missing.
+fn asks(effects: Vec<Effect<Word>>) -> bool {
+    let repair = |(_, message): &Said| matches!(message, Message::Repair(Repair::Want { .. }));
+    said(effects).iter().any(repair)
+}
+
 fn lacks(ballot: u64, last: &Entry) -> Message<Word> {
     let (ballot, last, digest) = (Ballot(ballot), last.index(), last.digest());
     Message::Repair(Repair::Lacks { ballot, last, digest })
@@ -207,6 +213,97 @@ fn the_whole_log_is_read_back_part_by_part_and_then_again() {
     assert!(scrubbed.contains(&later), "{scrubbed:?}");
 }
 
+/// Entries 1 to 6 are committed, and executed; memory does not hold them any more. `damage` is found
+/// in them; before that, a snapshot of the first `covered` is taken.
+fn damaged_below(covered: Option<usize>, (first, last): (usize, usize)) -> (Stage, Vec<Entry>) {
+    let mut stage = Stage::new();
+    stage.append(6);
+    stage.commit();
+    stage.apply();
+    let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
+    if let Some(covered) = covered {
+        stage.on(Event::SnapshotBuilt(Some(snapshot_of(&entries[covered - 1]))));
+        stage.save();
+    }
+    stage.log().trim_cache(0);
+    stage.on(Event::Damaged(vec![gap_of(&entries, first, last)]));
+    (stage, entries)
+}
+
+#[test]
+fn what_nobody_gives_back_is_made_good_by_a_snapshot_of_ones_own() {
+    let (mut stage, _) = damaged_below(Some(6), (3, 4));
+    assert_eq!(stage.log().gaps().len(), 1, "the log is worth more than that");
+    stage.on(Event::Timeout(Timer::Repair));
+    assert_eq!(stage.log().gaps().len(), 1, "the second peer has not been asked");
+    stage.on(Event::Timeout(Timer::Repair));
+    assert!(stage.log().is_whole());
+    assert_eq!(stage.log().base().index, Index(6));
+}
+
+#[test]
+fn a_snapshot_is_taken_of_what_nobody_gives_back_and_was_executed() {
+    let (mut stage, entries) = damaged_below(Some(2), (3, 4));
+    let mut takes = Vec::new();
+    for _ in 0..2 {
+        takes = stage.on(Event::Timeout(Timer::Repair));
+    }
+    assert!(takes.contains(&Effect::TakeSnapshot), "{takes:?}");
+    stage.on(Event::SnapshotBuilt(Some(snapshot_of(&entries[5]))));
+    stage.save();
+    stage.on(Event::Timeout(Timer::Repair));
+    assert!(stage.log().is_whole());
+}
+
+#[test]
+fn what_is_neither_covered_nor_given_back_is_missing_for_as_long_as_that() {
+    let (mut stage, _) = damaged(4, 5);
+    for _ in 0..10 {
+        stage.on(Event::Timeout(Timer::Repair));
+        stage.save();
+    }
+    assert_eq!(stage.log().gaps().len(), 1);
+    assert!(!stage.replica.stopped);
+}
+
+#[test]
+fn whoever_gives_something_back_is_asked_for_the_rest_before_a_snapshot_is_made_do() {
+    let (mut stage, entries) = damaged_below(Some(6), (2, 4));
+    stage.on(Event::Timeout(Timer::Repair));
+    stage.hear(PEER, Message::Repair(Repair::Entries { entries: entries[3..4].to_vec() }));
+    stage.on(Event::Timeout(Timer::Repair));
+    assert_eq!(stage.log().gaps().len(), 1);
+    stage.on(Event::Timeout(Timer::Repair));
+    assert!(stage.log().is_whole());
+}
+
+#[test]
+fn a_disk_that_saves_nothing_is_not_given_all_that_is_missing() {
+    let mut stage = Stage::new();
+    stage.append(60);
+    stage.commit();
+    stage.apply();
+    let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
+    stage.log().trim_cache(0);
+    stage.on(Event::Damaged(vec![gap_of(&entries, 2, 50)]));
+    // Each answer has one entry, and the disk saves none.
+    stage.holds = true;
+    let mut given = 0;
+    while let Some(gap) = stage.log().gaps().first().filter(|_| given < 49) {
+        let last = gap.last.0 as usize;
+        let answer = Repair::Entries { entries: entries[last - 1..last].to_vec() };
+        given += 1;
+        if !asks(stage.hear(PEER, Message::Repair(answer))) {
+            break;
+        }
+    }
+    assert_eq!(given, 16);
+    for _ in 0..5 {
+        assert!(!asks(stage.on(Event::Timeout(Timer::Repair))));
+    }
+    assert!(asks(stage.save()), "once they are saved, it goes on");
+}
+
 #[test]
 fn entries_that_are_not_what_is_missing_are_counted_and_not_taken() {
     let (mut stage, mut entries) = damaged(4, 4);
@@ -227,9 +324,5 @@ fn a_snapshot_is_fetched_if_it_covers_something_that_is_missing_and_then_nobody_
     };
     assert!(!offered(&mut stage, 2));
     assert!(offered(&mut stage, 3));
-    let asks = |effects| {
-        let repair = |(_, message): &Said| matches!(message, Message::Repair(Repair::Want { .. }));
-        said(effects).iter().any(repair)
-    };
     assert!(!asks(stage.on(Event::Timeout(Timer::Repair))), "it is on its way");
 }
