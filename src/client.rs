@@ -23,6 +23,9 @@ use driver::Driver;
 /// How long a request is tried, if nothing else is said.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Longer than anybody waits, and short enough to be added to any moment.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// How many requests may wait for the connection; those beyond wait in their callers.
 const QUEUE: usize = 1024;
 
@@ -187,7 +190,7 @@ impl<S: StateMachine> Client<S> {
         body: Bytes,
         fate: &Arc<Fate>,
     ) -> Option<Result<Bytes, Failed>> {
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.patience.min(LONGEST_PATIENCE);
         let (answer, answered) = oneshot::channel();
         let order = Order { what, body, fate: Arc::clone(fate), deadline, answer };
         let patient = async {

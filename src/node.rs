@@ -66,7 +66,8 @@ impl<P: Protocol, S: StateMachine> Node<P, S> {
 
     /// [`propose`](Node::propose), put into line at once and not when it is first polled:
     /// commands that one task submits, one after the other and without waiting in between, are
-    /// executed in that order, as far as they are executed.
+    /// executed in that order, as far as they are executed, unless one of them gets lost on its way
+    /// to the leader and has to be sent again. Whoever needs the order waits for each answer.
     ///
     /// # Errors
     /// As for [`propose`](Node::propose).

@@ -36,6 +36,8 @@ pub(super) struct Driver {
     queue: mpsc::Receiver<Order>,
     next_id: u64,
     session: Option<Session>,
+    /// The identity of the cluster which the session is of; zero while that is not known.
+    identity: Digest,
     /// By the names under which they were last asked; commands have one name for each number.
     outstanding: BTreeMap<u64, Outstanding>,
     refused_until: Option<Instant>,
@@ -83,6 +85,7 @@ impl Driver {
             queue,
             next_id: 1,
             session: None,
+            identity: Digest::ZERO,
             outstanding: BTreeMap::new(),
             refused_until: None,
             told: BTreeMap::new(),
@@ -138,7 +141,10 @@ impl Driver {
 
     /// Sends and receives until the connection is of no more use.
     async fn serve(&mut self, connection: &mut Greeted) -> Left {
-        let Greeted { reader, writer, .. } = connection;
+        let Greeted { hello, reader, writer } = connection;
+        if self.is_of_another_cluster(hello.identity) {
+            return Left::Useless;
+        }
         reader.set_max(MAX_BYTES + SLACK_BYTES);
         let mut ticks = interval(PING_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -191,6 +197,23 @@ impl Driver {
             }
         }
         Left::Unwanted
+    }
+
+    /// Sessions are named by a place in the log: in that of another cluster, be it the same one
+    /// founded anew, this may be somebody else's session. True of a node that does not know yet to
+    /// which cluster it belongs, if there is a session.
+    fn is_of_another_cluster(&mut self, identity: Digest) -> bool {
+        if identity == self.identity {
+            return false;
+        }
+        if identity == Digest::ZERO {
+            return self.session.is_some();
+        }
+        if self.identity != Digest::ZERO {
+            self.on_expired();
+        }
+        self.identity = identity;
+        false
     }
 
     /// Whether another order can be taken. Commands which have no number yet count as if they had.
@@ -297,8 +320,9 @@ impl Driver {
         one.sent = false;
         match error {
             Failed::Request(RequestError::Unknown) => {
+                // A node that is not heard by its leader says so for ever: another one is tried.
                 one.unknown = true;
-                Ok(())
+                Err(())
             }
             // A node without a leader may merely be cut off: another one is tried.
             Failed::Request(RequestError::NotProposed(

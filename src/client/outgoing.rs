@@ -13,6 +13,8 @@ use crate::net::frame::{self, Kind};
 pub(super) struct Outgoing {
     bytes: Bytes,
     is_ping: bool,
+    /// The other end's side has taken some of it.
+    is_begun: bool,
     is_flushed: bool,
 }
 
@@ -40,12 +42,13 @@ impl Outgoing {
     fn put(&mut self, bytes: Bytes, is_ping: bool) {
         assert!(self.is_written(), "one thing is sent after the other");
         if !bytes.is_empty() {
-            *self = Outgoing { bytes, is_ping, is_flushed: false };
+            *self = Outgoing { bytes, is_ping, is_begun: false, is_flushed: false };
         }
     }
 
-    /// Writes what the other end takes now. True if it took something of a request: it lives. That
-    /// it takes a ping says nothing: there is always room for one.
+    /// Writes what the other end takes now. True if it took more of a request than there was room
+    /// for at first: it lives. That it takes a ping or a small request says nothing: there is
+    /// always room for one.
     ///
     /// Cancel-safe, as far as the writer is.
     pub(super) async fn go_on(
@@ -62,6 +65,7 @@ impl Outgoing {
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.bytes.advance(written);
-        Ok(!self.is_ping)
+        let goes_on = std::mem::replace(&mut self.is_begun, true);
+        Ok(goes_on && !self.is_ping)
     }
 }

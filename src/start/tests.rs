@@ -199,3 +199,23 @@ async fn a_leader_whose_disk_fails_is_replaced_and_nothing_acknowledged_is_lost(
         assert!(total == 11 || (told.is_err() && total == 1), "{told:?}, then {total}");
     }
 }
+
+#[tokio::test]
+async fn a_session_of_an_emptied_cluster_is_not_taken_for_one_of_the_next() {
+    let (addresses, _held) = hold_addresses::<1>();
+    let client = || Client::<Sum>::connect([addresses[0].clone()], "quorate").unwrap();
+    let first = start_on_disk(1, &addresses, &MemDisk::new()).await;
+    let old = client();
+    assert_eq!(old.propose(&0).await, Ok(0));
+    first.shutdown().await.unwrap();
+    drop(first);
+    // The cluster is wiped and founded anew, at the same address, by the same name: its first
+    // session has the same number.
+    let second = start_on_disk(1, &addresses, &MemDisk::new()).await;
+    let new = client();
+    assert_eq!(new.propose(&0).await, Ok(0));
+    assert_eq!(old.propose(&1).await, Ok(1));
+    assert_eq!(new.propose(&10).await, Ok(11));
+    assert_eq!(second.read(Read::Linearizable, ()).await, Ok(11));
+    second.shutdown().await.unwrap();
+}

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{Command, HeldPorts, Member, add, eventually, total};
-use quorate::{Node, RequestError, Settings};
+use crate::common::{Command, HeldPorts, Member, PATIENCE, Tally, add, eventually, total};
+use quorate::{Client, Node, RequestError, Settings};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -140,4 +140,27 @@ async fn stays_while_a_follower_is_cut_off(cluster: &Cluster) -> Option<()> {
     cluster.connect(away, true);
     assert_eq!(total(&cluster.nodes[&away]).await, sum);
     (cluster.nodes[&leader].status().ballot == ballot).then_some(())
+}
+
+#[tokio::test]
+async fn a_client_leaves_a_node_that_its_leader_does_not_hear() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader(None).await;
+    let mut others = cluster.nodes.keys().copied().filter(|id| *id != leader);
+    let [away, third] = [others.next(), others.next()].map(Option::unwrap);
+    add(&cluster.nodes[&away], 1).await;
+    let addresses = [away, third].map(|id| cluster.nodes[&id].local_address().to_owned());
+    // Whichever of the two each of them asks first: a few ask the one that is not heard.
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let client = Client::<Tally>::connect(addresses.clone(), "quorate").unwrap();
+        let client = client.with_patience(PATIENCE);
+        client.propose(&Command::Add(1)).await.unwrap();
+        clients.push(client);
+    }
+    // One direction of one cable: the node hears its leader, and is not heard.
+    cluster.open[&(away, leader)].send(false).unwrap();
+    for client in clients {
+        client.propose(&Command::Add(1)).await.unwrap();
+    }
 }

@@ -1,14 +1,15 @@
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, sink};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::client::Fate;
+use crate::client::{Client, Fate};
 use crate::net::frame_reader::FrameReader;
-use crate::net::testing::hello_of_peer;
+use crate::net::testing::{Echo, hello_of_peer};
 use crate::net::{Acceptor, Connection, TcpTransport};
 
 fn driver() -> Driver {
@@ -79,7 +80,7 @@ fn sent_after(before: Before) -> (Driver, u64, oneshot::Receiver<Result<Bytes, F
     match before {
         Before::Nothing => return (driver, id, answered),
         Before::Lost => driver.on_broken(),
-        Before::Unknown => fail(&mut driver, id, RequestError::Unknown).unwrap(),
+        Before::Unknown => fail(&mut driver, id, RequestError::Unknown).unwrap_err(),
         Before::Refused => fail(&mut driver, id, NotProposed::Busy.into()).unwrap(),
     }
     driver.refused_until = None;
@@ -188,7 +189,7 @@ fn with_an_evicted_session_ends_what_may_have_been_executed_in_it_and_nothing_el
     };
     let [lost, refused, sent, expired] = [(); 4].map(|()| admit(&mut driver));
     assert!(!driver.what_to_send(&mut None).is_empty());
-    fail(&mut driver, lost, RequestError::Unknown).unwrap();
+    fail(&mut driver, lost, RequestError::Unknown).unwrap_err();
     fail(&mut driver, refused, NotProposed::Busy.into()).unwrap();
     driver.refused_until = None;
     let unsent = admit(&mut driver);
@@ -390,4 +391,88 @@ async fn a_large_command_on_a_slow_line_arrives() {
     let (answer, after) = ask(&["slow"], &LARGE).await;
     assert_eq!(answer.map(|answer| answer.len()), Ok(LARGE.len()));
     assert!(after > 4 * SILENCE, "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_says_nothing_is_left_by_whoever_goes_on_asking() {
+    let (orders, queue) = mpsc::channel(1);
+    let nodes = ["frozen", "good"].map(str::to_owned).to_vec();
+    let mut driver = Driver::new(nodes, "c".to_owned(), Box::new(InMemory), queue);
+    driver.next_address = 0;
+    driver.session = Some(Session { id: SessionId(1), window: 256, next_sequence: 0 });
+    tokio::spawn(driver.run());
+    let began = Instant::now();
+    let mut is_answered = false;
+    while !is_answered && began.elapsed() < 10 * SILENCE {
+        let (mut one, mut answered) = order(b"command");
+        one.deadline = Instant::now() + Duration::from_secs(10);
+        orders.send(one).await.unwrap_or_else(|_| panic!("the driver has ended"));
+        sleep(Duration::from_secs(1)).await;
+        is_answered = answered.try_recv().is_ok();
+        // Its caller goes on waiting.
+        tokio::spawn(answered);
+    }
+    assert!(is_answered && began.elapsed() < 4 * SILENCE, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_patience_without_end_is_one() {
+    let client: Client<Echo> = Client::connect_over(["good"], "c", InMemory).unwrap();
+    let client = client.with_patience(Duration::MAX);
+    assert_eq!(client.propose(&vec![1]).await, Ok(vec![1]));
+}
+
+/// A node that has executed each command and has no room for any answer; it counts the commands.
+struct NoRoomForAnswers(Arc<AtomicUsize>);
+
+#[async_trait]
+impl Transport for NoRoomForAnswers {
+    async fn bind(&self, _: &str) -> io::Result<Box<dyn Acceptor>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    async fn dial(&self, address: &str) -> io::Result<Connection> {
+        let (ours, theirs) = duplex(64 << 10);
+        let asked = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let (reader, mut writer) = tokio::io::split(theirs);
+            let mut reader = FrameReader::new(reader, MAX_BYTES);
+            while let Ok(Some(frame)) = reader.next().await {
+                let mut out = BytesMut::new();
+                match frame.kind {
+                    Kind::Hello => frame::encode(Kind::Hello, &hello_of_peer(1), &mut out),
+                    Kind::Ping => frame::encode(Kind::Pong, &(), &mut out),
+                    _ => {
+                        let Ask { id, what } = frame.decode().unwrap();
+                        let answer = match what {
+                            What::Register => {
+                                Answer::Registered { session: SessionId(1), window: 8 }
+                            }
+                            _ => {
+                                asked.fetch_add(1, Ordering::Relaxed);
+                                Answer::Failed(RequestError::Unknown)
+                            }
+                        };
+                        frame::encode(Kind::Reply, &Reply { id, answer }, &mut out);
+                    }
+                }
+                // Whoever asked may have left.
+                let _ = writer.write_all(&out).await;
+            }
+        });
+        let (reader, writer) = tokio::io::split(ours);
+        let remote = address.to_owned();
+        Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), remote })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_of_unknown_outcome_is_not_sent_again_without_a_pause() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let transport = NoRoomForAnswers(Arc::clone(&asked));
+    let client: Client<Echo> = Client::connect_over(["n"], "c", transport).unwrap();
+    let client = client.with_patience(Duration::from_secs(1));
+    assert_eq!(client.propose(&vec![1]).await, Err(RequestError::Unknown));
+    let asked = asked.load(Ordering::Relaxed);
+    assert!((2..=50).contains(&asked), "{asked}");
 }
