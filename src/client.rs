@@ -230,6 +230,7 @@ mod tests {
     fn what_was_given_up_unsent_is_never_sent() {
         let fate = Fate::default();
         assert!(fate.give_up());
+        fate.take_back();
         assert!(!fate.send());
     }
 

@@ -36,7 +36,7 @@ pub(super) struct Driver {
     queue: mpsc::Receiver<Order>,
     next_id: u64,
     session: Option<Session>,
-    /// The identity of the cluster which the session is of; zero while that is not known.
+    /// The identity of the cluster which the session is of; zero before the first connection.
     identity: Digest,
     /// By the names under which they were last asked; commands have one name for each number.
     outstanding: BTreeMap<u64, Outstanding>,
@@ -142,9 +142,11 @@ impl Driver {
     /// Sends and receives until the connection is of no more use.
     async fn serve(&mut self, connection: &mut Greeted) -> Left {
         let Greeted { hello, reader, writer } = connection;
-        if self.is_of_another_cluster(hello.identity) {
+        // A node that does not know yet to which cluster it belongs serves nobody.
+        if hello.identity == Digest::ZERO {
             return Left::Useless;
         }
+        self.is_of_cluster(hello.identity);
         reader.set_max(MAX_BYTES + SLACK_BYTES);
         let mut ticks = interval(PING_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -200,20 +202,12 @@ impl Driver {
     }
 
     /// Sessions are named by a place in the log: in that of another cluster, be it the same one
-    /// founded anew, this may be somebody else's session. True of a node that does not know yet to
-    /// which cluster it belongs, if there is a session.
-    fn is_of_another_cluster(&mut self, identity: Digest) -> bool {
-        if identity == self.identity {
-            return false;
-        }
-        if identity == Digest::ZERO {
-            return self.session.is_some();
-        }
-        if self.identity != Digest::ZERO {
+    /// founded anew, this may be somebody else's session. So there it has none.
+    fn is_of_cluster(&mut self, identity: Digest) {
+        if identity != self.identity && self.identity != Digest::ZERO {
             self.on_expired();
         }
         self.identity = identity;
-        false
     }
 
     /// Whether another order can be taken. Commands which have no number yet count as if they had.

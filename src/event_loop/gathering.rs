@@ -61,3 +61,29 @@ impl<P: Protocol, S: StateMachine> Gathering<P, S> {
         if ready { Poll::Ready(()) } else { Poll::Pending }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use quorate_handoff::{Shutdown, queue};
+    use quorate_raft::Raft;
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+    use crate::net::testing::Echo;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_becomes_due_earlier_than_was_waited_for_is_not_slept_over() {
+        let ((_a, completed), (_b, messages), (_c, requests)) = (queue(1), queue(1), queue(1));
+        let inputs: Inputs<Raft, Echo> = Inputs { completed, messages, requests };
+        let shutdown = Shutdown::new();
+        let mut gathering = Gathering::new(inputs, shutdown.triggered());
+        let second = Duration::from_secs(1);
+        let now = Instant::now().into_std();
+        for (due, is_over) in [(3600 * second, false), (second, true)] {
+            let wait = poll_fn(|cx| gathering.poll(cx, Some(now + due)));
+            assert_eq!(timeout(2 * second, wait).await.is_ok(), is_over, "{due:?}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use quorate_core::{At, Ballot, Envelope, Index, LogId, PeerMessage};
 use quorate_raft::Raft;
-use quorate_storage::{MemDisk, Operation, StorageError};
+use quorate_storage::{InspectedSegment, MemDisk, Operation, StorageError};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
@@ -79,15 +79,25 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// How many segments a log has ready behind the one that is written to.
+const SEGMENTS_IN_RESERVE: usize = 2;
+
 /// Waits until a node has vouched for its last write and has no more to do: the next thing that
 /// its disk is asked for is the next command.
 async fn rest(disk: &MemDisk) {
+    let disk = Arc::new(disk.clone());
     let mut seen = (disk.changes(), Instant::now());
     until("the disk is at rest", || {
         if disk.changes() != seen.0 {
             seen = (disk.changes(), Instant::now());
         }
-        seen.1.elapsed() > Duration::from_millis(300)
+        let segments = quorate_storage::inspect(&disk).unwrap().segments;
+        let is_empty = |segment: &&InspectedSegment| segment.groups.is_empty();
+        let last = segments.iter().flat_map(|segment| &segment.groups).next_back();
+        let is_vouched_for = last.is_some_and(|group| group.runs.is_empty());
+        let is_prepared = segments.iter().filter(is_empty).count() == SEGMENTS_IN_RESERVE;
+        // What is left then is the end of a step that has begun.
+        is_vouched_for && is_prepared && seen.1.elapsed() > Duration::from_millis(300)
     })
     .await;
 }

@@ -15,6 +15,9 @@ use crate::entry::{Entry, EntryKind};
 use crate::event::Failure;
 use crate::types::{Ballot, Index, RequestId};
 
+/// How many times the pause between two sendings of the same doubles.
+const MOST_DOUBLINGS: u32 = 5;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Requests {
     proposals: BTreeMap<RequestId, Proposed>,
@@ -40,6 +43,8 @@ pub(super) struct Proposed {
     deadline: Duration,
     attempt: Option<RequestId>,
     sent_at: Duration,
+    /// How many times the attempt was sent again.
+    repeated: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -74,7 +79,7 @@ impl Requests {
     ) {
         self.bytes += Requests::cost_bytes(&payload);
         let sent_at = Duration::ZERO;
-        let proposed = Proposed { kind, payload, deadline, attempt: None, sent_at };
+        let proposed = Proposed { kind, payload, deadline, attempt: None, sent_at, repeated: 0 };
         let replaced = self.proposals.insert(request, proposed);
         assert!(replaced.is_none(), "a request's name is used once");
         self.waiting.insert(request);
@@ -100,7 +105,7 @@ impl Requests {
         assert!(self.waiting.remove(&request), "only what waits is sent");
         let proposed = self.proposals.get_mut(&request).expect("what waits is pending");
         proposed.attempt = Some(attempt);
-        proposed.sent_at = now;
+        (proposed.sent_at, proposed.repeated) = (now, 0);
         self.sent.insert(attempt, request);
         self.sent_in = ballot;
     }
@@ -110,13 +115,14 @@ impl Requests {
         self.sent.keys().next().copied()
     }
 
-    /// Attempts in `ballot` that were sent before `before` and may have got lost; they count as
-    /// sent at `now`.
+    /// Attempts in `ballot` that may have got lost; they count as sent at `now`. The first time they
+    /// may after `interval`, and each time after twice as long as before: a leader whose disk is
+    /// slow has them, and gets all of each of them once more.
     pub(super) fn send_again(
         &mut self,
         ballot: Ballot,
-        before: Duration,
         now: Duration,
+        interval: Duration,
     ) -> Vec<(RequestId, EntryKind, Bytes)> {
         self.paused_in = None;
         if self.sent_in != ballot {
@@ -125,8 +131,9 @@ impl Requests {
         let mut again = Vec::new();
         for (attempt, request) in &self.sent {
             let proposed = self.proposals.get_mut(request).expect("what is sent is pending");
-            if proposed.sent_at < before {
-                proposed.sent_at = now;
+            let patience = interval.saturating_mul(1 << proposed.repeated.min(MOST_DOUBLINGS));
+            if proposed.sent_at.saturating_add(patience) < now {
+                (proposed.sent_at, proposed.repeated) = (now, proposed.repeated + 1);
                 again.push((*attempt, proposed.kind, proposed.payload.clone()));
             }
         }
@@ -336,10 +343,27 @@ mod tests {
         send_next(&mut requests, 1, 11);
         requests.pause(r(11));
         assert_eq!(send_next(&mut requests, 1, 12), None);
-        assert_eq!(requests.send_again(Ballot(1), at(1), at(1)), []);
+        assert_eq!(requests.send_again(Ballot(1), at(2), at(1)), []);
         assert_eq!(send_next(&mut requests, 1, 12), Some(1));
-        assert_eq!(requests.send_again(Ballot(1), at(1), at(1)).len(), 1);
-        assert_eq!(requests.send_again(Ballot(1), at(1), at(1)).len(), 0);
+        assert_eq!(requests.send_again(Ballot(1), at(2), at(1)).len(), 1);
+        assert_eq!(requests.send_again(Ballot(1), at(2), at(1)).len(), 0);
+    }
+
+    #[test]
+    fn what_may_have_got_lost_is_sent_again_after_twice_as_long_each_time() {
+        let mut requests = requests(1);
+        send_next(&mut requests, 1, 11);
+        let again = |requests: &mut Requests| -> Vec<u64> {
+            let sent =
+                |second: &u64| !requests.send_again(Ballot(1), at(*second), at(1)).is_empty();
+            (1..130).filter(sent).collect()
+        };
+        assert_eq!(again(&mut requests), [2, 5, 10, 19, 36, 69, 102]);
+        // In the next ballot it is another attempt.
+        requests.pause(r(11));
+        requests.send_again(Ballot(1), at(130), at(1));
+        send_next(&mut requests, 1, 12);
+        assert_eq!(again(&mut requests)[..3], [2, 5, 10]);
     }
 
     #[test]

@@ -111,11 +111,11 @@ impl<P: Protocol> Replica<P> {
         for (request, failure) in self.requests.expire(now.monotonic) {
             out.push(Effect::Failed { request, failure });
         }
-        let before = now.monotonic.saturating_sub(self.resend_interval().start);
-        self.requests.ask_again(before);
+        let interval = self.resend_interval().start;
+        self.requests.ask_again(now.monotonic.saturating_sub(interval));
         let Standing { ballot, leader, .. } = self.standing();
         let Some(leader) = leader.filter(|leader| *leader != self.me) else { return };
-        let again = self.requests.send_again(ballot, before, now.monotonic);
+        let again = self.requests.send_again(ballot, now.monotonic, interval);
         for (attempt, kind, payload) in again {
             self.forward(leader, ballot, attempt, kind, payload);
         }

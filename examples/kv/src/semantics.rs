@@ -169,6 +169,13 @@ fn replies_to_one_entry_are_bounded_and_what_is_refused_has_no_effect() {
     let replies = player.send("EXEC");
     assert!(replies.ends_with("-ERR reply too large: ask for less at a time "));
     assert_eq!(player.send("EXISTS big"), ":1 ");
+    let before = player.send("STRLEN big");
+    player.send("MULTI");
+    (0..4).for_each(|_| drop(player.send("GET big")));
+    player.send("SET big small GET");
+    let replies = player.send("EXEC");
+    assert!(replies.ends_with("-ERR reply too large: ask for less at a time "));
+    assert_eq!(player.send("STRLEN big"), before);
 }
 
 #[test]
@@ -205,4 +212,13 @@ fn a_value_may_be_as_long_as_the_longest_and_no_longer() {
     assert_eq!(player.send(&format!("APPEND k {part}")), longest);
     assert!(player.send("APPEND k x").starts_with("-ERR string exceeds"));
     assert_eq!(player.send("STRLEN k"), longest);
+}
+
+#[test]
+fn a_transaction_that_is_broken_can_be_discarded() {
+    let mut player = Player::new();
+    player.send("MULTI");
+    assert!(player.send("NOSUCH").starts_with("-ERR unknown command"));
+    assert_eq!(player.send("DISCARD"), "+OK ");
+    assert_eq!(player.send("PING"), "+PONG ");
 }

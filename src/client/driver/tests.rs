@@ -12,6 +12,11 @@ use crate::net::frame_reader::FrameReader;
 use crate::net::testing::{Echo, hello_of_peer};
 use crate::net::{Acceptor, Connection, TcpTransport};
 
+/// A node whose cluster is founded.
+fn hello_of_node() -> Hello {
+    Hello { identity: Digest([1; 16]), ..hello_of_peer(1) }
+}
+
 fn driver() -> Driver {
     let (_orders, queue) = mpsc::channel(1);
     let transport = Box::new(TcpTransport);
@@ -323,7 +328,7 @@ async fn serve(stream: DuplexStream) {
     while let Ok(Some(frame)) = reader.next().await {
         let mut out = BytesMut::new();
         match frame.kind {
-            Kind::Hello => frame::encode(Kind::Hello, &hello_of_peer(1), &mut out),
+            Kind::Hello => frame::encode(Kind::Hello, &hello_of_node(), &mut out),
             Kind::Ping => frame::encode(Kind::Pong, &(), &mut out),
             _ => {
                 let Ask { id, what } = frame.decode().unwrap();
@@ -343,7 +348,7 @@ async fn serve(stream: DuplexStream) {
 /// Takes everything and says nothing, as the socket of a process does that was stopped.
 async fn greet_and_freeze(mut stream: DuplexStream) {
     let mut hello = BytesMut::new();
-    frame::encode(Kind::Hello, &hello_of_peer(1), &mut hello);
+    frame::encode(Kind::Hello, &hello_of_node(), &mut hello);
     stream.write_all(&hello).await.unwrap();
     let _ = tokio::io::copy(&mut stream, &mut sink()).await;
 }
@@ -440,7 +445,7 @@ impl Transport for NoRoomForAnswers {
             while let Ok(Some(frame)) = reader.next().await {
                 let mut out = BytesMut::new();
                 match frame.kind {
-                    Kind::Hello => frame::encode(Kind::Hello, &hello_of_peer(1), &mut out),
+                    Kind::Hello => frame::encode(Kind::Hello, &hello_of_node(), &mut out),
                     Kind::Ping => frame::encode(Kind::Pong, &(), &mut out),
                     _ => {
                         let Ask { id, what } = frame.decode().unwrap();

@@ -186,3 +186,14 @@ async fn what_is_no_request_ends_the_connection() {
     end.send(Kind::Request, &[9_u8; 30]).await;
     assert!(matches!(ended.await, Err(FrameError::Body)));
 }
+
+#[tokio::test]
+async fn a_command_whose_response_is_larger_than_any_may_be_was_executed_all_the_same() {
+    let played = played();
+    let (mut end, _) = client(&played, &Budget::new(1 << 30));
+    end.send(Kind::Request, &propose(1, 1)).await;
+    end.send(Kind::Request, &query(2, 1)).await;
+    answer(&played, 2, MAX_BYTES + 1).await;
+    assert_eq!(end.answer(1).await, Answer::Failed(SessionError::ResponseDropped.into()));
+    assert_eq!(end.answer(2).await, Answer::ReadFailed(ReadError::TooLarge));
+}

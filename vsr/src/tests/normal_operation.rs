@@ -1,6 +1,6 @@
 //! How operations are prepared and committed, and by whose word.
 
-use quorate_core::{Ballot, Incarnation, Index, Protocol as _, Settings, Timer};
+use quorate_core::{Ballot, Incarnation, Index, Protocol as _, Role, Settings, Timer};
 
 use super::cluster::{Cluster, Sent, n, stretch};
 use crate::{Message, PeerFault};
@@ -464,4 +464,33 @@ fn a_primary_knows_how_far_each_disk_has_acknowledged_its_log_and_nobody_else_do
     cluster.settle();
     let known = |of: u64, by: u64| cluster.vsr(of).acknowledged(n(2), Incarnation(by));
     assert_eq!((known(1, 2), known(1, 9), known(3, 2)), (Index(2), Index::ZERO, Index::ZERO));
+}
+
+/// It missed the view change as a whole: it was a backup in the view before, and is one in this.
+#[test]
+fn what_a_backup_answered_in_an_earlier_view_is_forgotten_with_it() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.heartbeats(20);
+    for text in ["a", "b", "c"] {
+        cluster.propose(1, text);
+    }
+    cluster.settle();
+    cluster.isolate(3);
+    cluster.crash(1);
+    cluster.restart(1);
+    cluster.now += cluster.settings.election.start;
+    cluster.timeout(2, Timer::Election);
+    cluster.timeout(1, Timer::Election);
+    cluster.settle();
+    let leader = cluster.leader().expect("the other two have one").0;
+    cluster.heal();
+    assert_eq!(cluster.vsr(3).standing().role, Role::Follower);
+    let before = cluster.view(3);
+    // The third is needed for a quorum, and answers the first question.
+    cluster.isolate(if leader == 2 { 1 } else { 2 });
+    cluster.timeout(leader, Timer::Heartbeat);
+    let read = cluster.read(leader);
+    cluster.settle();
+    assert!(cluster.view(3) > before);
+    assert!(cluster.node(leader).ready.contains_key(&read), "not confirmed");
 }

@@ -95,6 +95,8 @@ fn of_a_log_that_starts_anew_behind_a_snapshot_nothing_else_counts_any_more() {
     save(&mut log, 2);
     assert_eq!(log.durable(), Index(9));
     assert_eq!((log.cache_bytes, log.has_unsaved()), (0, false));
+    log.set_applied(Index(9));
+    assert_eq!(log.unapplied_bytes(), 0);
     log.append(Ballot(2), Proposal { time: LogTime(40), ..command("z") });
     assert_eq!(log.uncommitted_bytes(), log.cache_bytes);
 }
@@ -260,4 +262,19 @@ fn what_replaces_the_end_of_a_log_goes_on_from_an_entry_that_has_left_memory() {
     let refused = Err(Rejected::ParentDiffers(stranger.id));
     assert_eq!(log.splice(first, vec![stranger]), refused);
     assert_eq!(log.splice(first, vec![other(digest)]), Ok(Index(2)));
+}
+
+#[test]
+fn in_a_log_that_starts_anew_behind_a_snapshot_nothing_is_missing() {
+    let mut log = log_of(&[1; 4]);
+    let whole = log.clone();
+    save(&mut log, 1);
+    log.commit(Index(3));
+    log.trim_cache(0);
+    log.note_damage(gap_of(&whole, 2, 2));
+    assert!(!log.is_whole());
+    log.rebase(snapshot_of(9, 2));
+    save(&mut log, 2);
+    assert!(log.is_whole());
+    assert_eq!(log.durable(), Index(9));
 }

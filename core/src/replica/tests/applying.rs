@@ -76,7 +76,8 @@ fn the_applier_is_handed_so_many_bytes_at_once_that_it_has_not_answered() {
     assert!(applying.on_applied(Generation(0), Index(2), None));
     assert_eq!(hand_over(&mut applying), [3, 4]);
     assert_eq!(applying.handed_over(), Index(4));
-    // What was asked of an earlier state is not answered any more.
+    // What was asked of an earlier state is not answered any more, nor what was read for it.
+    applying.set_reading();
     applying.restore(snapshot_at(4, 1));
     assert_eq!(hand_over(&mut applying), [0; 0]);
     assert!(!applying.on_applied(Generation(0), Index(4), None));

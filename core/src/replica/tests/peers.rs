@@ -160,3 +160,28 @@ fn what_is_known_of_the_founding_is_written_once() {
     let writes = out.iter().filter(|effect| matches!(effect, Effect::Persist { .. }));
     assert_eq!(writes.count(), 1);
 }
+
+/// An old image of the peer's disk would not be noticed after a restart.
+#[test]
+fn a_start_of_a_peer_that_was_heard_of_is_written_at_once_and_known_after_a_restart() {
+    let mut replica = started(Settings::default());
+    be_told_that_the_cluster_is_formed(&mut replica);
+    let heard = process(&mut replica, from_peer(PeerMessage::Protocol(Vec::new())));
+    let written = heard.iter().find_map(|effect| match effect {
+        Effect::Persist { write, .. } => write.peers.clone(),
+        _ => None,
+    });
+    let peers = written.expect("it is news");
+    let later = Start { count: 7, ..peers[&PEER].start };
+    let peers = BTreeMap::from([(PEER, crate::write::Disk { start: later, ..peers[&PEER] })]);
+    let list = Some(founders());
+    let founding = FoundingRecord { round: 1, list, formed: true };
+    let recovered = Recovered { peers, founding, ..empty_disk(7) };
+    let members = [ME, PEER].into();
+    let settings = Settings::default();
+    let config = ReplicaConfig { me: ME, members, bootstrap: false, settings };
+    let mut replica =
+        Replica::<Stub>::recover(config, recovered, Now::default(), &mut Vec::new()).unwrap();
+    process(&mut replica, from_peer(PeerMessage::Protocol(Vec::new())));
+    assert_eq!(replica.status().ignored.outdated, 1);
+}

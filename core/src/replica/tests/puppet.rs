@@ -30,6 +30,8 @@ pub(super) enum Word {
     Vote,
     /// Something that counts for nothing.
     Mention,
+    /// The sender leads in this ballot.
+    Leads(u64),
 }
 
 impl Protocol for Puppet {
@@ -58,6 +60,10 @@ impl Protocol for Puppet {
                         let _ = log.splice(LogId::ZERO, entries.clone());
                     }
                     Word::Rebase(snapshot) => log.rebase(snapshot.clone()),
+                    Word::Leads(ballot) => {
+                        let (role, leader, ballot) = (Role::Follower, Some(from), Ballot(*ballot));
+                        self.standing = Standing { role, ballot, leader, serving: false };
+                    }
                     Word::Vote | Word::Mention => {}
                 }
                 self.heard.push((from, message));

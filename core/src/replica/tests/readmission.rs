@@ -242,6 +242,18 @@ fn what_a_leader_was_told_in_another_ballot_or_holds_as_told_makes_nobody_mute()
     assert_eq!(stage.replica.lost(), Some(Index(6)));
 }
 
+/// The next message might come after a vote.
+#[test]
+fn what_the_message_says_is_lost_that_brings_the_ballot_is_lost_at_once() {
+    let mut stage = Stage::with_entries(4);
+    let start = Start { count: 1, nonce: 7 };
+    let disk = crate::write::Disk { incarnation: Incarnation(101), start };
+    let known = Some(crate::message::Known { disk, acknowledged: Some((Ballot(2), at(6, 2))) });
+    let message = PeerMessage::Protocol(Word::Leads(2));
+    stage.on(Event::Message(Envelope { known, ..Stage::envelope(PEER, message) }));
+    assert!(stage.replica.status().mute);
+}
+
 #[test]
 fn what_was_acknowledged_is_told_by_who_leads_and_by_nobody_else() {
     let mut stage = Stage::with_entries(3);

@@ -312,3 +312,17 @@ fn a_leader_whose_disk_does_not_answer_for_longer_than_an_election_hands_over() 
     stage.flush();
     assert_eq!(stage.puppet().hand_overs, 2);
 }
+
+#[test]
+fn what_was_surely_not_taken_ends_as_not_proposed_also_if_it_was_sent_once() {
+    let mut requests = crate::replica::requests::Requests::default();
+    let name = |number| RequestId { number, ..RequestId::default() };
+    let (payload, ms) = (Bytes::from_static(b"x"), Duration::from_millis);
+    for number in [1, 2] {
+        requests.admit(name(number), EntryKind::Command, payload.clone(), ms(100));
+        requests.mark_sent(name(number), name(10 + number), Ballot(1), ms(0));
+    }
+    requests.pause(name(11));
+    let failed = [(name(1), Failure::NoLeader), (name(2), Failure::Unknown)];
+    assert_eq!(requests.expire(ms(100)), failed);
+}

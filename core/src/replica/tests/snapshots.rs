@@ -160,7 +160,10 @@ fn a_snapshot_is_fetched_chunk_by_chunk_and_told_to_the_protocol() {
     let out = stage.hear(PEER, PeerMessage::Snapshot(chunk));
     assert!(out.contains(&Effect::WriteChunk { snapshot: id, chunk: 0, bytes }));
     progress(&mut stage, &snapshot, FetchNext::Complete);
-    assert_eq!(stage.puppet().fetched, [(PEER, snapshot)]);
+    assert_eq!(stage.puppet().fetched, [(PEER, snapshot.clone())]);
+    // Needed once more, it is fetched once more.
+    stage.effects().fetch_snapshot(PEER, snapshot.clone());
+    assert!(stage.flush().contains(&Effect::BeginFetch { snapshot }));
 }
 
 #[test]

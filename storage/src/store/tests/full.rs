@@ -388,3 +388,21 @@ fn segments_grow_with_the_log_and_a_disk_that_was_full_is_asked_for_little() {
     author.store.retry_room();
     assert_eq!(author.flush().unwrap(), Some(author.seq));
 }
+
+#[test]
+fn what_was_sworn_beside_the_log_is_found_by_the_second_start_too() {
+    let mut author = Author::new();
+    author.append(1, &[b"one"]);
+    author.disk.set_capacity(Some(0));
+    // Until no group has room.
+    for number in 1..=60 {
+        let write = author.swearing(number);
+        author.save(write);
+    }
+    let mut disk = author.disk.crash_losing_all();
+    for start in 1..=3 {
+        let (_, recovered) = open(&disk).unwrap();
+        assert_eq!(recovered.pledge, Some(pledge(60)), "start {start}");
+        disk = disk.crash_losing_all();
+    }
+}

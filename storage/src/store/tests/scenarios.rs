@@ -505,3 +505,22 @@ fn a_group_waits_for_a_slice_of_a_new_segment_and_not_for_all_of_it() {
     assert_eq!(recovered.log.last, author.entries.last().unwrap().id);
     assert_eq!(store.reader().read_entries(Index(1), usize::MAX).unwrap(), author.entries);
 }
+
+#[test]
+fn what_is_known_of_the_founding_is_kept() {
+    let record = |round| FoundingRecord { round, list: None, formed: false };
+    let mut author = Author::new();
+    for round in [1, 2] {
+        let write = author.write(Vec::new());
+        author.save(Write { founding: Some(record(round)), ..write });
+    }
+    // It stands nowhere but in the meta file: either pair of copies is enough.
+    for bad in [None, Some(0), Some(2)] {
+        let disk = author.disk.crash_losing_all();
+        bad.into_iter().flat_map(|pair| [pair, pair + 1]).for_each(|copy| {
+            disk.flip("meta", copy * 4096 + 30, 1);
+        });
+        let (_, recovered) = open(&disk).unwrap();
+        assert_eq!(recovered.founding, record(2), "{bad:?}");
+    }
+}
