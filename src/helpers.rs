@@ -203,3 +203,6 @@ fn tell<S: StateMachine>(done: &Producer<Completed<S>>, completed: Completed<S>)
     // Refused only once the loop has ended.
     let _ = done.push_unbounded(completed, cost);
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,6 +49,7 @@ impl WriteJob {
     /// What it takes of memory, in bytes.
     pub(crate) fn cost_bytes(&self) -> usize {
         let entries = self.write.runs.iter().flat_map(|run| &run.entries);
+        let entries = entries.chain(self.write.repairs.iter().flatten());
         entries.map(quorate_core::Entry::size_bytes).sum()
     }
 }

@@ -362,7 +362,8 @@ fn what_is_known_of_the_disks_of_others_is_kept() {
         let disk = quorate_core::Disk { incarnation, start: lineage.latest() };
         std::collections::BTreeMap::from([(NodeId(2), disk)])
     };
-    for with_entries in [true, false] {
+    // In groups of their own, or in one.
+    for (with_entries, at_once) in [(true, false), (false, false), (true, true), (false, true)] {
         let mut author = Author::new();
         author.append(1, &[b"one"]);
         for incarnation in [Incarnation(5), Incarnation(6)] {
@@ -371,8 +372,12 @@ fn what_is_known_of_the_disks_of_others_is_kept() {
             } else {
                 author.write(Vec::new())
             };
-            author.save(Write { peers: Some(peers(incarnation)), ..write });
+            author.enqueue(Write { peers: Some(peers(incarnation)), ..write });
+            if !at_once {
+                author.flush().unwrap();
+            }
         }
+        author.flush().unwrap();
         author.append(1, &[b"last"]);
         // It stands nowhere but in the meta file: either pair of copies is enough.
         for bad in [None, Some(0), Some(2)] {
