@@ -35,7 +35,7 @@ fn helper() -> (ReadHelper<Echo, MemDisk>, Consumer<Completed<Echo>>, MemDisk) {
     };
     store.enqueue(WriteSeq(1), write);
     while let Some(job) = store.prepare().unwrap() {
-        store.run(job).unwrap();
+        let _ = store.run(job).unwrap();
     }
     let ((_, jobs), (done, completed)) = (queue(1), queue(1));
     let (snapshots, entries) = (store.snapshots().clone(), store.reader());
