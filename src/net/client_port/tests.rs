@@ -197,3 +197,25 @@ async fn a_command_whose_response_is_larger_than_any_may_be_was_executed_all_the
     assert_eq!(end.answer(1).await, Answer::Failed(SessionError::ResponseDropped.into()));
     assert_eq!(end.answer(2).await, Answer::ReadFailed(ReadError::TooLarge));
 }
+
+#[tokio::test]
+async fn a_reply_counts_until_its_client_has_read_it() {
+    let (played, budget) = (played(), Budget::new(4 * MAX_COMMAND));
+    let (mut slow, _) = client(&played, &budget);
+    let (mut other, _) = client(&played, &budget);
+    slow.send(Kind::Request, &query(1, 10)).await;
+    answer(&played, 1, MAX_COMMAND * 7 / 2).await;
+    // Each time, every task goes on that can: then as much is written as fits between the two.
+    for _ in 0..1000 {
+        yield_now().await;
+    }
+    other.send(Kind::Request, &propose(7, MAX_COMMAND * 3 / 4)).await;
+    assert_eq!(other.answer(7).await, Answer::Failed(NotProposed::Busy.into()));
+    assert_eq!(slow.answer(1).await, done(MAX_COMMAND * 7 / 2));
+    for _ in 0..1000 {
+        yield_now().await;
+    }
+    other.send(Kind::Request, &propose(8, MAX_COMMAND * 3 / 4)).await;
+    answer(&played, 1, 3).await;
+    assert_eq!(other.answer(8).await, done(3));
+}

@@ -124,3 +124,15 @@ async fn a_node_is_ready_once_its_state_is_restored_and_does_not_start_if_that_f
     let error = started.expect_err("it has no state");
     assert!(matches!(error, StartError::Stopped(StopReason::Restore(_))), "{error}");
 }
+
+#[tokio::test]
+async fn a_node_that_stops_in_order_has_vouched_for_its_last_write() {
+    let disk = MemDisk::new();
+    let node = alone(&disk).await;
+    assert_eq!(node.propose(1).await, Ok(1));
+    // At once: nothing waits until the node is at rest.
+    assert_eq!(node.propose(1).await, Ok(2));
+    node.shutdown().await.unwrap();
+    let found = quorate_storage::inspect(&Arc::new(disk.crash_losing_all())).unwrap();
+    assert!(found.is_clean);
+}

@@ -2,6 +2,7 @@
 //! replica has to swear, and goes on once there is room.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 use quorate_core::*;
 
@@ -26,6 +27,9 @@ fn a_full_disk_holds_up_entries_and_not_pledges_and_serves_again_once_there_is_r
     }
     assert!(matches!(author.store.room_error(), Some(StorageError::NoRoom { .. })));
     assert!(author.disk.content("tmp-wal-0000000000000004").is_none(), "what failed is removed");
+    let segments = crate::inspect(&Arc::new(author.disk.clone())).unwrap().segments;
+    let empty = segments.iter().filter(|segment| segment.groups.is_empty());
+    assert_eq!(empty.count(), 1, "a segment is left for what was admitted before");
     // What was admitted before still fits, and so do pledges.
     author.append(1, &[&[2; 20_000]]);
     for number in 1..8 {
