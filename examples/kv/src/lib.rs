@@ -11,6 +11,7 @@ mod command;
 mod connection;
 mod glob;
 mod info;
+mod input;
 mod limits;
 mod local;
 mod loopback;

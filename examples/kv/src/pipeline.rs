@@ -7,8 +7,11 @@
 //! read sees the writes before it and none behind it; unless the reads are few and short, then
 //! they take their place among the writes, in the log.
 //!
-//! Nothing is read from a client that does not take its replies, so it costs what it has been
-//! allowed up to then: an incomplete request, the window, and an output buffer.
+//! Nothing is executed for a client that does not take its replies, so it costs what it has been
+//! allowed up to then: an incomplete request, the window, and an output buffer. Its requests are
+//! still read, up to a limit, since many a client takes no reply before it has sent all of a long
+//! pipeline. Behind the limit it has to take replies first; if it does not, it is cut off when it
+//! has taken nothing for long, like every client that does not.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -17,16 +20,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::task::coop::consume_budget;
+use tokio::time::{Instant, sleep};
 
 use crate::buffers::Share;
 use crate::cluster::{Cluster, Level, ReadError, WriteError};
 use crate::connection::{Connection, Part, Step, Transaction, held_bytes};
 use crate::info::Surroundings;
+use crate::input::{IDLE_BYTES, Input};
 use crate::limits::MAX_REQUEST_BYTES;
 use crate::machine::{MAX_ANSWER_BYTES, MAX_RESPONSE_BYTES, MAX_VALUE_BYTES};
 use crate::op::{Command, Op, Query, Read, Reply, SetAnswer, Write};
@@ -46,8 +50,6 @@ const _: () = assert!(WRITE_VALUES * MAX_VALUE_BYTES + GROUP_OPS * 64 < MAX_RESP
 /// Nothing more is decoded while so many bytes, or so many groups and replies, wait to be sent.
 const OUTPUT_BYTES: usize = 256 << 10;
 const QUEUE: usize = 64;
-/// What is read at once, and kept of buffers while a client is idle.
-const IDLE_BYTES: usize = 4 << 10;
 /// How long a client may go on sending after the last reply.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -58,8 +60,10 @@ pub struct Pipeline<'a, C> {
     share: Share<'a>,
     /// How long the client may take nothing of what it is sent.
     stall: Duration,
+    /// How much may be read ahead of what the client takes replies to.
+    max_ahead_bytes: usize,
     decoder: Decoder,
-    input: BytesMut,
+    input: Input,
     output: Vec<u8>,
     /// Being filled; not handed to the cluster yet.
     group: Option<Group>,
@@ -70,22 +74,6 @@ pub struct Pipeline<'a, C> {
     ready_bytes: usize,
     /// No more requests are taken.
     ended: bool,
-}
-
-/// Sends all of `output`, as long as the client takes some of it from time to time.
-async fn send(stream: &mut TcpStream, output: &[u8], stall: Duration) -> io::Result<()> {
-    let mut rest = output;
-    while !rest.is_empty() {
-        let taken = match timeout(stall, stream.write(rest)).await {
-            Ok(taken) => taken?,
-            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
-        };
-        if taken == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        rest = &rest[taken..];
-    }
-    Ok(())
 }
 
 /// Closes the connection so that the last replies arrive: a socket which is closed while there are
@@ -163,20 +151,23 @@ enum Failed {
 impl<'a, C: Cluster> Pipeline<'a, C> {
     /// For a client which has just come.
     ///
-    /// It is left if it takes nothing of its replies for the time that `stall` says.
+    /// It is left if it takes nothing of its replies for the time that `stall` says. Until then up
+    /// to `max_ahead_bytes` of further requests are read.
     pub fn new(
         cluster: C,
         connection: Connection,
         share: Share<'a>,
         stall: Duration,
+        max_ahead_bytes: usize,
     ) -> Pipeline<'a, C> {
         Pipeline {
             cluster,
             connection,
             share,
             stall,
+            max_ahead_bytes,
             decoder: Decoder::new(MAX_REQUEST_BYTES),
-            input: BytesMut::new(),
+            input: Input::default(),
             output: Vec::new(),
             group: None,
             held: None,
@@ -201,8 +192,7 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
             poll_fn(|cx| self.poll_advance(around, cx)).await;
             self.share.set(self.held_bytes())?;
             if !self.output.is_empty() {
-                send(&mut stream, &self.output, self.stall).await?;
-                self.sent();
+                self.send(&mut stream).await?;
                 continue;
             }
             if self.is_done() {
@@ -213,7 +203,7 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
                 () = poll_fn(|cx| self.poll_front(cx)) => {}
                 readable = stream.readable(), if self.wants_input() => {
                     readable?;
-                    self.read_from(&stream)?;
+                    self.input.read(&stream)?;
                 }
                 _ = stop.wait_for(|stop| *stop), if !self.ended => self.ended = true,
             }
@@ -221,7 +211,7 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
     }
 
     fn held_bytes(&self) -> usize {
-        let buffers = self.input.capacity() + self.output.capacity();
+        let buffers = self.input.held_bytes() + self.output.capacity();
         let group = self.group.as_ref().map_or(0, |group| group.size.held_bytes);
         let held = self.held.as_ref().map_or(0, Item::held_bytes);
         let queue: usize = self.queue.iter().map(Queued::held_bytes).sum();
@@ -237,17 +227,42 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
     }
 
     fn wants_input(&self) -> bool {
-        !self.ended && self.held.is_none() && self.has_room()
+        self.may_read() && self.held.is_none() && self.has_room()
     }
 
-    fn read_from(&mut self, stream: &TcpStream) -> io::Result<()> {
-        self.input.reserve(IDLE_BYTES.max(self.input.len()));
-        match stream.try_read_buf(&mut self.input) {
-            Ok(0) => self.ended = true,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+    fn may_read(&self) -> bool {
+        !self.ended && !self.input.has_ended()
+    }
+
+    /// Sends the output, as long as the client takes some of it from time to time, and reads ahead
+    /// meanwhile: it may have to send more before it takes any.
+    async fn send(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+        let (reader, mut writer) = stream.split();
+        let stalled = sleep(self.stall);
+        tokio::pin!(stalled);
+        let mut sent = 0;
+        while sent < self.output.len() {
+            let reads_ahead = self.may_read() && self.input.held_bytes() < self.max_ahead_bytes;
+            tokio::select! {
+                biased;
+                taken = writer.write(&self.output[sent..]) => {
+                    match taken? {
+                        0 => return Err(io::ErrorKind::WriteZero.into()),
+                        taken => sent += taken,
+                    }
+                    stalled.as_mut().reset(Instant::now() + self.stall);
+                }
+                () = &mut stalled => return Err(io::ErrorKind::TimedOut.into()),
+                readable = reader.readable(), if reads_ahead => {
+                    readable?;
+                    self.input.read_ahead(reader.as_ref())?;
+                    self.share.set(self.held_bytes())?;
+                    // Whoever sends without a pause must not keep a thread for itself.
+                    consume_budget().await;
+                }
+            }
         }
+        self.sent();
         Ok(())
     }
 
@@ -257,9 +272,7 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
         if self.output.capacity() > IDLE_BYTES {
             self.output = Vec::new();
         }
-        if self.input.is_empty() && self.input.capacity() > IDLE_BYTES {
-            self.input = BytesMut::new();
-        }
+        self.input.shrink();
     }
 
     /// Takes as many requests as may be taken and collects the replies that are there.
@@ -294,8 +307,14 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
             let direct = self.group.is_none() && self.queue.is_empty();
             let mut aside = Vec::new();
             let out = if direct { &mut self.output } else { &mut aside };
-            let (step, size) = match self.decoder.decode(&self.input) {
-                Ok(None) => return None,
+            let (step, size) = match self.decoder.decode(self.input.next()) {
+                Ok(None) => {
+                    if self.input.take_ahead() {
+                        continue;
+                    }
+                    self.ended = self.input.has_ended();
+                    return None;
+                }
                 Ok(Some(request)) => {
                     let step = if request.is_empty() {
                         Step::Replied
@@ -307,14 +326,17 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
                 Err(error) => {
                     let error = format!("ERR {error}");
                     Encoder::new(self.connection.version, out).error(&error);
-                    (Step::Close, Size { bytes: self.input.len(), held_bytes: 0 })
+                    (Step::Close, Size { bytes: 0, held_bytes: 0 })
                 }
             };
             self.input.advance(size.bytes);
             match step {
                 Step::Op(op) => return Some(Item::Op(op, size)),
                 Step::Transaction(transaction) => return Some(Item::Transaction(transaction)),
-                Step::Close => self.ended = true,
+                Step::Close => {
+                    self.input.clear();
+                    self.ended = true;
+                }
                 Step::Replied => {}
             }
             if !aside.is_empty() {

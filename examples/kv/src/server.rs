@@ -27,6 +27,10 @@ pub struct ServerOptions {
     /// executed yet, may be held for all clients together. Beyond that, clients for which much is
     /// held are cut off. Default: 256 MiB.
     pub max_buffer_bytes: usize,
+    /// How many bytes of requests are read from a client, and held, while it does not take the
+    /// replies to those before them: one that pipelines more must take replies meanwhile, and is
+    /// cut off after [`stall`](ServerOptions::stall) if it does not. Default: 64 MiB.
+    pub max_ahead_bytes: usize,
     /// A client that takes nothing of its replies for so long is cut off. Default: 60 s.
     pub stall: Duration,
     /// How long clients have, once the server is told to stop, to take the replies to what they
@@ -39,6 +43,7 @@ impl Default for ServerOptions {
         ServerOptions {
             max_clients: 10_000,
             max_buffer_bytes: 256 << 20,
+            max_ahead_bytes: 64 << 20,
             stall: Duration::from_secs(60),
             drain: Duration::from_secs(1),
         }
@@ -58,6 +63,7 @@ pub async fn serve<C: Cluster>(
         started: Instant::now(),
         max_clients: options.max_clients,
         stall: options.stall,
+        max_ahead_bytes: options.max_ahead_bytes,
         clients: AtomicUsize::new(0),
         buffers: Buffers::new(options.max_buffer_bytes, options.max_clients),
         last_id: AtomicU64::new(0),
@@ -106,6 +112,7 @@ struct Shared {
     started: Instant,
     max_clients: usize,
     stall: Duration,
+    max_ahead_bytes: usize,
     clients: AtomicUsize,
     buffers: Buffers,
     last_id: AtomicU64,
@@ -165,8 +172,9 @@ async fn serve_one<C: Cluster>(
     let served = match prepare(&stream) {
         Err(error) => Err(error),
         Ok(()) => {
-            let share = shared.buffers.share();
-            let pipeline = Pipeline::new(cluster.clone(), connection, share, shared.stall);
+            let (share, stall) = (shared.buffers.share(), shared.stall);
+            let ahead = shared.max_ahead_bytes;
+            let pipeline = Pipeline::new(cluster.clone(), connection, share, stall, ahead);
             pipeline.serve(stream, &around, stopping).await
         }
     };

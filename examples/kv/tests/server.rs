@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use quorate_kv::resp::Value;
 use quorate_kv::{
-    Client, ClientError, Loopback, MAX_REQUEST_BYTES, ReadError, ServerOptions, WriteError, serve,
+    Client, ClientError, Loopback, MAX_REQUEST_BYTES, ReadError, ServerOptions, WriteError,
+    encode_request, serve,
 };
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -239,8 +240,36 @@ async fn a_request_may_be_as_large_as_the_limit_and_no_larger() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_not_read_from() {
+async fn a_long_pipeline_may_be_sent_before_any_reply_is_read() {
     let server = Server::start().await;
+    for finishes in [false, true] {
+        let mut client = server.connect().await;
+        client.call(&["SET", "k", "0"]).await.unwrap();
+        // Neither the requests nor the replies fit into what the system buffers between the two.
+        let value = |n: usize| format!("{n:02}").repeat(1 << 19);
+        for n in 1..=32 {
+            let mut request = Vec::new();
+            encode_request(&["GETSET", "k", &value(n)], &mut request);
+            let sent = tokio::time::timeout(PATIENCE, client.send(&request)).await;
+            sent.expect("the server goes on reading").unwrap();
+        }
+        client.send(b"PING\r\n").await.unwrap();
+        if finishes {
+            client.finish().await.unwrap();
+        }
+        assert_eq!(text(&client.receive().await.unwrap()), "0");
+        for n in 1..=31 {
+            assert!(text(&client.receive().await.unwrap()) == value(n), "{n}");
+        }
+        assert_eq!(text(&client.receive().await.unwrap()), "PONG");
+        assert!(!finishes || is_closed(&mut client).await);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_read_from_up_to_a_limit() {
+    let max_ahead_bytes = 1 << 20;
+    let server = Server::with(ServerOptions { max_ahead_bytes, ..ServerOptions::default() }).await;
     let mut client = server.connect().await;
     let value = "x".repeat(1 << 20);
     client.call(&["SET", "k", &value]).await.unwrap();
@@ -258,6 +287,21 @@ async fn a_client_that_does_not_read_is_not_read_from() {
     for _ in 0..20 {
         assert_eq!(client.receive().await.unwrap(), Value::Bulk(value.clone().into()));
     }
+}
+
+#[tokio::test]
+async fn what_is_read_ahead_is_bounded_for_all_clients_together() {
+    let (max_buffer_bytes, stall) = (4 << 20, 10 * PATIENCE);
+    let options = ServerOptions { max_buffer_bytes, stall, ..ServerOptions::default() };
+    let server = Server::with(options).await;
+    let mut other = server.connect().await;
+    other.call(&["SET", "k", &"x".repeat(1 << 20)]).await.unwrap();
+    let mut client = server.connect().await;
+    let requests = b"GET k\r\n".repeat(1 << 20);
+    // Not all of it fits into what the system buffers, so the end of this is that it is cut off.
+    let sent = async { while client.send(&requests).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, sent).await.expect("it is cut off");
+    is_alone(&mut other).await;
 }
 
 #[tokio::test]
