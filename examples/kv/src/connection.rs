@@ -59,6 +59,7 @@ pub enum Part {
 #[derive(Debug, Default)]
 struct Multi {
     queue: Vec<Queued>,
+    /// What counts against [`MAX_REQUEST_BYTES`].
     bytes: usize,
     held_bytes: usize,
     broken: bool,
@@ -72,7 +73,10 @@ enum Queued {
 }
 
 impl Multi {
-    /// What a queued command costs in memory beyond its bytes, about.
+    /// What an operation counts for at least: many small ones cost a replica that executes them far
+    /// more memory than their bytes in the log.
+    const LEAST_BYTES: usize = 16;
+    /// What a command that is not for the log costs in memory beyond its bytes, about.
     const QUEUED_BYTES: usize = 64;
 }
 
@@ -176,7 +180,10 @@ impl Connection {
             Run::Op(parse) => parse(request).map_or_else(Queued::Failed, Queued::Op),
         };
         let Some(multi) = &mut self.multi else { return Err(CommandError::ExecWithoutMulti) };
-        multi.bytes += request.consumed() + Multi::QUEUED_BYTES;
+        multi.bytes += match &queued {
+            Queued::Op(op) => op.encoded_bytes().max(Multi::LEAST_BYTES),
+            Queued::Failed(_) | Queued::Local(..) => request.consumed() + Multi::QUEUED_BYTES,
+        };
         multi.held_bytes += held_bytes(request) + size_of::<Queued>();
         if multi.bytes > MAX_REQUEST_BYTES {
             multi.queue = Vec::new();

@@ -2,7 +2,8 @@
 
 use crate::machine::MAX_VALUE_BYTES;
 
-/// The longest request, in bytes, and the most that a transaction may queue. Leaves room for what
+/// The longest request, in bytes, and the most that the operations of a transaction may take in the
+/// log. Leaves room for what
 /// surrounds a command in an entry of the log, whose default limit is 4 MiB.
 pub const MAX_REQUEST_BYTES: usize = (4 << 20) - (64 << 10);
 

@@ -33,6 +33,15 @@ pub enum Op {
     Write(Write),
 }
 
+impl Op {
+    /// How many bytes it takes in the log.
+    #[must_use]
+    pub fn encoded_bytes(&self) -> usize {
+        let size = postcard::serialize_with_flavor(self, postcard::ser_flavors::Size::default());
+        size.expect("plain data encodes")
+    }
+}
+
 /// What changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Read {
@@ -268,6 +277,7 @@ mod tests {
             (Op::Write(Write::FlushAll), b"\x01\x08"),
         ];
         for (op, bytes) in golden {
+            assert_eq!(op.encoded_bytes(), bytes.len(), "{op:?}");
             let command = Command::Run(vec![op]);
             let expected = [b"\0\x01", bytes].concat();
             assert_eq!(postcard::to_stdvec(&command).unwrap(), expected, "{command:?}");

@@ -239,6 +239,41 @@ async fn a_request_may_be_as_large_as_the_limit_and_no_larger() {
     assert!(is_closed(&mut client).await);
 }
 
+/// What a transaction of these commands is answered at its end.
+async fn outcome_of_transaction(commands: impl Iterator<Item = Vec<String>>) -> Value {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    let (mut requests, mut count) = (b"MULTI\r\n".to_vec(), 2);
+    for command in commands {
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        encode_request(&words, &mut requests);
+        count += 1;
+    }
+    requests.extend_from_slice(b"EXEC\r\n");
+    client.send(&requests).await.unwrap();
+    for _ in 1..count {
+        client.receive().await.unwrap();
+    }
+    client.receive().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_transaction_may_queue_what_fits_into_an_entry_of_the_log_and_no_more() {
+    let set = |n: usize, value: &str| vec!["SET".into(), format!("key:{n:08}"), value.to_owned()];
+    let small = outcome_of_transaction((0..100_000).map(|n| set(n, "value"))).await;
+    assert!(matches!(small, Value::Array(replies) if replies.len() == 100_000));
+    let large = "x".repeat(MAX_REQUEST_BYTES / 10 - 64);
+    let fits = outcome_of_transaction((0..10).map(|n| set(n, &large))).await;
+    assert_eq!(fits, Value::Array(vec![Value::Simple("OK".into()); 10]));
+    let is_refused =
+        |reply: &Value| matches!(reply, Value::Error(text) if text.starts_with("EXECABORT"));
+    let too_much = outcome_of_transaction((0..11).map(|n| set(n, &large))).await;
+    assert!(is_refused(&too_much));
+    // Nor as many as take hardly any bytes there, but much memory where they are executed.
+    let too_many = outcome_of_transaction((0..300_000).map(|_| vec!["DBSIZE".into()])).await;
+    assert!(is_refused(&too_many));
+}
+
 #[tokio::test]
 async fn a_long_pipeline_may_be_sent_before_any_reply_is_read() {
     let server = Server::start().await;

@@ -59,9 +59,10 @@ Three nodes on one machine, each in a terminal of its own:
 The cluster is founded when all of them have met for the first time. From then on any two of them
 are enough. A node that stops (SIGTERM, Ctrl-C) hands its leadership over first.
 
-Up to 64 MiB of requests are read from a client ahead of the replies that it has taken: one that
-pipelines more has to take replies meanwhile. What is held for all clients together is bounded by
-256 MiB; beyond that, those for which much is held are cut off.
+A request may have up to 4 MiB, and so may what a transaction takes in the log (64 KiB less, to be
+exact). Up to 64 MiB of requests are read from a client ahead of the replies that it has taken: one
+that pipelines more has to take replies meanwhile. What is held for all clients together is bounded
+by 256 MiB; beyond that, those for which much is held are cut off.
 
 The log goes to standard error; RUST_LOG=debug says more.")]
 pub struct ServeArgs {
