@@ -10,12 +10,13 @@ pub use table::{COMMANDS, Local, Run, Spec, find};
 
 use crate::resp::Request;
 
-/// The command that `request` names, if its number of arguments is right.
+/// The command that `request` names, if it, its subcommand and its number of arguments are right.
 ///
 /// # Errors
-/// [`CommandError::Unknown`] or [`CommandError::Arity`].
+/// [`CommandError::Unknown`], and those of [`Spec::check`].
 pub fn resolve(request: &Request<'_>) -> Result<&'static Spec, CommandError> {
     let name = request.get(0).unwrap_or_default();
     let spec = find(name).ok_or_else(|| CommandError::unknown(request))?;
-    if spec.takes(request.len()) { Ok(spec) } else { Err(CommandError::Arity(spec.name)) }
+    spec.check(request)?;
+    Ok(spec)
 }

@@ -108,14 +108,19 @@ impl Connection {
             Ok(Spec { run: Run::Op(parse), .. }) => return self.parsed(parse(request), out),
             Ok(Spec { run: Run::Local(local), .. }) => self.on_local(*local, request, around, out),
         };
-        step.unwrap_or_else(|error| {
-            if let Some(multi) = &mut self.multi
-                && breaks_transaction(&error)
-            {
-                multi.broken = true;
+        step.unwrap_or_else(|error| self.refuse(error, out))
+    }
+
+    /// Answers a request that is not executed, nor queued.
+    fn refuse(&mut self, error: CommandError, out: &mut Vec<u8>) -> Step {
+        if let Some(multi) = &mut self.multi {
+            if error == CommandError::Arity("exec") {
+                self.multi = None;
+                return self.fail(&CommandError::ExecArity, out);
             }
-            self.fail(&error, out)
-        })
+            multi.broken |= breaks_transaction(&error);
+        }
+        self.fail(&error, out)
     }
 
     fn parsed(&self, op: Result<Op, CommandError>, out: &mut Vec<u8>) -> Step {

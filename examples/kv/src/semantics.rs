@@ -101,6 +101,14 @@ fn commands_answer_what_redis_answers() {
 }
 
 #[test]
+fn command_list_names_as_many_as_command_count_counts() {
+    let mut player = Player::new();
+    let count = player.send("COMMAND COUNT").replace(':', "*");
+    let list = player.send("COMMAND LIST");
+    assert!(list.starts_with(&count) && list.ends_with("$5 watch "), "{list}");
+}
+
+#[test]
 fn info_tells_the_part_that_the_node_plays() {
     let mut player = Player::new();
     let all = player.send("INFO");

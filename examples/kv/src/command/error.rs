@@ -16,9 +16,9 @@ pub enum CommandError {
         args: String,
     },
     /// No such subcommand.
-    #[error("ERR unknown subcommand '{name}'. Try {command} HELP.")]
+    #[error("ERR unknown subcommand '{name}' of '{command}' command")]
     UnknownSubcommand {
-        /// The command, in capitals.
+        /// The command.
         command: &'static str,
         /// What was asked for, shortened.
         name: String,
@@ -92,6 +92,11 @@ pub enum CommandError {
     /// EXEC after a command that could not be queued.
     #[error("EXECABORT Transaction discarded because of previous errors.")]
     ExecAbort,
+    /// EXEC with arguments, which ends the transaction all the same.
+    #[error(
+        "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command"
+    )]
+    ExecArity,
     /// WATCH.
     #[error(
         "ERR WATCH is not supported: MULTI ... EXEC is applied as one atomic entry of the \

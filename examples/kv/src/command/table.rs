@@ -23,6 +23,17 @@ pub struct Spec {
     pub summary: &'static str,
     /// What executes it.
     pub run: Run,
+    /// What its first argument may be, if that says what is wanted of it.
+    subcommands: &'static [Subcommand],
+}
+
+/// A subcommand.
+#[derive(Debug)]
+struct Subcommand {
+    /// Its name behind that of the command, with a bar between the two.
+    name: &'static str,
+    /// As that of a command: the command's name counts too.
+    arity: i32,
 }
 
 /// What executes a command.
@@ -58,12 +69,38 @@ pub enum Local {
 }
 
 impl Spec {
-    /// True if `arguments`, the name included, are neither too few nor too many.
-    #[must_use]
-    pub fn takes(&self, arguments: usize) -> bool {
-        let wanted = self.arity.unsigned_abs() as usize;
-        if self.arity < 0 { arguments >= wanted } else { arguments == wanted }
+    /// Checks that there are neither too few nor too many arguments, and that there is such a
+    /// subcommand.
+    ///
+    /// # Errors
+    /// [`CommandError::Arity`] or [`CommandError::UnknownSubcommand`].
+    pub fn check(&self, request: &Request<'_>) -> Result<(), CommandError> {
+        if !takes(self.arity, request.len()) {
+            return Err(CommandError::Arity(self.name));
+        }
+        let Some(wanted) = request.get(1).filter(|_| !self.subcommands.is_empty()) else {
+            return Ok(());
+        };
+        let is_wanted = |known: &&Subcommand| {
+            let name = known.name.split_once('|').map_or(known.name, |(_, name)| name);
+            name.as_bytes().eq_ignore_ascii_case(wanted)
+        };
+        let Some(found) = self.subcommands.iter().find(is_wanted) else {
+            let name = CommandError::show(wanted);
+            return Err(CommandError::UnknownSubcommand { command: self.name, name });
+        };
+        if takes(found.arity, request.len()) {
+            Ok(())
+        } else {
+            Err(CommandError::Arity(found.name))
+        }
     }
+}
+
+/// True if so many arguments, the name included, are neither too few nor too many.
+fn takes(arity: i32, arguments: usize) -> bool {
+    let wanted = arity.unsigned_abs() as usize;
+    if arity < 0 { arguments >= wanted } else { arguments == wanted }
 }
 
 /// The command of this name, in whatever case.
@@ -90,7 +127,7 @@ const fn op(
     summary: &'static str,
 ) -> Spec {
     let group = if keys.0 == 0 { "server" } else { "string" };
-    Spec { name, arity, flag, keys, group, summary, run: Run::Op(run) }
+    Spec { name, arity, flag, keys, group, summary, run: Run::Op(run), subcommands: &[] }
 }
 
 const fn local(name: &'static str, arity: i32, run: Local, summary: &'static str) -> Spec {
@@ -101,8 +138,35 @@ const fn local(name: &'static str, arity: i32, run: Local, summary: &'static str
         Local::Command | Local::Config | Local::Info => "server",
         _ => "connection",
     };
-    Spec { name, arity, flag: "fast", keys: NONE, group, summary, run: Run::Local(run) }
+    let subcommands = match run {
+        Local::Client => CLIENT,
+        Local::Command => COMMAND,
+        Local::Config => CONFIG,
+        _ => &[],
+    };
+    let run = Run::Local(run);
+    Spec { name, arity, flag: "fast", keys: NONE, group, summary, run, subcommands }
 }
+
+const fn sub(name: &'static str, arity: i32) -> Subcommand {
+    Subcommand { name, arity }
+}
+
+const CLIENT: &[Subcommand] = &[
+    sub("client|getname", 2),
+    sub("client|id", 2),
+    sub("client|setinfo", 4),
+    sub("client|setname", 3),
+];
+
+const COMMAND: &[Subcommand] = &[
+    sub("command|count", 2),
+    sub("command|docs", -2),
+    sub("command|info", -2),
+    sub("command|list", -2),
+];
+
+const CONFIG: &[Subcommand] = &[sub("config|get", -3), sub("config|set", -4)];
 
 /// All commands, in the order of their names.
 pub static COMMANDS: [Spec; 50] = [
