@@ -94,6 +94,8 @@ pub struct Status {
     pub term: u64,
     /// Number of members.
     pub members: usize,
+    /// To how many of the other members this node has a connection.
+    pub connected: usize,
     /// The first entry of this node's log: what precedes it is in snapshots only.
     pub first_index: u64,
     /// The last entry of this node's log.

@@ -99,8 +99,8 @@ fn clients(surroundings: &Surroundings) -> String {
 }
 
 fn replication(status: &Status) -> String {
-    let others = match status.role {
-        Role::Leader => status.members.saturating_sub(1),
+    let followers = match status.role {
+        Role::Leader => status.connected,
         Role::Follower | Role::Candidate => 0,
     };
     let leader = status.leader.map_or("none".to_owned(), |leader| leader.to_string());
@@ -112,7 +112,7 @@ fn replication(status: &Status) -> String {
         "Replication",
         &[
             ("role", &role(status)),
-            ("connected_slaves", &others),
+            ("connected_slaves", &followers),
             ("master_link_status", &link),
             ("protocol", &status.protocol),
             ("members", &status.members),

@@ -144,6 +144,7 @@ impl Cluster for Loopback {
             leader_address: None,
             term: 1,
             members: 1,
+            connected: 0,
             first_index: 1,
             last_index: index,
             durable_index: 0,

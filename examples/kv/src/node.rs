@@ -46,6 +46,7 @@ impl<P: Protocol> Cluster for Node<P, Machine> {
             leader_address: status.leader.and_then(address_of),
             term: status.ballot.0,
             members: status.membership.len(),
+            connected: status.peers.iter().filter(|peer| peer.connected).count(),
             first_index: status.first.0,
             last_index: status.last.index.0,
             durable_index: status.durable.0,

@@ -2,6 +2,15 @@
 
 use super::processes::{Nodes, until};
 
+/// Waits until a leader has so many followers.
+async fn counts(nodes: &Nodes, leader: usize, followers: &str) {
+    until("a leader counts its followers", || async move {
+        let counted = nodes.info(leader, "connected_slaves").await;
+        counted.filter(|counted| counted == followers)
+    })
+    .await;
+}
+
 /// Waits until a node follows this leader, or is it, and says where it is.
 async fn names(nodes: &Nodes, id: usize, leader: usize) {
     let role = if id == leader { "master" } else { "slave" };
@@ -25,15 +34,17 @@ async fn names(nodes: &Nodes, id: usize, leader: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_node_names_the_leader_and_where_it_is() {
+async fn every_node_names_the_leader_and_where_it_is_and_the_leader_counts_who_is_there() {
     let mut nodes = Nodes::three(&[]).await;
     let leader = nodes.leader().await;
     for id in 1..=3 {
         names(&nodes, id, leader).await;
     }
+    counts(&nodes, leader, "2").await;
     nodes.kill(leader).await;
     let next = nodes.leader_but(&[leader]).await;
     for id in (1..=3).filter(|id| *id != leader) {
         names(&nodes, id, next).await;
     }
+    counts(&nodes, next, "1").await;
 }
