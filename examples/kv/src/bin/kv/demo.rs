@@ -8,13 +8,14 @@ mod report;
 use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use quorate_kv::{ClientError, Level};
 
 use crate::cli::DemoArgs;
+use crate::signals::Signals;
 use check::{Findings, Standing};
 use load::{Load, Tally};
 use nodes::Nodes;
@@ -52,6 +53,9 @@ pub enum DemoError {
     /// A node did not answer.
     #[error("a node does not answer: {0}")]
     Client(#[from] ClientError),
+    /// It was asked to stop.
+    #[error("the demo was stopped by {0}")]
+    Stopped(&'static str),
     /// It has run, and the promises were not kept.
     #[error("the demo FAILED: {why}; the nodes' logs and data are in {}", dir.display())]
     Failed {
@@ -74,25 +78,33 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub fn run(args: &DemoArgs) -> Result<(), DemoError> {
     let runtime = tokio::runtime::Runtime::new().map_err(system("cannot start threads"))?;
     runtime.block_on(async {
+        let mut signals = Signals::new().map_err(system("cannot listen for signals"))?;
         let dir = tempfile::Builder::new().prefix("kv-demo-").tempdir();
         let dir = dir.map_err(system("cannot create a temporary directory"))?;
-        let outcome = Demo::start(args, dir.path().to_owned()).await;
-        let outcome = match outcome {
-            Ok(demo) => demo.play().await,
-            Err(error) => Err(error),
+        let mut nodes = Nodes::new(dir.path(), args.protocol)?;
+        let outcome = tokio::select! {
+            outcome = run_on(args, dir.path(), &mut nodes) => outcome,
+            signal = signals.next() => Err(DemoError::Stopped(signal)),
         };
+        // While they run they write into the directory.
+        nodes.stop_all().await;
         // Whoever wants to know what went wrong needs the logs.
-        if args.keep || outcome.is_err() {
+        let went_wrong = !matches!(outcome, Ok(()) | Err(DemoError::Stopped(_)));
+        if args.keep || went_wrong {
             println!("kept: {}", dir.keep().display());
         }
         outcome
     })
 }
 
+async fn run_on(args: &DemoArgs, dir: &Path, nodes: &mut Nodes) -> Result<(), DemoError> {
+    Demo::start(args, dir, nodes).await?.play().await
+}
+
 struct Demo<'a> {
     args: &'a DemoArgs,
-    dir: PathBuf,
-    nodes: Nodes,
+    dir: &'a Path,
+    nodes: &'a mut Nodes,
     load: Load,
     bar: ProgressBar,
 }
@@ -105,9 +117,12 @@ struct Kill {
 }
 
 impl<'a> Demo<'a> {
-    async fn start(args: &'a DemoArgs, dir: PathBuf) -> Result<Demo<'a>, DemoError> {
+    async fn start(
+        args: &'a DemoArgs,
+        dir: &'a Path,
+        nodes: &'a mut Nodes,
+    ) -> Result<Demo<'a>, DemoError> {
         println!("three replicas, each a process of its own, with their data in {}", dir.display());
-        let mut nodes = Nodes::new(&dir, args.protocol)?;
         nodes.start_all().await?;
         let addresses: Vec<SocketAddr> = nodes.addresses();
         let load = Load::new(addresses);
@@ -143,10 +158,9 @@ impl<'a> Demo<'a> {
         let Kill { failover, caught_up, .. } = kill;
         let report = Report { tallies, findings, elapsed, failover, caught_up };
         println!("\n{report}\n");
-        self.nodes.stop_all().await;
         let failures = report.failures();
         if !failures.is_empty() {
-            return Err(DemoError::Failed { why: failures.join(", "), dir: self.dir });
+            return Err(DemoError::Failed { why: failures.join(", "), dir: self.dir.to_owned() });
         }
         println!("PASSED: nothing acknowledged was lost, and nothing was applied twice.\n");
         println!("{}", report::by_hand());
@@ -262,7 +276,7 @@ impl<'a> Demo<'a> {
     }
 
     fn too_slow(&self, what: &'static str) -> DemoError {
-        DemoError::TooSlow { what, dir: self.dir.clone() }
+        DemoError::TooSlow { what, dir: self.dir.to_owned() }
     }
 
     /// Prints a line above the progress bar; where there is no terminal there is no bar either.

@@ -5,6 +5,7 @@ mod demo;
 mod directory;
 mod log;
 mod serve;
+mod signals;
 
 use std::error::Error;
 use std::process::ExitCode;

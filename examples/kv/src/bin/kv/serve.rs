@@ -8,7 +8,6 @@ use quorate_core::Protocol;
 use quorate_kv::{Machine, ServerOptions, serve};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing_subscriber::EnvFilter;
@@ -16,6 +15,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::{self, ArgsError, ServeArgs};
 use crate::log::Log;
+use crate::signals::Signals;
 
 /// Why a node did not start, or has stopped without being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -181,27 +181,6 @@ fn settings(args: &ServeArgs) -> Settings {
 fn announce(line: &str) {
     let mut out = io::stdout();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
-/// What a process is asked to stop with.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Signals> {
-        let terminate = signal(SignalKind::terminate())?;
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Signals { terminate, interrupt })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }
 
 /// Raises the limit of open files, as far as that is allowed, to what so many clients need.

@@ -71,9 +71,11 @@ impl Nodes {
     /// Kills a node as a power failure would.
     pub async fn kill(&mut self, id: u64) -> Result<(), DemoError> {
         let node = self.node(id);
-        if let Some(mut process) = node.process.take() {
+        if let Some(process) = &mut node.process {
             process.kill().await.map_err(system("cannot kill a node"))?;
         }
+        // Only after it has ended: whoever does not wait for that here must find it in the list.
+        node.process = None;
         Ok(())
     }
 
