@@ -10,6 +10,14 @@ fn kv(command: &str, dir: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kv")).arg(command).arg(dir).output().unwrap()
 }
 
+/// The same, where nobody reads what it has to say.
+fn kv_unread(command: &str, dir: &Path) -> Output {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command_line = Command::new(env!("CARGO_BIN_EXE_kv"));
+    command_line.arg(command).arg(dir).stdout(writer).output().unwrap()
+}
+
 fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout.clone()).unwrap()
@@ -31,6 +39,10 @@ async fn a_directory_can_be_inspected_and_verified_also_while_its_node_runs() {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     assert!(stdout(&kv("verify", nodes.data(1))).contains("whole"));
+    for command in ["inspect", "verify"] {
+        let output = kv_unread(command, nodes.data(1));
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
 
     // One flipped bit, in the middle of what the last snapshot holds.
     let snapshot = fs::read_dir(nodes.data(1)).unwrap().map(|entry| entry.unwrap().path());
@@ -43,5 +55,6 @@ async fn a_directory_can_be_inspected_and_verified_also_while_its_node_runs() {
     let output = kv("verify", nodes.data(1));
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(!output.stderr.is_empty());
+    assert_eq!(kv_unread("verify", nodes.data(1)).status.code(), Some(1));
     assert_eq!(kv("verify", &nodes.data(1).join("nothing")).status.code(), Some(1));
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A replicated key-value server that speaks the Redis protocol.
@@ -102,7 +103,7 @@ pub struct ServeArgs {
     pub bootstrap: bool,
 
     /// How many clients may be connected at once.
-    #[arg(long, value_name = "N", default_value = "10000")]
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_clients: usize,
 
     /// How long, in milliseconds, followers hear nothing from a leader before they elect another:
@@ -264,6 +265,13 @@ mod tests {
         for wrong in ["1", "x=a:1", "0=a:1", "1=a", "1=:1", "1=a:x", "1=a:70000"] {
             assert!(serve(&format!("--id 1 --peers {wrong}")).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_server_for_no_client_is_refused() {
+        let serve = |clients| serve(&format!("--id 1 --peers 1=a:1 --max-clients {clients}"));
+        assert!(serve(0).unwrap_err().contains("--max-clients"));
+        assert_eq!(serve(1).unwrap().max_clients, 1);
     }
 
     #[test]

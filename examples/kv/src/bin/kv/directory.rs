@@ -38,7 +38,7 @@ pub enum DirectoryError {
         /// The directory.
         path: PathBuf,
     },
-    /// Nobody takes the output.
+    /// The output cannot be written where it was to go.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
 }
@@ -46,16 +46,24 @@ pub enum DirectoryError {
 /// Shows what a data directory holds: with all its groups, if so asked.
 pub fn inspect(path: &Path, groups: bool) -> Result<(), DirectoryError> {
     let inspection = quorate_storage::inspect(&open(path)?).map_err(of(path))?;
-    write!(io::stdout().lock(), "{}", Shown { inspection: &inspection, groups })?;
-    Ok(())
+    let shown = Shown { inspection: &inspection, groups };
+    as_far_as_wanted(write!(io::stdout().lock(), "{shown}"))
 }
 
 /// Checks a data directory.
 pub fn verify(path: &Path) -> Result<(), DirectoryError> {
     let verified = quorate_storage::verify(&open(path)?).map_err(of(path))?;
+    as_far_as_wanted(write_verified(path, &verified, &mut io::stdout().lock()))?;
+    if verified.is_whole() {
+        Ok(())
+    } else {
+        Err(DirectoryError::NotWhole { path: path.to_owned() })
+    }
+}
+
+fn write_verified(path: &Path, verified: &Verified, out: &mut impl Write) -> io::Result<()> {
     let is_whole = verified.is_whole();
-    let Verified { base, last, last_group, snapshots, bad_meta_copies, .. } = &verified;
-    let mut out = io::stdout().lock();
+    let Verified { base, last, last_group, snapshots, bad_meta_copies, .. } = verified;
     writeln!(
         out,
         "{}: {}. The log holds what is behind {base} up to {last}, in groups up to \
@@ -76,7 +84,15 @@ pub fn verify(path: &Path) -> Result<(), DirectoryError> {
     if *bad_meta_copies > 0 {
         writeln!(out, "{bad_meta_copies} of the 4 copies of \"meta\" are damaged, others are not")?;
     }
-    if is_whole { Ok(()) } else { Err(DirectoryError::NotWhole { path: path.to_owned() }) }
+    Ok(())
+}
+
+/// Whoever reads the output may have read enough before its end, as `head` does.
+fn as_far_as_wanted(written: io::Result<()>) -> Result<(), DirectoryError> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 fn open(path: &Path) -> Result<Arc<FileDisk>, DirectoryError> {
