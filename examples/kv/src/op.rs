@@ -142,7 +142,9 @@ pub enum Expiry {
 pub enum Deadline {
     /// So long after the moment when the operation is applied.
     In(i64),
-    /// So long after the Unix epoch.
+    /// So long after the Unix epoch, as log time tells it. After an outage with an expiry pending,
+    /// log time lags behind the wall clock by as long, and this comes late by as much, until log
+    /// time has caught up at a tenth of the time that passes.
     At(i64),
 }
 

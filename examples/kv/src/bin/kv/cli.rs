@@ -65,6 +65,10 @@ exact). Up to 64 MiB of requests are read from a client ahead of the replies tha
 that pipelines more has to take replies meanwhile. What is held for all clients together is bounded
 by 256 MiB; beyond that, those for which much is held are cut off.
 
+Expiries follow the time of the log, which stands still during an outage: with an expiry pending
+then, EXAT, PXAT, EXPIREAT and PEXPIREAT come late by as long afterwards, until the time of the log
+has caught up with the clocks, at a tenth of the time that passes.
+
 The log goes to standard error; RUST_LOG=debug says more.")]
 pub struct ServeArgs {
     /// This node's number among the peers. Belongs to the data directory for good.
