@@ -245,7 +245,12 @@ impl Nodes {
     pub async fn info(&self, id: usize, field: &str) -> Option<String> {
         let mut client = Client::connect(self.address(id)).await.ok()?;
         let reply = timeout(Duration::from_secs(2), client.call(&["INFO"])).await.ok()?.ok()?;
-        let Value::Bulk(text) = reply else { panic!("INFO was answered {reply:?}") };
+        let text = match reply {
+            Value::Bulk(text) => text,
+            // Clients that have hung up are counted until their node has noticed.
+            Value::Error(refusal) if refusal == "ERR max number of clients reached" => return None,
+            reply => panic!("INFO was answered {reply:?}"),
+        };
         let text = String::from_utf8(text).unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         Some(value.unwrap_or_else(|| panic!("no {field} in {text}")).to_owned())
