@@ -312,8 +312,8 @@ impl Transport for InMemory {
         let (ours, theirs) = duplex(64 << 10);
         match address {
             "frozen" => _ = tokio::spawn(greet_and_freeze(theirs)),
-            "slow" => _ = tokio::spawn(serve(slowed_down(theirs))),
-            _ => _ = tokio::spawn(serve(theirs)),
+            "slow" => _ = tokio::spawn(serve(slowed_down(theirs), echoed)),
+            _ => _ = tokio::spawn(serve(theirs, echoed)),
         }
         let (reader, writer) = tokio::io::split(ours);
         let remote = address.to_owned();
@@ -321,8 +321,17 @@ impl Transport for InMemory {
     }
 }
 
-/// Answers every request with its own command.
-async fn serve(stream: DuplexStream) {
+/// Gives a command back as its answer.
+fn echoed(what: What) -> Answer {
+    match what {
+        What::Register => Answer::Registered { session: SessionId(1), window: 8 },
+        What::Propose { command, .. } => Answer::Done(command),
+        What::Read { query, .. } => Answer::Done(query),
+    }
+}
+
+/// Answers every request.
+async fn serve(stream: DuplexStream, answer: impl Fn(What) -> Answer) {
     let (reader, mut writer) = tokio::io::split(stream);
     let mut reader = FrameReader::new(reader, MAX_BYTES);
     while let Ok(Some(frame)) = reader.next().await {
@@ -332,12 +341,7 @@ async fn serve(stream: DuplexStream) {
             Kind::Ping => frame::encode(Kind::Pong, &(), &mut out),
             _ => {
                 let Ask { id, what } = frame.decode().unwrap();
-                let answer = match what {
-                    What::Register => Answer::Registered { session: SessionId(1), window: 8 },
-                    What::Propose { command, .. } => Answer::Done(command),
-                    What::Read { query, .. } => Answer::Done(query),
-                };
-                frame::encode(Kind::Reply, &Reply { id, answer }, &mut out);
+                frame::encode(Kind::Reply, &Reply { id, answer: answer(what) }, &mut out);
             }
         }
         // The client may have left.
@@ -439,32 +443,13 @@ impl Transport for NoRoomForAnswers {
     async fn dial(&self, address: &str) -> io::Result<Connection> {
         let (ours, theirs) = duplex(64 << 10);
         let asked = Arc::clone(&self.0);
-        tokio::spawn(async move {
-            let (reader, mut writer) = tokio::io::split(theirs);
-            let mut reader = FrameReader::new(reader, MAX_BYTES);
-            while let Ok(Some(frame)) = reader.next().await {
-                let mut out = BytesMut::new();
-                match frame.kind {
-                    Kind::Hello => frame::encode(Kind::Hello, &hello_of_node(), &mut out),
-                    Kind::Ping => frame::encode(Kind::Pong, &(), &mut out),
-                    _ => {
-                        let Ask { id, what } = frame.decode().unwrap();
-                        let answer = match what {
-                            What::Register => {
-                                Answer::Registered { session: SessionId(1), window: 8 }
-                            }
-                            _ => {
-                                asked.fetch_add(1, Ordering::Relaxed);
-                                Answer::Failed(RequestError::Unknown)
-                            }
-                        };
-                        frame::encode(Kind::Reply, &Reply { id, answer }, &mut out);
-                    }
-                }
-                // Whoever asked may have left.
-                let _ = writer.write_all(&out).await;
+        tokio::spawn(serve(theirs, move |what| match what {
+            What::Register => echoed(what),
+            _ => {
+                asked.fetch_add(1, Ordering::Relaxed);
+                Answer::Failed(RequestError::Unknown)
             }
-        });
+        }));
         let (reader, writer) = tokio::io::split(ours);
         let remote = address.to_owned();
         Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), remote })

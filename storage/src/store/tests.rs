@@ -16,3 +16,4 @@ mod scrubbing;
 mod snapshots;
 mod torn;
 mod waiting;
+mod watched;

@@ -1,76 +1,34 @@
 //! What a reader meets while the log is compacted under it.
 
-use std::io;
 use std::sync::{Arc, Mutex};
 
 use quorate_core::*;
 
 use super::fixture::*;
-use crate::disk::{Disk, FileInfo, MemDisk};
+use super::watched::{Watch, Watched};
 use crate::error::StorageError;
 use crate::reader::LogReader;
 
 type Hook = Box<dyn FnOnce() + Send>;
 
-/// A disk on which something happens right before one of the reads: before how many of them, and
-/// what.
-struct Hooked {
-    disk: MemDisk,
-    hook: Mutex<Option<(u64, Hook)>>,
-}
+/// What happens right before one of the reads: before how many of them, and what.
+struct Ambush(Mutex<Option<(u64, Hook)>>);
 
-impl Disk for Hooked {
-    fn list(&self) -> io::Result<Vec<FileInfo>> {
-        self.disk.list()
-    }
-
-    fn create(&self, name: &str) -> io::Result<()> {
-        self.disk.create(name)
-    }
-
-    fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut hook = self.hook.lock().unwrap();
+impl Watch for Ambush {
+    fn before_read(&self, _: &str) {
+        let mut hook = self.0.lock().unwrap();
         if let Some((left, happens)) = hook.take() {
             match left.checked_sub(1) {
                 Some(fewer) => *hook = Some((fewer, happens)),
                 None => happens(),
             }
         }
-        self.disk.read_at(name, offset, buffer)
-    }
-
-    fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.disk.write_at(name, offset, bytes)
-    }
-
-    fn sync(&self, name: &str) -> io::Result<()> {
-        self.disk.sync(name)
-    }
-
-    fn sync_dir(&self) -> io::Result<()> {
-        self.disk.sync_dir()
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-
-    fn drop_cache(&self, name: &str) -> io::Result<()> {
-        self.disk.drop_cache(name)
-    }
-
-    fn lock(&self) -> io::Result<()> {
-        self.disk.lock()
     }
 }
 
 /// The reader of a log of 150 entries that is compacted, and whose segments are removed or used
 /// again, before read number `reads`. True is set once it was.
-fn reader(reads: u64, is_used_again: bool) -> (LogReader<Hooked>, Arc<Mutex<bool>>) {
+fn reader(reads: u64, is_used_again: bool) -> (LogReader<Watched<Ambush>>, Arc<Mutex<bool>>) {
     let mut author = Author::new();
     (0..150u8).for_each(|i| author.append(1, &[&[i; 3000]]));
     author.take_snapshot(140);
@@ -85,8 +43,8 @@ fn reader(reads: u64, is_used_again: bool) -> (LogReader<Hooked>, Arc<Mutex<bool
         }
         *tell.lock().unwrap() = true;
     });
-    let disk = Arc::new(Hooked { disk, hook: Mutex::new(Some((reads, hook))) });
-    (LogReader::new(disk, index, store), happened)
+    let watch = Arc::new(Ambush(Mutex::new(Some((reads, hook)))));
+    (LogReader::new(Arc::new(Watched { disk, watch }), index, store), happened)
 }
 
 #[test]

@@ -1,22 +1,18 @@
 //! No write waits for a snapshot, however long its files take to be read or removed.
 
-use std::io;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use quorate_core::*;
 
 use super::fixture::*;
-use crate::disk::{Disk, FileInfo, MemDisk};
+use super::watched::{Watch, Watched};
+use crate::disk::MemDisk;
 use crate::job::Done;
 use crate::store::Store;
 
 /// A disk on which everything that is done with a snapshot takes until the gate is opened.
-#[derive(Clone)]
-struct SlowSnapshots {
-    disk: MemDisk,
-    gate: Arc<Gate>,
-}
+type SlowSnapshots = Watched<Gate>;
 
 #[derive(Default)]
 struct Gate {
@@ -72,47 +68,13 @@ impl Gate {
     }
 }
 
-impl Disk for SlowSnapshots {
-    fn list(&self) -> io::Result<Vec<FileInfo>> {
-        self.disk.list()
+impl Watch for Gate {
+    fn before_read(&self, name: &str) {
+        self.pass(name);
     }
 
-    fn create(&self, name: &str) -> io::Result<()> {
-        self.disk.create(name)
-    }
-
-    fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.gate.pass(name);
-        self.disk.read_at(name, offset, buffer)
-    }
-
-    fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.disk.write_at(name, offset, bytes)
-    }
-
-    fn sync(&self, name: &str) -> io::Result<()> {
-        self.disk.sync(name)
-    }
-
-    fn sync_dir(&self) -> io::Result<()> {
-        self.disk.sync_dir()
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.gate.pass(name);
-        self.disk.remove(name)
-    }
-
-    fn drop_cache(&self, name: &str) -> io::Result<()> {
-        self.disk.drop_cache(name)
-    }
-
-    fn lock(&self) -> io::Result<()> {
-        self.disk.lock()
+    fn before_removal(&self, name: &str) {
+        self.pass(name);
     }
 }
 
@@ -132,7 +94,7 @@ fn save(store: &mut Store<SlowSnapshots>, seq: u64, write: Write) -> Done {
 #[test]
 fn no_write_waits_for_a_snapshot_that_is_read_or_removed() {
     let gate = Arc::<Gate>::default();
-    let disk = SlowSnapshots { disk: MemDisk::new(), gate: gate.clone() };
+    let disk = SlowSnapshots { disk: MemDisk::new(), watch: gate.clone() };
     let handle = Arc::new(disk.clone());
     let (mut store, _) = Store::open(handle, &owner(), options(), Incarnation(77), 1).unwrap();
     let mut author = Author::new();
