@@ -146,7 +146,7 @@ impl Driver {
         if hello.identity == Digest::ZERO {
             return Left::Useless;
         }
-        self.is_of_cluster(hello.identity);
+        self.on_cluster(hello.identity);
         reader.set_max(MAX_BYTES + SLACK_BYTES);
         let mut ticks = interval(PING_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -203,7 +203,7 @@ impl Driver {
 
     /// Sessions are named by a place in the log: in that of another cluster, be it the same one
     /// founded anew, this may be somebody else's session. So there it has none.
-    fn is_of_cluster(&mut self, identity: Digest) {
+    fn on_cluster(&mut self, identity: Digest) {
         if identity != self.identity && self.identity != Digest::ZERO {
             self.on_expired();
         }

@@ -3,8 +3,8 @@
 use crate::machine::MAX_VALUE_BYTES;
 
 /// The longest request, in bytes, and the most that the operations of a transaction may take in the
-/// log. Leaves room for what
-/// surrounds a command in an entry of the log, whose default limit is 4 MiB.
+/// log. Leaves room for what surrounds a command in an entry of the log, whose default limit is
+/// 4 MiB.
 pub const MAX_REQUEST_BYTES: usize = (4 << 20) - (64 << 10);
 
 const _: () = assert!(MAX_REQUEST_BYTES <= MAX_VALUE_BYTES, "a value that fits must be storable");

@@ -37,6 +37,12 @@
     check(document.querySelectorAll("#kinds input").length === new Set(arrows.map((arrow) => arrow.kind)).size, "a box for each kind of message");
     check(document.querySelectorAll("#legend-panel svg").length > 10, "a legend");
 
+    // Whoever begins to lead has heard something that lets it, and a mishap says whom it strikes.
+    const support = record.protocol === "vsr" ? / is primary in view \d+.* · its own log ended at \d+@\d+; reported to it: n\d+'s at \d+@\d+/ : / is leader in term \d+.* · voted for by n\d+/;
+    check(!states.some((state) => state.role === "leader") || story.some((line) => line.type === "state" && support.test(` ${line.text}`)), "a leader's line says what it had heard");
+    const struck = story.filter((line) => line.type === "moment" && line.ref.kind === "mishap" && /^mishap (Crash|Pause|FlipBits)$/.test(line.text));
+    check(struck.every((line) => line.who !== "world"), "a mishap of one replica names it");
+
     // It begins at the end, and the wheel and the keys change what is in view.
     const began = { ...view };
     check(view.to > record.end && record.end - view.from <= 52_000, "it begins with the last 50 ms");
