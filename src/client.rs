@@ -35,7 +35,9 @@ const QUEUE: usize = 1024;
 ///
 /// Needs a tokio runtime, which drives the connection. Clones share the connection and the
 /// session; the last one that is dropped ends them. Requests of several tasks are sent together,
-/// and executed in no particular order; a task that awaits each answer sees its own effects.
+/// and executed in no particular order; a task that awaits each answer sees its own effects in
+/// linearizable reads. A local read answers from the node that the client is connected to, and
+/// after it has moved that may be an older state than it has seen.
 pub struct Client<S> {
     orders: mpsc::Sender<Order>,
     patience: Duration,
@@ -106,8 +108,9 @@ impl Fate {
 }
 
 impl<S: StateMachine> Client<S> {
-    /// A client of the cluster of that name, which has nodes at these addresses: some of them are
-    /// enough, if they are up. Waits for nothing: requests do.
+    /// A client of the cluster of that [name](crate::Builder::cluster) (`quorate`, if none was given),
+    /// which has nodes at these addresses, those of its [members](crate::Builder::members), as
+    /// `host:port`: some of them are enough, if they are up. Waits for nothing: requests do.
     ///
     /// # Errors
     /// See [`ConnectError`].
@@ -148,7 +151,8 @@ impl<S: StateMachine> Client<S> {
     ///
     /// # Errors
     /// See [`RequestError`]. [`RequestError::Unknown`] if the client's patience ended before the
-    /// outcome was known; it is not sent again after that, but may have been executed.
+    /// outcome was known; it is not sent again after that, but may have been executed. To call
+    /// `propose` once more is another command: read first what the state is.
     /// [`SessionError::Expired`](crate::SessionError::Expired) says the same of a command whose
     /// session was evicted; the client opens another one by itself.
     pub async fn propose(&self, command: &S::Command) -> Result<S::Response, RequestError> {

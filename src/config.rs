@@ -103,15 +103,17 @@ impl<P: Protocol, S: StateMachine> Builder<P, S> {
 }
 
 impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
-    /// This node's name among the members. Required. Never to be reused for another machine.
+    /// This node's name among the members. Required. To replace its machine or disk, start the new one
+    /// under the same id with an empty directory, and the old one never again.
     pub fn id(mut self, id: u64) -> Self {
         self.id = Some(NodeId(id));
         self
     }
 
     /// All members, this node included, each with the address at which the others dial it.
-    /// Required. Once the cluster is formed, the members it was formed with count; the addresses
-    /// are taken from here at each start.
+    /// Required. The first time, all of them must be up at once: they form the cluster together. From
+    /// then on a majority is enough, and the members it was formed with count; the addresses are
+    /// taken from here at each start.
     pub fn members<A: Into<String>>(mut self, members: impl IntoIterator<Item = (u64, A)>) -> Self {
         self.members =
             members.into_iter().map(|(id, address)| (NodeId(id), address.into())).collect();
@@ -155,7 +157,9 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
     }
 
     /// The address to listen at, if it is not the one which the others dial: behind a proxy, or to
-    /// listen at all interfaces. Default: this node's address among the members.
+    /// listen at all interfaces. Whoever reaches it can propose and read, unless the
+    /// [transport](Builder::transport) keeps strangers out. Default: this node's address among the
+    /// members.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen = Some(address.into());
         self

@@ -33,7 +33,7 @@ pub enum ConfigError {
     /// A cluster's name is empty or longer than 255 bytes.
     #[error("a cluster's name has 1 to 255 bytes")]
     ClusterName,
-    /// Segments must hold the largest command.
+    /// See [`segment_bytes`](crate::Builder::segment_bytes).
     #[error("segment_bytes must be a multiple of 4096 from 65536 to 1073741824: it is {0}")]
     SegmentBytes(u64),
     /// See [`SettingsError`].
@@ -63,7 +63,10 @@ pub enum StartError {
     #[error(transparent)]
     Fatal(#[from] Fatal),
     /// The address cannot be listened at.
-    #[error("cannot listen at {address}: {source}")]
+    #[error(
+        "cannot listen at {address}: {source}; if the others dial this node at another address than \
+         its own, give its own with listen(..)"
+    )]
     Bind {
         /// The address.
         address: String,
@@ -88,7 +91,7 @@ pub enum StartError {
     Stopped(StopReason),
 }
 
-/// Why a node has stopped. Its data is untouched in every case.
+/// Why a node has stopped. What was acknowledged is untouched in every case.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StopReason {
@@ -153,11 +156,14 @@ pub enum RequestError {
     /// It surely has not taken effect, and never will: it is safe to send it again.
     #[error("not proposed: {0}")]
     NotProposed(#[from] NotProposed),
-    /// It may have been applied, or may still be. To send it again could apply it twice, unless
-    /// it is sent under the same session and sequence number, as sessions do by themselves.
+    /// It may have been applied, or may still be. To propose it again could apply it twice, under a
+    /// [`Session`](crate::Session) or by a [`Client`](crate::Client) as well: those have sent it again
+    /// by themselves, under the same number, until their time was over, and would give it a new
+    /// number. Read what the state is, or have commands carry names of their own by which the state
+    /// machine knows them again.
     #[error(
-        "the outcome is unknown: the command may have been applied, or may still be; use a \
-         session, whose retries are applied once, or read before you repeat it"
+        "the outcome is unknown: the command may have been applied, or may still be; read what the \
+         state is before you propose it again"
     )]
     Unknown,
     /// The session does not let it pass.
@@ -167,8 +173,9 @@ pub enum RequestError {
 
 impl RequestError {
     /// True if it surely was not applied, and the same node is likely to take it a little later: there
-    /// is no use in another node or in another request.
-    pub(crate) fn passes_with_time(self) -> bool {
+    /// is no use in another node.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
         match self {
             RequestError::NotProposed(why) => {
                 matches!(why, NotProposed::Busy | NotProposed::Overdue | NotProposed::DiskFull)
@@ -190,13 +197,19 @@ pub enum NotProposed {
     #[error("the leader's disk is full; make room there, then send it again")]
     DiskFull,
     /// No leader was found in time.
-    #[error("no leader was found in time; send it again once a majority of the nodes is up")]
+    #[error(
+        "no leader was found in time; send it again once a majority of the nodes is up, or all of \
+         them if the cluster was never formed"
+    )]
     NoLeader,
     /// It is larger than [`max_command_bytes`](crate::Settings::max_command_bytes).
     #[error("it is larger than max_command_bytes; split it, or raise that setting on all nodes")]
     TooLarge,
-    /// It cannot be serialized.
-    #[error("it cannot be serialized; its type must be plain serde data")]
+    /// It cannot be serialized, or not be read back.
+    #[error(
+        "it cannot be serialized and read back; its type must be plain serde data, for a format \
+         that does not describe itself (postcard)"
+    )]
     Unencodable,
     /// The other end could not read it.
     #[error("the node cannot read it; the client's types must be those of the cluster")]
@@ -226,7 +239,10 @@ pub enum SessionError {
     #[error("too many requests of the session are outstanding; not applied; send it again later")]
     WindowExceeded,
     /// The session was told before that the response to this request is no longer wanted.
-    #[error("the response to this request was acknowledged before and is no longer kept")]
+    #[error(
+        "the response to this request was acknowledged before and is no longer kept; read what it \
+         has done"
+    )]
     Acknowledged,
     /// The request was executed, once. Its response was lost on the way, and is no longer kept: it,
     /// or what others were answered since, was too large.

@@ -55,31 +55,22 @@ impl<P: Protocol, S: StateMachine> Node<P, S> {
     /// Replicates and executes a command. Any node will do: the request finds the leader, and is
     /// answered by this node once it has executed the command itself.
     ///
-    /// Dropping the future does not take the command back.
+    /// It is put into line at once, not when the future is first polled, and dropping the future does
+    /// not take it back. Commands that one task proposes at one node, one after the other and without
+    /// waiting in between, are executed in that order, as far as they are executed: if one of them is
+    /// refused, later ones may still be executed.
     ///
     /// # Errors
-    /// See [`RequestError`], which tells what surely has no effect from what may have one. To
-    /// have retries applied once, use a [`session`](Node::session).
-    pub async fn propose(&self, command: S::Command) -> Result<S::Response, RequestError> {
-        self.submit(command).await
-    }
-
-    /// [`propose`](Node::propose), put into line at once and not when it is first polled:
-    /// commands that one task submits, one after the other and without waiting in between, are
-    /// executed in that order, as far as they are executed, unless one of them gets lost on its way
-    /// to the leader and has to be sent again. Whoever needs the order waits for each answer.
-    ///
-    /// # Errors
-    /// As for [`propose`](Node::propose).
-    pub fn submit(
+    /// See [`RequestError`], which tells what surely has no effect from what may have one.
+    pub fn propose(
         &self,
         command: S::Command,
     ) -> impl Future<Output = Result<S::Response, RequestError>> + Send + use<P, S> + 'static {
-        self.inner.requests.submit(&command, None)
+        self.inner.requests.propose(&command)
     }
 
-    /// Answers a query from the state that `level` asks for. Like [`submit`](Node::submit), the
-    /// query is put into line at once.
+    /// Answers a query from the state that `level` asks for. Like a
+    /// [proposal](Node::propose), it is put into line at once.
     ///
     /// # Errors
     /// See [`ReadError`]. A read has no effect and can always be tried again.

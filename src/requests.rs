@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_core::{InSession, Outcome, SessionId, Settings, StateMachine};
 use quorate_handoff::{Completion, Producer, PushError, Waiter, slot};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::apply_thread::Job;
@@ -86,20 +87,18 @@ impl<S: StateMachine> Clone for Requests<S> {
 
 impl<S: StateMachine> Requests<S> {
     /// Queues a command at once.
-    pub(crate) fn submit(
+    pub(crate) fn propose(
         &self,
         command: &S::Command,
-        session: Option<InSession>,
     ) -> impl Future<Output = Result<S::Response, RequestError>> + Send + use<S> + 'static {
-        let queued = match postcard::to_allocvec(command) {
-            Ok(body) => self.submit_encoded(body.into(), session),
-            Err(_) => Err(NotProposed::Unencodable.into()),
-        };
+        let queued = encoded::<S>(command)
+            .map_err(RequestError::from)
+            .and_then(|body| self.propose_encoded(body, None));
         async move { response_of(outcome(queued).await?) }
     }
 
     /// Queues a command, encoded, at once.
-    pub(crate) fn submit_encoded(&self, body: Bytes, session: Option<InSession>) -> Queued<S> {
+    pub(crate) fn propose_encoded(&self, body: Bytes, session: Option<InSession>) -> Queued<S> {
         if body.len() > self.settings.max_command_bytes {
             return Err(NotProposed::TooLarge.into());
         }
@@ -152,6 +151,22 @@ impl<S: StateMachine> Requests<S> {
     }
 }
 
+/// The bytes of a command. What cannot be read back from them must not get into the log: every
+/// replica would stop there.
+pub(crate) fn encoded<S: StateMachine>(command: &S::Command) -> Result<Bytes, NotProposed> {
+    let body = postcard::to_allocvec(command).map_err(|_| NotProposed::Unencodable)?;
+    match decoded::<S::Command>(&body) {
+        Some(_) => Ok(body.into()),
+        None => Err(NotProposed::Unencodable),
+    }
+}
+
+/// What these bytes are, if they are nothing else besides.
+pub(crate) fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let (value, rest) = postcard::take_from_bytes(bytes).ok()?;
+    rest.is_empty().then_some(value)
+}
+
 /// What was asked came to this.
 pub(crate) fn response_of<R>(outcome: Outcome<R>) -> Result<R, RequestError> {
     Err(match outcome {
@@ -191,6 +206,37 @@ mod tests {
     fn a_command_that_is_answered_with_a_session_is_of_unknown_outcome() {
         let answered = response_of::<()>(Outcome::Registered(SessionId(7)));
         assert_eq!(answered, Err(RequestError::Unknown));
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_read_back_is_refused_and_not_put_into_line() {
+        #[derive(serde::Serialize, serde::Deserialize)]
+        #[serde(untagged)]
+        enum Untagged {
+            Number(u64),
+        }
+        #[derive(Clone, serde::Serialize, serde::Deserialize)]
+        struct Machine;
+        impl StateMachine for Machine {
+            type Command = Untagged;
+            type Response = ();
+            type Query = ();
+            type Answer = ();
+            fn apply(&mut self, _: &quorate_core::At, _: Untagged) {}
+            fn query(&self, _: &quorate_core::At, (): ()) {}
+        }
+        let (to_loop, asked) = queue(10_000);
+        let (to_applier, _queries) = queue(10_000);
+        let requests: Requests<Machine> =
+            Requests { to_loop, to_applier, settings: Arc::default() };
+        let mut answer = Box::pin(requests.propose(&Untagged::Number(7)));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let refused = std::task::Poll::Ready(Err(NotProposed::Unencodable.into()));
+        assert_eq!(answer.as_mut().poll(&mut cx), refused);
+        assert_eq!(
+            asked.try_pop_all(&mut Default::default()),
+            Err(quorate_handoff::PopError::Empty)
+        );
     }
 
     #[test]

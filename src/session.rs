@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use quorate_core::{InSession, SessionId, StateMachine};
 
-use crate::error::{NotProposed, RequestError, SessionError};
-use crate::requests::{Queued, Requests, outcome, response_of};
+use crate::error::{RequestError, SessionError};
+use crate::requests::{Queued, Requests, encoded, outcome, response_of};
 
 /// How long a request of unknown outcome is tried again.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A session: each command proposed under it takes effect at most once, however often it has to be
-/// sent. Numbers and acknowledgements are kept here.
+/// A session: each call of [`propose`](Session::propose) takes effect at most once, however often
+/// its command has to be sent. Numbers and acknowledgements are kept here.
 ///
 /// A request of unknown outcome (its leader died, say) is sent again, under the same number, for
 /// up to 30 s. What is refused before it was ever sent is handed back at once instead, as without
 /// a session. Commands proposed one after the other without waiting are executed in that order
-/// unless one of them has to be sent again.
+/// unless the outcome of one of them was unknown and it was sent again.
 ///
 /// The session lives in the replicated state and is not tied to this node: but this handle is.
 /// A client outside uses [`Client`](crate::Client), which moves from node to node.
@@ -67,17 +67,18 @@ impl<S: StateMachine> Session<S> {
     /// not, but once at most.
     ///
     /// # Errors
-    /// See [`RequestError`]. [`SessionError::WindowExceeded`] if more than
+    /// See [`RequestError`]. [`RequestError::Unknown`] if the outcome was still unknown when the time
+    /// was over. To call `propose` once more is another command: read first what the state is.
+    /// [`SessionError::WindowExceeded`] if more than
     /// [`session_window`](crate::Settings::session_window) commands are outstanding: await some.
     pub fn propose(
         &self,
         command: S::Command,
     ) -> impl Future<Output = Result<S::Response, RequestError>> + Send + use<S> + 'static {
         let number = self.number();
-        let body = postcard::to_allocvec(&command).map(Bytes::from);
-        let begun = body.map(|body| (body.clone(), number.submit(body)));
+        let begun = encoded::<S>(&command).map(|body| (body.clone(), number.propose(body)));
         async move {
-            let (body, queued) = begun.map_err(|_| NotProposed::Unencodable)?;
+            let (body, queued) = begun?;
             number.see_through(body, outcome(queued).await.and_then(response_of)).await
         }
     }
@@ -93,8 +94,8 @@ impl<S: StateMachine> Session<S> {
 }
 
 impl<S: StateMachine> Number<S> {
-    fn submit(&self, body: Bytes) -> Queued<S> {
-        self.session.requests.submit_encoded(body, Some(self.in_session()))
+    fn propose(&self, body: Bytes) -> Queued<S> {
+        self.session.requests.propose_encoded(body, Some(self.in_session()))
     }
 
     fn in_session(&self) -> InSession {
@@ -115,7 +116,7 @@ impl<S: StateMachine> Number<S> {
         // Each attempt takes as long as the loop takes to call it unknown: no need to pause.
         while matches!(result, Err(RequestError::Unknown)) && Instant::now() < deadline {
             was_unknown = true;
-            result = outcome(self.submit(body.clone())).await.and_then(response_of);
+            result = outcome(self.propose(body.clone())).await.and_then(response_of);
         }
         match result {
             // The last attempt had no effect, but one before it may have had.

@@ -149,7 +149,7 @@ pub struct PeerStatus {
     pub applied: Index,
     /// By how many entries its disk was behind what this node knows to be committed.
     pub lag_entries: u64,
-    /// Since when it has not had everything that this node knew to be committed; `None` if it has.
+    /// For how long it has not had everything that this node knew to be committed; `None` if it has.
     pub lag_time: Option<Duration>,
     /// Messages that were dropped because it took them too slowly, or was not there.
     pub dropped: u64,

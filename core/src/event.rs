@@ -278,14 +278,14 @@ pub enum Fatal {
     /// A cluster of a single member has lost what only this disk had.
     #[error(
         "acknowledged data on this disk is damaged or lost, and the cluster has no other member \
-         that could have it: restore the directory"
+         that could have it: restore a backup, and accept what was written since it was made as lost"
     )]
     LostAlone,
     /// The disk was put back to an earlier state.
     #[error(
         "the disk of node {node} is an old image: other members know of later starts of it, so it \
-         has forgotten what it promised since. Empty the directory and start again: the others \
-         put it back"
+         has forgotten what it promised since. Empty the directory and start again under the same \
+         id: the others put it back"
     )]
     OldImage {
         /// This node.
@@ -303,7 +303,10 @@ pub enum Fatal {
         by: Incarnation,
     },
     /// The cluster exists already, and this node is not in it.
-    #[error("node {node} is not a member of the cluster that its peers have formed")]
+    #[error(
+        "node {node} is not a member of the cluster that its peers have formed: start it as one of \
+         those, or found a cluster of its own"
+    )]
     NotAMember {
         /// This node.
         node: NodeId,
@@ -311,7 +314,7 @@ pub enum Fatal {
     /// An empty directory and a single member: a fresh start, or a lost disk?
     #[error(
         "the data directory is empty and the cluster has a single member: to found a new cluster, \
-         ask for it explicitly (bootstrap); if there was data, restore it"
+         ask for it explicitly (bootstrap); if there was data, restore a backup"
     )]
     NotBootstrapped,
     /// The node is not among the members it was configured with.
@@ -321,7 +324,10 @@ pub enum Fatal {
         node: NodeId,
     },
     /// What is on disk cannot be what this protocol wrote.
-    #[error("the saved pledge cannot be read: the data is of another protocol or damaged")]
+    #[error(
+        "the saved pledge cannot be read: the data is of another protocol or damaged. Start the \
+         program and protocol that wrote it, or empty the directory and start again under the same id"
+    )]
     UnreadablePledge,
 }
 

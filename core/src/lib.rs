@@ -41,7 +41,7 @@ pub use lineage::Lineage;
 pub use log::{Log, Rejected};
 pub use machine::{At, Snapshottable, StateMachine};
 pub use membership::Membership;
-pub use message::{Envelope, Forward, Known, PeerMessage, Refusal};
+pub use message::{Envelope, Forward, Known, PeerMessage, Place, Refusal};
 pub use protocol::{
     Effects, Input, PeerFaults, Pledge, Protocol, ProtocolEffect, ReadId, Role, Standing, Timer,
 };

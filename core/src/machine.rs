@@ -34,7 +34,11 @@ pub struct At {
 /// numbers (use [`At::seed`]), iteration over a `HashMap`, reading files or the environment.
 ///
 /// A type that is `Clone` and plain serde data is [`Snapshottable`] already; `apply` and `query`
-/// are then all there is to write:
+/// are then all there is to write. What travels through the log or over the network is encoded with
+/// [postcard](https://docs.rs/postcard), which does not describe itself: types that ask what comes
+/// next (`#[serde(tag)]`, `untagged`, `flatten`, `skip_serializing_if`, `serde_json::Value`) are
+/// written and cannot be read. A command that cannot be read back is refused when it is proposed.
+/// `quorate_sim::check_state_machine` finds all of that in a test.
 ///
 /// ```
 /// use quorate_core::{At, StateMachine};
@@ -52,10 +56,19 @@ pub struct At {
 ///     fn query(&self, _: &At, (): ()) -> i64 { self.value }
 /// }
 /// ```
+///
+/// # Changing it
+///
+/// The log and the snapshots of a cluster outlive the program. A command means on every replica, and
+/// at each start, what it meant when it was first applied. So change what a command does by adding
+/// another one. Append variants to an enum; do not reorder or remove any, and leave the fields of a
+/// variant or struct alone: bytes carry no names, and a replica that reads them otherwise goes other
+/// ways in silence. Upgrade all nodes before anybody proposes a new variant: a node that does not know
+/// it stops. A state that is written by hand should begin with a version.
 pub trait StateMachine: Snapshottable {
-    /// What clients ask to be done. Travels through the log.
+    /// What clients ask to be done. Travels through the log: see above what its type must be.
     type Command: Serialize + DeserializeOwned + Send + 'static;
-    /// What they are answered. Kept in the session table until the client acknowledges it.
+    /// What they are answered. Kept in the session table, encoded, until the client acknowledges it.
     type Response: Serialize + DeserializeOwned + Send + 'static;
     /// A question that changes nothing. Does not go through the log.
     type Query: Serialize + DeserializeOwned + Send + 'static;
@@ -80,8 +93,11 @@ pub trait StateMachine: Snapshottable {
         None
     }
 
-    /// Log time has reached [`deadline`](StateMachine::deadline): drop what has expired at
+    /// Log time has reached [`deadline`](StateMachine::deadline): drop all that is due at or before
     /// `at.time`. Called before the entry is applied that brings this time.
+    ///
+    /// Afterwards the deadline must be later than `at.time`, or none. Otherwise it is still due, and
+    /// the leader appends one entry after the other for it.
     fn expire(&mut self, _at: &At) {}
 }
 
@@ -91,7 +107,11 @@ pub trait StateMachine: Snapshottable {
 /// Implemented for every type that is `Clone` and serde data: the view is then a clone, and the
 /// bytes are postcard. The clone happens between two commands, so it should take milliseconds at
 /// most: with large state use a persistent map (as the `kv` example does), or implement this
-/// trait by hand.
+/// trait by hand, for a type that is not all three of `Clone`, `Serialize` and `Deserialize`.
+///
+/// Nothing reads a snapshot back before the log that it covers is given up. `write` and `restore`
+/// that do not fit together are noticed at the next start only, too late:
+/// `quorate_sim::check_state_machine` finds that in a test.
 pub trait Snapshottable: Sized + Send + 'static {
     /// A consistent, immutable copy of the state as of one moment. Cheap to take.
     type View: Send + 'static;

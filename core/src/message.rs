@@ -66,17 +66,16 @@ pub enum PeerMessage<M> {
 /// was not applied by then is known never to be.
 ///
 /// Requests may be sent again: an attempt is taken at most once, because its leader remembers the
-/// attempts that are still outstanding, for as long as it leads.
+/// attempts that are still outstanding, for as long as it leads. They are taken in the order in which
+/// they were sent, whatever order they arrive in: each names the one before it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Forward {
     /// Put this into the log. There is no positive answer: the sender sees its request committed.
     Propose {
         /// The ballot in which the receiver is to lead.
         ballot: Ballot,
-        /// Names this attempt at the sender; ascending.
-        attempt: RequestId,
-        /// The oldest attempt in this ballot whose outcome the sender does not know.
-        oldest: RequestId,
+        /// Which attempt this is, and whose turn comes before.
+        place: Place,
         /// What the payload is: a command or the registration of a session.
         kind: EntryKind,
         /// The entry's payload, which names the sender and its request.
@@ -105,11 +104,25 @@ pub enum Forward {
     },
 }
 
+/// Where an attempt stands in the line of its sender, that is among those it has sent in one ballot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Place {
+    /// Names the attempt at the sender; ascending. It is called the same however often it is sent.
+    pub attempt: RequestId,
+    /// The last attempt before it whose outcome the sender did not know when it sent this one first.
+    /// It is taken, refused or given up before this one is looked at.
+    pub after: Option<RequestId>,
+    /// The oldest attempt whose outcome the sender does not know now.
+    pub oldest: RequestId,
+}
+
 /// Why the leader of a ballot did not take a request in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Refusal {
     /// It is handing over to somebody else.
     HandingOver,
+    /// What was before it in its sender's line was refused, and its sender may not know that yet.
+    OutOfTurn,
     /// Too much is uncommitted already.
     Busy,
     /// Its disk is full.

@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::time::Duration;
 
-/// Times and limits of a replica. Members of a cluster may differ in them.
+/// Times and limits of a replica. Members of a cluster may differ in them while a change is rolled
+/// out, and should not for longer: the limits of the node at which a session is opened hold for the
+/// whole cluster, and a leader's heartbeat must be shorter than everybody's election timeout.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
     /// How often a leader shows that it is alive. Default: 40 ms.
@@ -16,7 +18,7 @@ pub struct Settings {
     /// proposed" if it surely was not. A leader refuses more as long as the oldest that it took
     /// has waited for half of this. Default: 5 s.
     pub request_timeout: Duration,
-    /// The largest command, in bytes. At most [`Settings::MAX_MESSAGE_BYTES`]. Default: 4 MiB.
+    /// The largest command, in bytes, with some tens of bytes that name who asks. At most [`Settings::MAX_MESSAGE_BYTES`]. Default: 4 MiB.
     pub max_command_bytes: usize,
     /// How many bytes of entries one message to a peer carries; at least one entry is sent. At
     /// most [`Settings::MAX_MESSAGE_BYTES`]. Default: 1 MiB.

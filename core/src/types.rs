@@ -49,7 +49,7 @@ const HIGHEST: u64 = 1 << 62;
 const ABSURD: &str = "a number that is never reached";
 
 number!(
-    /// A replica's name, chosen by the operator and never reused for another machine.
+    /// A replica's name, chosen by the operator: its machine or disk may be replaced, the name stays.
     NodeId, "n"
 );
 number!(

@@ -47,8 +47,8 @@ pub(crate) fn message<M: Debug>(envelope: &Envelope<M>) -> String {
     let Envelope { from, to, .. } = envelope;
     let says = match &envelope.message {
         PeerMessage::Protocol(message) => format!("{message:?}"),
-        PeerMessage::Forward(Forward::Propose { ballot, attempt, .. }) => {
-            format!("Forward {attempt:?} in {ballot:?}")
+        PeerMessage::Forward(Forward::Propose { ballot, place, .. }) => {
+            format!("Forward {:?} in {ballot:?}", place.attempt)
         }
         other => format!("{other:?}"),
     };

@@ -325,7 +325,7 @@ impl Driver {
                 one.refused();
                 Err(())
             }
-            Failed::Request(error) if error.passes_with_time() => {
+            Failed::Request(error) if error.is_transient() => {
                 one.refused();
                 self.pause();
                 Ok(())
@@ -354,7 +354,7 @@ impl Driver {
                 self.session = Some(Session { id: session, window, next_sequence: 0 });
                 Ok(())
             }
-            Answer::Failed(error) if error.passes_with_time() => {
+            Answer::Failed(error) if error.is_transient() => {
                 self.pause();
                 Ok(())
             }

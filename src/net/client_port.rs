@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quorate_core::StateMachine;
-use serde::de::DeserializeOwned;
 use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -18,7 +17,7 @@ use super::frame_reader::{Arrived, FrameReader, Skipped};
 use super::handshake::Greeted;
 use super::peer::write_all;
 use crate::error::{NotProposed, ReadError, RequestError, SessionError};
-use crate::requests::{OVERHEAD_BYTES, Read, Requests, outcome, response_of};
+use crate::requests::{OVERHEAD_BYTES, Read, Requests, decoded, outcome, response_of};
 
 /// How many requests of one connection may be outstanding. The next is not read before.
 const OUTSTANDING: usize = 512;
@@ -199,8 +198,8 @@ fn begin<S: StateMachine>(
         What::Register => Begun::Register(requests.clone()),
         What::Propose { session, command } => {
             // What the state machine cannot read must not get into the log.
-            let queued = match whole::<S::Command>(&command) {
-                Some(_) => requests.submit_encoded(command, session),
+            let queued = match decoded::<S::Command>(&command) {
+                Some(_) => requests.propose_encoded(command, session),
                 None => Err(NotProposed::Unreadable.into()),
             };
             Begun::Propose(queued)
@@ -232,18 +231,13 @@ fn read<S: StateMachine>(
     level: Read,
     query: &[u8],
 ) -> impl Future<Output = Result<S::Answer, ReadError>> + Send + 'static + use<S> {
-    let begun = whole(query).map(|query| requests.read(level, query));
+    let begun = decoded(query).map(|query| requests.read(level, query));
     async move {
         match begun {
             Some(answer) => answer.await,
             None => Err(ReadError::Unreadable),
         }
     }
-}
-
-fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    let (value, rest) = postcard::take_from_bytes(bytes).ok()?;
-    rest.is_empty().then_some(value)
 }
 
 fn encoded<T: serde::Serialize>(value: &T) -> Answer {

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 use quorate_core::{Outcome, Settings};
 
 use super::*;
+use crate::error::NotProposed;
 use crate::net::testing::{Echo, Played};
 use crate::requests::{Answer, Request};
 

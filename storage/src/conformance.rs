@@ -11,7 +11,7 @@ const OPERATIONS: u64 = 200;
 
 /// What a disk does not keep to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a disk on which {claim} is needed, and here it is not so: {found}")]
+#[error("the disk breaks the promise that {claim}: {found}")]
 pub struct Nonconforming {
     /// The promise of the trait.
     pub claim: &'static str,

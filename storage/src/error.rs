@@ -84,7 +84,9 @@ pub enum StorageError {
     /// Every copy of the meta file is damaged or missing, although the directory holds data.
     #[error(
         "the file \"meta\" is {what}, so what this node has promised is lost: it must not take \
-         part again under its old incarnation. Restore the directory or start from an empty one"
+         part again under its old incarnation. Put the file back if it was moved just now, never an \
+         older copy. Otherwise empty the directory and start again under the same id: the other \
+         nodes put it back"
     )]
     MetaLost {
         /// Missing, or damaged.
@@ -93,7 +95,8 @@ pub enum StorageError {
     /// The log and the meta file contradict each other about what was sworn.
     #[error(
         "{file} and \"meta\" name different pledges for the group with sequence {sequence}: \
-         one of them is from another time. Restore the directory or start from an empty one"
+         one of them is from another time. Empty the directory and start again under the same id: \
+         the other nodes put it back"
     )]
     PledgeContradicted {
         /// The segment.
@@ -105,7 +108,8 @@ pub enum StorageError {
     /// what is left does not go together.
     #[error(
         "{file} is damaged at offset {offset} ({damage}); entries affected: {}. \
-         What the other nodes do not repair is gone: replace the node if it does not start",
+         What the other nodes do not repair is gone: if it does not start, empty the directory and \
+         start again under the same id",
         shown(.indexes)
     )]
     Damaged {
@@ -133,8 +137,8 @@ pub enum StorageError {
     },
     /// A segment which the meta file names is not there.
     #[error(
-        "{file} is missing: acknowledged entries may have been in it. Put it back, or replace \
-         the node"
+        "{file} is missing: acknowledged entries may have been in it. Put it back, or empty the \
+         directory and start again under the same id"
     )]
     MissingSegment {
         /// The segment.
@@ -156,7 +160,7 @@ pub enum StorageError {
         /// The last of them.
         last: Index,
     },
-    /// The snapshots cannot be tidied up.
+    /// A snapshot cannot be read or removed.
     #[error(transparent)]
     Snapshots(SnapshotError),
     /// These entries were compacted away: a snapshot covers them.

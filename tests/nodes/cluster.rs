@@ -24,7 +24,7 @@ async fn commands_submitted_in_a_row_are_applied_in_a_row() {
     cluster.leader().await;
     for node in cluster.nodes.values() {
         let before = total(node).await;
-        let submitted: Vec<_> = (0..2000).map(|_| node.submit(Command::Add(1))).collect();
+        let submitted: Vec<_> = (0..2000).map(|_| node.propose(Command::Add(1))).collect();
         for (n, response) in (1..).zip(submitted) {
             assert_eq!(response.await, Ok(before + n));
         }
@@ -36,7 +36,7 @@ async fn a_dropped_future_does_not_take_its_command_back() {
     let cluster = Cluster::start(3).await;
     cluster.leader().await;
     let node = &cluster.nodes[&1];
-    drop(node.submit(Command::Add(7)));
+    drop(node.propose(Command::Add(7)));
     assert_eq!(node.propose(Command::Add(1)).await, Ok(8));
 }
 

@@ -20,8 +20,8 @@ async fn too_many_requests_are_refused_as_busy_and_the_others_are_answered() {
     // A machine that stands still between two of them may take all of them once.
     while refused == 0 {
         assert!(begun.elapsed() < PATIENCE, "{answered} were taken and none refused");
-        let slow = node.submit(Command::Sleep(Duration::from_millis(200)));
-        let submitted: Vec<_> = (0..5000).map(|_| node.submit(Command::Add(1))).collect();
+        let slow = node.propose(Command::Sleep(Duration::from_millis(200)));
+        let submitted: Vec<_> = (0..5000).map(|_| node.propose(Command::Add(1))).collect();
         for response in submitted {
             match response.await {
                 Ok(_) => answered += 1,
@@ -78,7 +78,7 @@ async fn large_commands_pass_through_small_segments_and_windows() {
     cluster.leader().await;
     let node = &cluster.nodes[&1];
     for n in 0..5 {
-        let keep = || node.submit(Command::Keep(vec![n; 3 << 20]));
+        let keep = || node.propose(Command::Keep(vec![n; 3 << 20]));
         for response in [keep(), keep(), keep(), keep()] {
             response.await.unwrap();
         }

@@ -54,7 +54,7 @@ async fn a_shutdown_does_not_wait_for_ever_for_a_slow_apply() {
     let node = cluster.nodes.remove(&1).unwrap();
     add(&node, 1).await;
     let slow_apply = Duration::from_secs(12);
-    let slow = node.submit(Command::Sleep(slow_apply));
+    let slow = node.propose(Command::Sleep(slow_apply));
     let begun = Instant::now();
     let timeout = node.shutdown().await.unwrap_err();
     assert!(begun.elapsed() < slow_apply);

@@ -46,7 +46,7 @@ pub struct SnapshotView<S: StateMachine> {
 #[non_exhaustive]
 pub enum RestoreError {
     /// The content could not be read.
-    #[error("the snapshot cannot be read from disk: repair the disk, then restart")]
+    #[error("the snapshot cannot be read from disk ({0}): repair the disk, then restart")]
     Read(#[source] io::Error),
     /// The content is of another format.
     #[error(
@@ -93,8 +93,8 @@ pub enum RestoreError {
     },
     /// The user's state machine could not read its part.
     #[error(
-        "the state machine cannot read its part of the snapshot: run the version that wrote it, \
-         or one that still reads it"
+        "the state machine cannot read its part of the snapshot ({0}): run the version that wrote \
+         it, or one that still reads it"
     )]
     State(#[source] io::Error),
 }

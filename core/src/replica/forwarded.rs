@@ -1,12 +1,17 @@
-//! What a leader remembers of requests that other nodes forwarded to it.
+//! What a leader remembers of requests that other nodes forwarded to it, and whose turn it is.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::message::Refusal;
+use bytes::Bytes;
+
+use super::requests::Requests;
+use crate::entry::EntryKind;
+use crate::message::{Place, Refusal};
 use crate::types::{Ballot, NodeId, RequestId, Start};
 
-/// Which attempts were seen, so that one sent twice, or duplicated on the way, is taken once.
+/// Which attempts were seen, so that one sent twice, or duplicated on the way, is taken once; and what
+/// arrived ahead of its turn.
 /// Remembered for one ballot: in another one, an attempt is not taken at all.
 ///
 /// Each start of a node is a sender of its own. Which of two was first cannot be told: a disk that
@@ -16,6 +21,7 @@ use crate::types::{Ballot, NodeId, RequestId, Start};
 pub(super) struct Forwarded {
     ballot: Ballot,
     seen: BTreeMap<(NodeId, Start), Seen>,
+    early_bytes: usize,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -24,6 +30,19 @@ struct Seen {
     floor: u64,
     /// The others, each with the reason for which it was refused, if it was.
     attempts: BTreeMap<u64, Option<Refusal>>,
+    /// The last that was refused and will be asked for again, and so must be all that was put in line
+    /// behind it.
+    put_back: Option<u64>,
+    /// What arrived before that was seen which is to come before it, by the latter.
+    early: BTreeMap<u64, ForwardedProposal>,
+}
+
+/// What another node asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ForwardedProposal {
+    pub(super) place: Place,
+    pub(super) kind: EntryKind,
+    pub(super) payload: Bytes,
 }
 
 /// What is known of an attempt.
@@ -31,6 +50,8 @@ struct Seen {
 pub(super) enum Attempt {
     /// It is seen for the first time.
     First,
+    /// Its turn has not come: something that was sent before has not been seen.
+    Early,
     /// It was refused, and is still not taken: its sender may have missed the answer.
     Refused(Refusal),
     /// It was taken, or its sender no longer waits for it.
@@ -38,54 +59,99 @@ pub(super) enum Attempt {
 }
 
 impl Forwarded {
-    /// Notes an attempt in `ballot`, and tells what was known of it. `oldest` is the oldest
-    /// attempt whose outcome its sender does not know.
-    pub(super) fn note(
-        &mut self,
-        ballot: Ballot,
-        from: NodeId,
-        attempt: RequestId,
-        oldest: RequestId,
-    ) -> Attempt {
+    /// Notes an attempt in `ballot`, unless it is early, and tells what was known of it.
+    pub(super) fn note(&mut self, ballot: Ballot, from: NodeId, place: Place) -> Attempt {
         if self.ballot != ballot {
-            *self = Forwarded { ballot, seen: BTreeMap::new() };
+            *self = Forwarded { ballot, ..Forwarded::default() };
         }
-        let RequestId { start, number } = attempt;
+        let RequestId { start, number } = place.attempt;
         if !self.seen.contains_key(&(from, start)) {
             // Its other processes are dead: nobody misses an answer to what they have sent.
             let others = (from, Start::FIRST)..=(from, Start::LAST);
-            self.seen.range_mut(others).for_each(|(_, dead)| dead.settle());
+            for (_, dead) in self.seen.range_mut(others) {
+                self.early_bytes -= dead.settle();
+            }
         }
         let seen = self.seen.entry((from, start)).or_default();
-        if oldest.start == start {
-            seen.raise(oldest.number);
+        if place.oldest.start == start {
+            seen.raise(place.oldest.number);
         }
         if number < seen.floor {
             return Attempt::Settled;
         }
+        let after = place.after.filter(|after| after.start == start).map(|after| after.number);
+        let is_next = after.is_none_or(|after| seen.is_dealt_with(after));
+        let is_behind_a_refused = after.is_some_and(|after| seen.is_refused(after));
         match seen.attempts.entry(number) {
+            Entry::Occupied(known) => known.get().map_or(Attempt::Settled, Attempt::Refused),
+            Entry::Vacant(_) if !is_next => Attempt::Early,
+            Entry::Vacant(_) if is_behind_a_refused => Attempt::Refused(Refusal::OutOfTurn),
             Entry::Vacant(unseen) => {
                 unseen.insert(None);
                 Attempt::First
             }
-            Entry::Occupied(known) => known.get().map_or(Attempt::Settled, Attempt::Refused),
         }
     }
 
-    /// An attempt that was just noted is refused: it is never taken later in this ballot.
+    /// An attempt that was just asked about is refused: it is never taken later in this ballot.
     pub(super) fn refuse(&mut self, from: NodeId, attempt: RequestId, reason: Refusal) {
         if let Some(seen) = self.seen.get_mut(&(from, attempt.start)) {
             seen.attempts.insert(attempt.number, Some(reason));
+            if matches!(reason, Refusal::HandingOver | Refusal::OutOfTurn) {
+                seen.put_back = seen.put_back.max(Some(attempt.number));
+            }
         }
+    }
+
+    /// Keeps a proposal whose attempt is early until its turn comes, as long as all of them together
+    /// are no more than `max_bytes`. One that is not kept is sent again.
+    pub(super) fn keep(&mut self, from: NodeId, early: ForwardedProposal, max_bytes: usize) {
+        let Place { attempt: RequestId { start, .. }, after: Some(after), .. } = early.place else {
+            return;
+        };
+        let bytes = self.early_bytes + early.cost_bytes();
+        if let Some(seen) = self.seen.get_mut(&(from, start))
+            && bytes <= max_bytes
+            && let Entry::Vacant(free) = seen.early.entry(after.number)
+        {
+            free.insert(early);
+            self.early_bytes = bytes;
+        }
+    }
+
+    /// Whose turn it is after `attempt`, which was noted, or because what was to come before is no
+    /// longer waited for.
+    pub(super) fn next_in_line(
+        &mut self,
+        from: NodeId,
+        attempt: RequestId,
+    ) -> Option<ForwardedProposal> {
+        let seen = self.seen.get_mut(&(from, attempt.start))?;
+        let first = seen.early.first_key_value().map(|(after, _)| *after)?;
+        let next = if seen.is_dealt_with(first) { first } else { attempt.number };
+        let next = seen.early.remove(&next)?;
+        self.early_bytes -= next.cost_bytes();
+        Some(next)
     }
 }
 
 impl Seen {
-    /// Nothing that was seen is waited for any more.
-    fn settle(&mut self) {
+    /// An attempt was noted, or is no longer waited for.
+    fn is_dealt_with(&self, attempt: u64) -> bool {
+        attempt < self.floor || self.attempts.contains_key(&attempt)
+    }
+
+    /// An attempt was refused, and its sender may not know that, or will ask again.
+    fn is_refused(&self, attempt: u64) -> bool {
+        self.put_back == Some(attempt) || self.attempts.get(&attempt).is_some_and(Option::is_some)
+    }
+
+    /// Nothing of it is waited for any more. Gives what was kept, in bytes.
+    fn settle(&mut self) -> usize {
         if let Some((last, _)) = self.attempts.last_key_value() {
             self.raise(last.saturating_add(1));
         }
+        std::mem::take(&mut self.early).values().map(ForwardedProposal::cost_bytes).sum()
     }
 
     /// Nothing below this number is waited for any more.
@@ -94,6 +160,12 @@ impl Seen {
             self.floor = floor;
             self.attempts = self.attempts.split_off(&floor);
         }
+    }
+}
+
+impl ForwardedProposal {
+    fn cost_bytes(&self) -> usize {
+        Requests::cost_bytes(&self.payload)
     }
 }
 
@@ -109,17 +181,20 @@ mod tests {
         attempt(1, 1, number)
     }
 
+    fn place(attempt: RequestId, oldest: RequestId) -> Place {
+        Place { attempt, after: None, oldest }
+    }
+
     fn is_first(forwarded: &mut Forwarded, attempt: RequestId) -> bool {
-        forwarded.note(Ballot(1), NodeId(2), attempt, attempt) == Attempt::First
+        forwarded.note(Ballot(1), NodeId(2), place(attempt, attempt)) == Attempt::First
     }
 
     #[test]
     fn an_attempt_is_taken_once_however_often_and_late_it_arrives() {
         let mut forwarded = Forwarded::default();
         let mut first = |ballot, attempt, oldest| {
-            let (ballot, from) = (Ballot(ballot), NodeId(2));
-            let known = forwarded.note(ballot, from, r(attempt), r(oldest));
-            known == Attempt::First
+            let place = place(r(attempt), r(oldest));
+            forwarded.note(Ballot(ballot), NodeId(2), place) == Attempt::First
         };
         assert!(first(1, 11, 10));
         assert!(first(1, 10, 10));
@@ -136,7 +211,8 @@ mod tests {
         let mut forwarded = Forwarded::default();
         let (oldest, from) = (attempt(1, 1, 1000), NodeId(2));
         for number in [6, 5] {
-            let known = forwarded.note(Ballot(1), from, attempt(2, 2, number), oldest);
+            let place = place(attempt(2, 2, number), oldest);
+            let known = forwarded.note(Ballot(1), from, place);
             assert_eq!(known, Attempt::First);
         }
     }
@@ -145,9 +221,10 @@ mod tests {
     fn a_refusal_is_repeated_to_a_sender_that_missed_it() {
         let mut forwarded = Forwarded::default();
         let (ballot, from, attempt) = (Ballot(1), NodeId(2), r(11));
-        assert_eq!(forwarded.note(ballot, from, attempt, attempt), Attempt::First);
+        let place = place(attempt, attempt);
+        assert_eq!(forwarded.note(ballot, from, place), Attempt::First);
         forwarded.refuse(from, attempt, Refusal::Busy);
-        let again = forwarded.note(ballot, from, attempt, attempt);
+        let again = forwarded.note(ballot, from, place);
         assert_eq!(again, Attempt::Refused(Refusal::Busy));
     }
 
@@ -186,12 +263,42 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_until_its_turn_comes_is_bounded_and_gone_with_its_process() {
+        let mut forwarded = Forwarded::default();
+        let (ballot, from) = (Ballot(1), NodeId(2));
+        let early = |number| {
+            let after = Some(r(number - 1));
+            let place = Place { attempt: r(number), after, oldest: r(1) };
+            ForwardedProposal { place, kind: EntryKind::Command, payload: Bytes::from("payload") }
+        };
+        let room = 2 * early(2).cost_bytes();
+        let arrive = |forwarded: &mut Forwarded, number| {
+            assert_eq!(forwarded.note(ballot, from, early(number).place), Attempt::Early);
+            forwarded.keep(from, early(number), room);
+        };
+        for number in [3, 3, 2, 5] {
+            arrive(&mut forwarded, number);
+        }
+        assert_eq!(forwarded.early_bytes, room);
+        assert!(is_first(&mut forwarded, r(1)));
+        for number in [2, 3] {
+            assert_eq!(forwarded.next_in_line(from, r(number - 1)), Some(early(number)));
+            assert_eq!(forwarded.note(ballot, from, early(number).place), Attempt::First);
+        }
+        assert_eq!((forwarded.next_in_line(from, r(3)), forwarded.early_bytes), (None, 0));
+        arrive(&mut forwarded, 9);
+        assert!(is_first(&mut forwarded, attempt(2, 2, 1)));
+        assert_eq!((forwarded.next_in_line(from, r(8)), forwarded.early_bytes), (None, 0));
+        assert_eq!(forwarded.note(ballot, from, early(8).place), Attempt::Early);
+    }
+
+    #[test]
     fn a_start_of_which_nobody_waits_for_anything_takes_little_memory() {
         let mut forwarded = Forwarded::default();
         for start in 1..100 {
             for number in 1..100 {
                 let (from, oldest) = (NodeId(2), attempt(start, 0, 1));
-                forwarded.note(Ballot(1), from, attempt(start, 0, number), oldest);
+                forwarded.note(Ballot(1), from, place(attempt(start, 0, number), oldest));
             }
         }
         let remembered: usize = forwarded.seen.values().map(|seen| seen.attempts.len()).sum();

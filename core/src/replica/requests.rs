@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use crate::entry::{Entry, EntryKind};
 use crate::event::Failure;
+use crate::message::Place;
 use crate::types::{Ballot, Index, RequestId};
 
 /// How many times the pause between two sendings of the same doubles.
@@ -28,6 +29,9 @@ pub(super) struct Requests {
     sent_in: Ballot,
     /// The leader of this ballot asked not to be sent more for a while.
     paused_in: Option<Ballot>,
+    /// Something of what was sent waits again. Nothing is sent ahead of it, and so nothing at all until
+    /// what became of everything else is known.
+    has_put_back: bool,
     reads: BTreeMap<RequestId, Read>,
     /// Reads that nobody was asked to confirm in `reads_sent_in`.
     unsent_reads: BTreeSet<RequestId>,
@@ -42,6 +46,8 @@ pub(super) struct Proposed {
     pub(super) payload: Bytes,
     deadline: Duration,
     attempt: Option<RequestId>,
+    /// The attempt that was sent before this one, if its outcome was not known then.
+    after: Option<RequestId>,
     sent_at: Duration,
     /// How many times the attempt was sent again.
     repeated: u32,
@@ -79,7 +85,8 @@ impl Requests {
     ) {
         self.bytes += Requests::cost_bytes(&payload);
         let sent_at = Duration::ZERO;
-        let proposed = Proposed { kind, payload, deadline, attempt: None, sent_at, repeated: 0 };
+        let (attempt, after) = (None, None);
+        let proposed = Proposed { kind, payload, deadline, attempt, after, sent_at, repeated: 0 };
         let replaced = self.proposals.insert(request, proposed);
         assert!(replaced.is_none(), "a request's name is used once");
         self.waiting.insert(request);
@@ -87,7 +94,8 @@ impl Requests {
 
     /// The next proposal that may be sent to the leader of `ballot`.
     pub(super) fn next_to_send(&self, ballot: Ballot) -> Option<(RequestId, &Proposed)> {
-        if self.paused_in == Some(ballot) || (!self.sent.is_empty() && self.sent_in != ballot) {
+        let must_hear_first = self.has_put_back || self.sent_in != ballot;
+        if self.paused_in == Some(ballot) || (!self.sent.is_empty() && must_hear_first) {
             return None;
         }
         let request = *self.waiting.first()?;
@@ -100,18 +108,20 @@ impl Requests {
         attempt: RequestId,
         ballot: Ballot,
         now: Duration,
-    ) {
+    ) -> Place {
         assert!(self.sent.is_empty() || self.sent_in == ballot, "one ballot at a time");
         assert!(self.waiting.remove(&request), "only what waits is sent");
+        let after = self.sent.last_key_value().map(|(last, _)| *last);
+        self.has_put_back = false;
         let proposed = self.proposals.get_mut(&request).expect("what waits is pending");
-        proposed.attempt = Some(attempt);
+        (proposed.attempt, proposed.after) = (Some(attempt), after);
         (proposed.sent_at, proposed.repeated) = (now, 0);
         self.sent.insert(attempt, request);
         self.sent_in = ballot;
+        Place { attempt, after, oldest: self.oldest_attempt().unwrap_or(attempt) }
     }
 
-    /// The oldest attempt in the current ballot whose outcome is not known.
-    pub(super) fn oldest_attempt(&self) -> Option<RequestId> {
+    fn oldest_attempt(&self) -> Option<RequestId> {
         self.sent.keys().next().copied()
     }
 
@@ -123,18 +133,19 @@ impl Requests {
         ballot: Ballot,
         now: Duration,
         interval: Duration,
-    ) -> Vec<(RequestId, EntryKind, Bytes)> {
+    ) -> Vec<(Place, EntryKind, Bytes)> {
         self.paused_in = None;
-        if self.sent_in != ballot {
+        let Some(oldest) = self.oldest_attempt().filter(|_| self.sent_in == ballot) else {
             return Vec::new();
-        }
+        };
         let mut again = Vec::new();
         for (attempt, request) in &self.sent {
             let proposed = self.proposals.get_mut(request).expect("what is sent is pending");
             let patience = interval.saturating_mul(1 << proposed.repeated.min(MOST_DOUBLINGS));
             if proposed.sent_at.saturating_add(patience) < now {
                 (proposed.sent_at, proposed.repeated) = (now, proposed.repeated + 1);
-                again.push((*attempt, proposed.kind, proposed.payload.clone()));
+                let place = Place { attempt: *attempt, after: proposed.after, oldest };
+                again.push((place, proposed.kind, proposed.payload.clone()));
             }
         }
         again
@@ -156,11 +167,18 @@ impl Requests {
         self.sent.get(&attempt).copied()
     }
 
-    /// An attempt was surely not taken, by a leader that takes none for now: the proposal waits
-    /// again.
-    pub(super) fn pause(&mut self, attempt: RequestId) {
+    /// An attempt was surely not taken: the proposal waits again.
+    pub(super) fn put_back(&mut self, attempt: RequestId) {
         if let Some(request) = self.sent.remove(&attempt) {
             self.wait_again(request);
+            self.has_put_back = true;
+        }
+    }
+
+    /// The same, by a leader that takes none for now.
+    pub(super) fn pause(&mut self, attempt: RequestId) {
+        if self.sent.contains_key(&attempt) {
+            self.put_back(attempt);
             self.paused_in = Some(self.sent_in);
         }
     }
@@ -347,6 +365,42 @@ mod tests {
         assert_eq!(send_next(&mut requests, 1, 12), Some(1));
         assert_eq!(requests.send_again(Ballot(1), at(2), at(1)).len(), 1);
         assert_eq!(requests.send_again(Ballot(1), at(2), at(1)).len(), 0);
+    }
+
+    #[test]
+    fn each_attempt_names_the_one_before_it_and_goes_on_naming_that() {
+        let mut requests = requests(3);
+        let send_next = |requests: &mut Requests, attempt| {
+            let (request, _) = requests.next_to_send(Ballot(1)).unwrap();
+            requests.mark_sent(request, r(attempt), Ballot(1), at(0))
+        };
+        let place = |attempt, after: Option<u64>, oldest| Place {
+            attempt: r(attempt),
+            after: after.map(r),
+            oldest: r(oldest),
+        };
+        assert_eq!(send_next(&mut requests, 11), place(11, None, 11));
+        assert_eq!(send_next(&mut requests, 12), place(12, Some(11), 11));
+        assert!(requests.end(r(1)));
+        assert_eq!(send_next(&mut requests, 13), place(13, Some(12), 12));
+        let again = requests.send_again(Ballot(1), at(2), at(1));
+        let again: Vec<Place> = again.into_iter().map(|(place, ..)| place).collect();
+        assert_eq!(again, [place(12, Some(11), 12), place(13, Some(12), 12)]);
+    }
+
+    #[test]
+    fn once_something_waits_again_no_more_is_sent_until_all_is_answered() {
+        let mut requests = requests(3);
+        send_next(&mut requests, 1, 11);
+        send_next(&mut requests, 1, 12);
+        requests.put_back(r(12));
+        // The refusal of the other one has got lost.
+        assert_eq!(send_next(&mut requests, 1, 13), None);
+        assert_eq!(requests.send_again(Ballot(1), at(2), at(1)).len(), 1);
+        assert_eq!(send_next(&mut requests, 1, 13), None);
+        requests.put_back(r(11));
+        assert_eq!(send_next(&mut requests, 1, 13), Some(1));
+        assert_eq!(send_next(&mut requests, 1, 14), Some(2));
     }
 
     #[test]

@@ -6,14 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Replica;
-use super::forwarded::Attempt;
+use super::forwarded::{Attempt, ForwardedProposal};
 use super::log_clock::LogClock;
 use super::requests::Requests;
 use crate::command::{Command, Register};
 use crate::entry::{Entry, EntryKind, Proposal};
 use crate::event::{Effect, Failure};
 use crate::log::Log;
-use crate::message::{Forward, PeerMessage, Refusal};
+use crate::message::{Forward, PeerMessage, Place, Refusal};
 use crate::protocol::{Input, Protocol, ReadId, Standing, Timer};
 use crate::types::{Ballot, Index, LogTime, NodeId, Now, RequestId};
 
@@ -72,11 +72,11 @@ impl<P: Protocol> Replica<P> {
                 continue;
             }
             let attempt = self.name_request();
-            self.requests.mark_sent(request, attempt, ballot, now.monotonic);
+            let place = self.requests.mark_sent(request, attempt, ballot, now.monotonic);
             if leader == self.me {
                 self.propose(now, kind, payload, out);
             } else {
-                self.forward(leader, ballot, attempt, kind, payload);
+                self.forward(leader, ballot, place, kind, payload);
             }
         }
         for request in self.requests.reads_to_send(ballot, now.monotonic) {
@@ -93,12 +93,11 @@ impl<P: Protocol> Replica<P> {
         &mut self,
         leader: NodeId,
         ballot: Ballot,
-        attempt: RequestId,
+        place: Place,
         kind: EntryKind,
         payload: Bytes,
     ) {
-        let oldest = self.requests.oldest_attempt().unwrap_or(attempt);
-        let propose = Forward::Propose { ballot, attempt, oldest, kind, payload };
+        let propose = Forward::Propose { ballot, place, kind, payload };
         self.post(leader, PeerMessage::Forward(propose));
     }
 
@@ -116,8 +115,8 @@ impl<P: Protocol> Replica<P> {
         let Standing { ballot, leader, .. } = self.standing();
         let Some(leader) = leader.filter(|leader| *leader != self.me) else { return };
         let again = self.requests.send_again(ballot, now.monotonic, interval);
-        for (attempt, kind, payload) in again {
-            self.forward(leader, ballot, attempt, kind, payload);
+        for (place, kind, payload) in again {
+            self.forward(leader, ballot, place, kind, payload);
         }
     }
 }
@@ -132,8 +131,9 @@ impl<P: Protocol> Replica<P> {
         out: &mut Vec<Effect<P::Message>>,
     ) {
         match message {
-            Forward::Propose { ballot, attempt, oldest, kind, payload } => {
-                self.on_forwarded_proposal(now, from, ballot, attempt, oldest, kind, payload, out);
+            Forward::Propose { ballot, place, kind, payload } => {
+                let proposal = ForwardedProposal { place, kind, payload };
+                self.on_forwarded_proposal(now, from, ballot, proposal, out);
             }
             Forward::Refused { attempt, reason } => self.on_refused(attempt, reason, out),
             Forward::Read { ballot, request } => {
@@ -147,24 +147,20 @@ impl<P: Protocol> Replica<P> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one message")]
     fn on_forwarded_proposal(
         &mut self,
         now: Now,
         from: NodeId,
         ballot: Ballot,
-        attempt: RequestId,
-        oldest: RequestId,
-        kind: EntryKind,
-        payload: Bytes,
+        proposal: ForwardedProposal,
         out: &mut Vec<Effect<P::Message>>,
     ) {
         let standing = self.standing();
         let leads = standing.leader == Some(self.me) && standing.ballot == ballot;
         // A malformed payload would stop every replica, so it must not get into the log.
-        let well_formed = match kind {
-            EntryKind::Command => Command::decode(&payload).is_some(),
-            EntryKind::Register => Register::decode(&payload).is_some(),
+        let well_formed = match proposal.kind {
+            EntryKind::Command => Command::decode(&proposal.payload).is_some(),
+            EntryKind::Register => Register::decode(&proposal.payload).is_some(),
             EntryKind::Noop | EntryKind::Membership | EntryKind::Time => false,
         };
         // Only who leads in this ballot knows what was taken in it, and may say what was not.
@@ -172,16 +168,38 @@ impl<P: Protocol> Replica<P> {
             self.ignored.untimely += 1;
             return;
         }
-        let refusal = match self.forwarded.note(ballot, from, attempt, oldest) {
+        let mut next = Some(proposal);
+        while let Some(proposal) = next {
+            let attempt = proposal.place.attempt;
+            self.take_in_turn(now, from, ballot, proposal, out);
+            next = self.forwarded.next_in_line(from, attempt);
+        }
+    }
+
+    /// A leader's: takes or refuses a proposal, or keeps it until its turn comes.
+    fn take_in_turn(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        ballot: Ballot,
+        proposal: ForwardedProposal,
+        out: &mut Vec<Effect<P::Message>>,
+    ) {
+        let ForwardedProposal { place, kind, .. } = proposal;
+        let attempt = place.attempt;
+        let refusal = match self.forwarded.note(ballot, from, place) {
             Attempt::Settled => {
                 self.ignored.untimely += 1;
                 return;
             }
+            Attempt::Early => {
+                return self.forwarded.keep(from, proposal, self.settings.uncommitted_bytes);
+            }
             Attempt::Refused(reason) => Some(reason),
-            Attempt::First if !standing.serving => Some(Refusal::HandingOver),
-            Attempt::First => self.refusal_of(now, &payload),
+            Attempt::First if !self.standing().serving => Some(Refusal::HandingOver),
+            Attempt::First => self.refusal_of(now, &proposal.payload),
         };
-        let Some(reason) = refusal else { return self.propose(now, kind, payload, out) };
+        let Some(reason) = refusal else { return self.propose(now, kind, proposal.payload, out) };
         self.forwarded.refuse(from, attempt, reason);
         self.post(from, PeerMessage::Forward(Forward::Refused { attempt, reason }));
     }
@@ -194,6 +212,7 @@ impl<P: Protocol> Replica<P> {
     ) {
         match reason {
             Refusal::HandingOver => self.requests.pause(attempt),
+            Refusal::OutOfTurn => self.requests.put_back(attempt),
             Refusal::Busy | Refusal::Overdue | Refusal::DiskFull | Refusal::TooLarge => {
                 if let Some(request) = self.requests.attempted(attempt) {
                     self.fail(request, failure_of(reason), out);
@@ -293,7 +312,7 @@ impl<P: Protocol> Replica<P> {
 
 fn failure_of(refusal: Refusal) -> Failure {
     match refusal {
-        Refusal::HandingOver => Failure::NoLeader,
+        Refusal::HandingOver | Refusal::OutOfTurn => Failure::NoLeader,
         Refusal::Busy => Failure::Busy,
         Refusal::Overdue => Failure::Overdue,
         Refusal::DiskFull => Failure::DiskFull,

@@ -14,7 +14,7 @@ impl<P: Protocol> Cluster for Node<P, Machine> {
         &self,
         command: Command,
     ) -> impl Future<Output = Result<Vec<Reply>, WriteError>> + Send + 'static {
-        let response = self.submit(command);
+        let response = self.propose(command);
         async { response.await.map_err(write_error) }
     }
 

@@ -4,8 +4,8 @@ use arbitrary::{Result, Unstructured};
 use bytes::Bytes;
 use quorate_core::{
     Ballot, Command, Digest, Entry, EntryKind, Envelope, Forward, FoundingMessage, FoundingRecord,
-    Incarnation, Index, Known, LogId, LogTime, Membership, NodeId, Origin, PeerMessage, Proposal,
-    Protocol, Readmission, Refusal, Repair, RequestId, SnapshotId, SnapshotMessage, SnapshotMeta,
+    Incarnation, Index, Known, LogId, LogTime, Membership, NodeId, Origin, PeerMessage, Place,
+    Proposal, Protocol, Readmission, Refusal, Repair, RequestId, SnapshotId, SnapshotMessage, SnapshotMeta,
     Start,
 };
 use quorate_raft::{self as raft, AppendEntries, AppendEntriesReply, Appended, Raft};
@@ -285,12 +285,14 @@ fn forward(said: &mut Saying<'_, '_>) -> Result<Forward> {
     Ok(match said.u.int_in_range(0..=4)? {
         0 => {
             let (attempt, oldest) = (said.request()?, said.request()?);
+            let after = if said.u.arbitrary()? { Some(said.request()?) } else { None };
             let (kind, payload) = said.payload()?;
-            Forward::Propose { ballot, attempt, oldest, kind, payload }
+            Forward::Propose { ballot, place: Place { attempt, after, oldest }, kind, payload }
         }
         1 => {
             let reasons = [
                 Refusal::HandingOver,
+                Refusal::OutOfTurn,
                 Refusal::Busy,
                 Refusal::Overdue,
                 Refusal::DiskFull,

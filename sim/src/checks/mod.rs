@@ -24,6 +24,7 @@ mod readable;
 mod recovery;
 mod refused;
 mod replays;
+mod request_order;
 mod state_machine_safety;
 #[cfg(test)]
 mod testing;
@@ -61,6 +62,7 @@ pub use logs::Mirror;
 pub use monotonic::Monotonic;
 use refused::Refused;
 use replays::Replays;
+use request_order::RequestOrder;
 use state_machine_safety::StateMachineSafety;
 
 /// A property that does not hold: the run has found a bug.
@@ -126,6 +128,7 @@ pub(crate) struct Checks<P> {
     state_machine_safety: StateMachineSafety,
     exactly_once: ExactlyOnce,
     refused: Refused,
+    request_order: RequestOrder,
     effect_order: EffectOrder,
     replays: Replays,
     linearizability: Linearizability,
@@ -151,6 +154,7 @@ impl<P: Simulated> Checks<P> {
             state_machine_safety: StateMachineSafety::new(nodes),
             exactly_once: ExactlyOnce::default(),
             refused: Refused::default(),
+            request_order: RequestOrder::default(),
             effect_order: EffectOrder::default(),
             replays: Replays::new(subject.clone(), nodes),
             linearizability: Linearizability::default(),
@@ -192,7 +196,9 @@ impl<P: Simulated> Checks<P> {
                 self.commit.extend(node, standing.ballot, committed, &self.logs.held[node])?;
             self.commit.on_a_quorum(self.logs.on_disk())?;
             for id in fresh {
-                self.refused.committed(self.log_matching.origin(id))?;
+                let origin = self.log_matching.origin(id);
+                self.refused.committed(origin)?;
+                self.request_order.committed(origin)?;
             }
         }
         self.commit.agrees(node, committed, &self.logs.held[node])?;

@@ -149,10 +149,10 @@ fn a_request_that_the_leader_refuses_ends_with_its_reason() {
     let request = stage.replica.name_request();
     let payload = vec![0; 5].into();
     let forwarded = said(stage.on(Event::Propose { request, kind: EntryKind::Command, payload }));
-    let [(PEER, PeerMessage::Forward(Forward::Propose { attempt, .. }))] = &forwarded[..] else {
+    let [(PEER, PeerMessage::Forward(Forward::Propose { place, .. }))] = &forwarded[..] else {
         panic!("{forwarded:?}")
     };
-    let refused = Forward::Refused { attempt: *attempt, reason: Refusal::Busy };
+    let refused = Forward::Refused { attempt: place.attempt, reason: Refusal::Busy };
     let out = stage.hear(PEER, PeerMessage::Forward(refused));
     assert!(out.contains(&Effect::Failed { request, failure: Failure::Busy }));
 }

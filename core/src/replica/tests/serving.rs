@@ -3,7 +3,7 @@
 use super::puppet::*;
 use super::*;
 use crate::command::{Command, Origin, Register};
-use crate::message::{Forward, Refusal};
+use crate::message::{Forward, Place, Refusal};
 use crate::protocol::ReadId;
 
 fn r(number: u64) -> RequestId {
@@ -17,8 +17,8 @@ fn command(bytes: usize) -> Bytes {
 
 fn forwarded(ballot: u64, attempt: u64, payload: Bytes) -> PeerMessage<Word> {
     let (ballot, kind) = (Ballot(ballot), EntryKind::Command);
-    let (attempt, oldest) = (r(attempt), r(1));
-    PeerMessage::Forward(Forward::Propose { ballot, attempt, oldest, kind, payload })
+    let place = Place { attempt: r(attempt), after: None, oldest: r(1) };
+    PeerMessage::Forward(Forward::Propose { ballot, place, kind, payload })
 }
 
 fn refused(attempt: u64, reason: Refusal) -> Vec<Said> {
@@ -57,6 +57,76 @@ fn a_forwarded_command_is_taken_once_and_only_in_the_ballot_for_which_it_was_mea
     }
 }
 
+/// The attempt `number`, before which its sender waited for `after`.
+fn in_line(number: u64, after: u64) -> PeerMessage<Word> {
+    let payload = command(number as usize);
+    let (ballot, kind) = (Ballot(2), EntryKind::Command);
+    let place = Place { attempt: r(number), after: Some(r(after)), oldest: r(1) };
+    PeerMessage::Forward(Forward::Propose { ballot, place, kind, payload })
+}
+
+/// How long the commands are that were taken, in this order.
+fn lengths(stage: &mut Stage) -> Vec<usize> {
+    let taken = stage.log().entries(Index(2), usize::MAX).unwrap();
+    taken.iter().map(|entry| Command::decode(&entry.payload).unwrap().body.len()).collect()
+}
+
+#[test]
+fn what_a_node_was_asked_is_taken_in_that_order_though_it_arrives_in_another() {
+    let mut stage = leader(Settings::default());
+    for early in [in_line(4, 3), in_line(2, 1), in_line(4, 3), in_line(5, 4)] {
+        assert_eq!(stage.answers(PEER, early), []);
+        assert_eq!(taken(&mut stage), 0);
+    }
+    assert_eq!(stage.answers(PEER, forwarded(2, 1, command(1))), []);
+    assert_eq!(lengths(&mut stage), [1, 2]);
+    assert_eq!(stage.answers(PEER, in_line(3, 2)), []);
+    assert_eq!(lengths(&mut stage), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn what_its_sender_no_longer_waits_for_holds_up_nothing() {
+    let mut stage = leader(Settings::default());
+    assert_eq!(stage.answers(PEER, in_line(6, 5)), []);
+    assert_eq!(taken(&mut stage), 0);
+    // 5 never arrives. What comes next says that nobody waits for it.
+    let place = Place { attempt: r(7), after: Some(r(6)), oldest: r(6) };
+    let (ballot, kind, payload) = (Ballot(2), EntryKind::Command, command(7));
+    let propose = Forward::Propose { ballot, place, kind, payload };
+    assert_eq!(stage.answers(PEER, PeerMessage::Forward(propose)), []);
+    assert_eq!(lengths(&mut stage), [6, 7]);
+}
+
+#[test]
+fn behind_what_was_handed_back_nothing_is_taken_before_that_was_asked_again() {
+    let mut stage = leader(Settings::default());
+    stage.puppet().standing.serving = false;
+    let first = forwarded(2, 1, command(1));
+    assert_eq!(stage.answers(PEER, first), refused(1, Refusal::HandingOver));
+    // The hand-over came to nothing.
+    stage.puppet().standing.serving = true;
+    assert_eq!(stage.answers(PEER, in_line(3, 2)), []);
+    let both = [2, 3].map(|attempt| refused(attempt, Refusal::OutOfTurn)).concat();
+    assert_eq!(stage.answers(PEER, in_line(2, 1)), both);
+    assert_eq!(stage.answers(PEER, forwarded(2, 4, command(4))), []);
+    assert_eq!(lengths(&mut stage), [4]);
+}
+
+#[test]
+fn behind_what_was_refused_nothing_is_taken_before_its_sender_knows() {
+    let mut stage = leader(Settings::default());
+    stage.on(Event::Room(false));
+    let lost = stage.answers(PEER, forwarded(2, 1, command(1)));
+    assert_eq!(lost, refused(1, Refusal::DiskFull));
+    stage.on(Event::Room(true));
+    // Otherwise its sender, asking again in the next ballot, would get it behind the others.
+    for attempt in [2, 3] {
+        let out_of_turn = refused(attempt, Refusal::OutOfTurn);
+        assert_eq!(stage.answers(PEER, in_line(attempt, attempt - 1)), out_of_turn);
+    }
+    assert_eq!(taken(&mut stage), 0);
+}
+
 #[test]
 fn what_would_stop_every_replica_is_not_taken() {
     let mut stage = leader(Settings::default());
@@ -72,13 +142,14 @@ fn what_would_stop_every_replica_is_not_taken() {
     ];
     for (attempt, (kind, payload)) in (1..).zip(not_taken) {
         let (ballot, attempt) = (Ballot(2), r(attempt));
-        let propose = Forward::Propose { ballot, attempt, oldest: attempt, kind, payload };
+        let place = Place { attempt, after: None, oldest: attempt };
+        let propose = Forward::Propose { ballot, place, kind, payload };
         assert_eq!(stage.answers(PEER, PeerMessage::Forward(propose)), []);
         assert_eq!(taken(&mut stage), 0, "{kind:?}");
     }
-    let (ballot, attempt, kind) = (Ballot(2), r(9), EntryKind::Register);
-    let payload = register;
-    let propose = Forward::Propose { ballot, attempt, oldest: attempt, kind, payload };
+    let (ballot, kind, payload) = (Ballot(2), EntryKind::Register, register);
+    let place = Place { attempt: r(9), after: None, oldest: r(9) };
+    let propose = Forward::Propose { ballot, place, kind, payload };
     assert_eq!(stage.answers(PEER, PeerMessage::Forward(propose)), []);
     assert_eq!(taken(&mut stage), 1);
 }
@@ -203,8 +274,8 @@ fn propose(stage: &mut Stage, payload: Bytes) -> (RequestId, Vec<Effect<Word>>) 
 
 fn proposals(said: &[Said]) -> Vec<(NodeId, u64, RequestId)> {
     let proposal = |(to, message): &Said| match message {
-        PeerMessage::Forward(Forward::Propose { ballot, attempt, .. }) => {
-            Some((*to, ballot.0, *attempt))
+        PeerMessage::Forward(Forward::Propose { ballot, place, .. }) => {
+            Some((*to, ballot.0, place.attempt))
         }
         _ => None,
     };
@@ -287,8 +358,9 @@ fn what_seems_lost_is_sent_again_in_its_ballot_and_not_before_it_may_be() {
     stage.append(1);
     stage.commit();
     stage.flush();
-    let sent: Vec<RequestId> = stage.replica.requests.oldest_attempt().into_iter().collect();
-    assert!(sent[0] > first[0].2, "another attempt, in the later ballot");
+    stage.now.monotonic += stage.replica.resend_interval().end;
+    let then = proposals(&said(stage.on(Event::Timeout(Timer::Requests))));
+    assert!(then[0].2 > first[0].2, "another attempt, in the later ballot");
 }
 
 #[test]
