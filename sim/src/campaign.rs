@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::marks::Marks;
 use crate::oracle::Simulated;
 use crate::report::{Failed, Report};
 use crate::simulation::Simulation;
@@ -35,6 +36,16 @@ pub struct Summary {
     pub thin: Vec<Report>,
     /// The failed run with the lowest seed, if any failed.
     pub failed: Option<Box<Failed>>,
+}
+
+impl Summary {
+    /// What the runs that count have reached.
+    #[must_use]
+    pub fn marks(&self) -> Marks {
+        let mut marks = Marks::default();
+        self.full.iter().for_each(|report| marks.add(&report.marks));
+        marks
+    }
 }
 
 impl Campaign {

@@ -18,7 +18,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_core::{Envelope, Event, Incarnation, LogTime, NodeId, Now, Protocol, Role, Standing};
+use life::Death;
+use quorate_core::{
+    Envelope, Event, Incarnation, Index, LogTime, NodeId, Now, Protocol, Role, Standing,
+};
 
 use crate::atlas::Harm;
 use crate::checks::{Checks, Converging, Unconverged, Verdict, Violation, converged};
@@ -61,6 +64,8 @@ pub(crate) struct Cluster<P: Simulated> {
     pub(crate) trace: Trace,
     marks: Marks,
     phase: Phase,
+    /// Nodes that stay down after the storm until the others are at rest.
+    away: BTreeSet<usize>,
     extensions: u32,
     crashes: u64,
     mishaps: u64,
@@ -76,6 +81,7 @@ pub(crate) struct Cluster<P: Simulated> {
     mishap_rngs: Vec<Rng>,
     birth_rng: Rng,
     image_rng: Rng,
+    absence_rng: Rng,
 }
 
 /// Safety under faults, then liveness without.
@@ -107,8 +113,10 @@ enum Happening<P: Protocol> {
     Silence { node: usize, life: u64 },
     /// A link fails in one direction.
     Cut { from: usize, to: usize },
-    /// The partition ends.
-    Heal,
+    /// The partition of this number ends, unless another one has taken its place.
+    Heal(u64),
+    /// Whatever is cut off is so no more.
+    HealAll,
     /// A node's machine starts the process again.
     Restart(usize),
     /// A node's process goes on.
@@ -156,6 +164,7 @@ impl<P: Simulated> Cluster<P> {
             trace,
             marks: Marks::default(),
             phase: Phase::Storm,
+            away: BTreeSet::new(),
             extensions: 0,
             crashes: 0,
             mishaps: 0,
@@ -169,6 +178,7 @@ impl<P: Simulated> Cluster<P> {
             mishap_rngs: plan.mishaps.iter().map(|(kind, _)| kind.rng(seed)).collect(),
             birth_rng,
             image_rng: Rng::new(seed, "images"),
+            absence_rng: Rng::new(seed, "absence"),
             plan,
         };
         cluster.plan_start();
@@ -184,7 +194,14 @@ impl<P: Simulated> Cluster<P> {
             self.agenda.after(Duration::ZERO, Happening::Client(client, ClientEvent::Think));
         }
         for number in 0..self.plan.mishaps.len() {
-            let delay = self.plan.calm + self.next_mishap(number);
+            let delay = match self.plan.calm {
+                // The cluster is founded within its first tenth of a second.
+                Duration::ZERO => {
+                    let mean = self.plan.mishaps[number].1;
+                    self.mishap_rngs[number].duration(Duration::ZERO, mean)
+                }
+                calm => calm + self.next_mishap(number),
+            };
             self.agenda.after(delay, Happening::Mishap(number));
         }
         self.agenda.after(self.plan.calm + self.plan.stormy, Happening::EndStorm);
@@ -253,7 +270,8 @@ impl<P: Simulated> Cluster<P> {
             Happening::Fell { node, life } => self.fell(node, life),
             Happening::Silence { node, life } => self.silence(node, life),
             Happening::Cut { from, to } => self.on_cut(from, to),
-            Happening::Heal => self.network.heal(),
+            Happening::Heal(number) => self.network.heal_partition(number),
+            Happening::HealAll => self.network.heal(),
             Happening::Restart(node) => self.start(node)?,
             Happening::Resume(node) => self.resume(node)?,
             Happening::FastDisk(node) => self.nodes[node].slowness = 1,
@@ -358,9 +376,44 @@ impl<P: Simulated> Cluster<P> {
             it.disk.set_full(false);
             it.disk.set_failing_sync(None);
             self.resume(node)?;
-            self.start(node)?;
         }
+        self.go_away();
+        (0..self.nodes.len()).try_for_each(|node| self.start(node))?;
         self.agenda.after(AFTERWARDS, Happening::Close);
+        Ok(())
+    }
+
+    /// Some may stay away as long as the others finish what they have begun: a majority that lacks
+    /// nothing is enough for that (Ongaro 2014, section 2.1).
+    fn go_away(&mut self) {
+        self.note_recoveries();
+        let count = self.nodes.len();
+        let most = (count - 1) / 2;
+        let is_founded = self.checks.committed() > Index::ZERO;
+        let is_alarming = self.nodes.iter().any(|node| node.harm.is_unnoticed());
+        if most == 0 || !is_founded || is_alarming || self.absence_rng.one_in(2) {
+            return;
+        }
+        let wanted = 1 + self.absence_rng.position(most);
+        let first = self.absence_rng.position(count);
+        let mut sound = self.nodes.iter().filter(|node| node.harm.is_none()).count();
+        for node in (first..first + count).map(|node| node % count) {
+            let needed = usize::from(self.nodes[node].harm.is_none());
+            if self.away.len() < wanted && 2 * (sound - needed) > count {
+                sound -= needed;
+                self.crash(node, Death::Sudden);
+                self.away.insert(node);
+            }
+        }
+        sometimes!(self.marks, Mark::SomeStayAway, !self.away.is_empty());
+    }
+
+    /// The others are at rest: those that were away come back.
+    fn come_back(&mut self) -> Verdict {
+        self.calm_since = self.now();
+        let away = std::mem::take(&mut self.away);
+        away.into_iter().try_for_each(|node| self.start(node))?;
+        self.agenda.after(Duration::from_millis(20), Happening::Look);
         Ok(())
     }
 
@@ -380,7 +433,11 @@ impl<P: Simulated> Cluster<P> {
             }
         }
         match levels.and_then(|levels| self.at_rest(levels)) {
-            Ok(()) => self.phase = Phase::Rest,
+            Ok(()) if !self.away.is_empty() => self.come_back()?,
+            Ok(()) => {
+                self.phase = Phase::Rest;
+                self.read_disks()?;
+            }
             Err(lacking) if self.now() > self.calm_since + AFTERWARDS + BOUND => {
                 return Err(lacking.after(BOUND));
             }
@@ -395,15 +452,20 @@ impl<P: Simulated> Cluster<P> {
             0 => {}
             count => return Err(Unconverged::Requests(count)),
         }
-        let levels = (0..self.nodes.len()).map(|node| self.level(node));
+        let levels = self.present().map(|node| self.level(node));
         let levels: Vec<Converging> = levels.collect::<Result<_, _>>()?;
         converged(&levels).map(|()| levels)
+    }
+
+    /// The nodes that are not away.
+    fn present(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.nodes.len()).filter(|node| !self.away.contains(node))
     }
 
     /// Whether nodes that stand at the same place are in the same state, with all that is kept
     /// beside the machine.
     fn at_rest(&self, mut levels: Vec<Converging>) -> Result<(), Unconverged> {
-        for (node, level) in levels.iter_mut().enumerate() {
+        for (node, level) in self.present().zip(&mut levels) {
             level.digest = self.nodes[node].process.as_ref().map_or(0, |process| {
                 let mut bytes = Vec::new();
                 let written = process.applier.view().write(&mut bytes);
@@ -423,6 +485,13 @@ impl<P: Simulated> Cluster<P> {
         let standing = self.standing(node).ok_or_else(down)?;
         let (last, committed) = (log.last().index, log.committed());
         let applied = process.applier.applied();
+        if !process.asked.is_empty() {
+            return Err(Unconverged::Requests(process.asked.len()));
+        }
+        let is_saved = log.durable() == last && log.unsaved_repairs() == 0;
+        if !log.may_vouch() || !log.is_whole() || !is_saved {
+            return Err(Unconverged::Lacking(node));
+        }
         let expiring =
             process.applier.deadline().is_some_and(|deadline| deadline <= self.horizon());
         Ok(Converging { standing, last, committed, applied, expiring, digest: 0 })

@@ -14,8 +14,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use quorate_core::Protocol;
 use quorate_raft::Raft;
 use quorate_sim::{
-    Campaign, Canary, Cuts, Failed, Mark, Marks, Picture, PlanFile, Report, Shrunk, Simulated,
-    Simulation, Summary,
+    Campaign, Canary, Cuts, Failed, Mark, Picture, PlanFile, Report, Shrunk, Simulated, Simulation,
+    Summary,
 };
 use quorate_vsr::Vsr;
 
@@ -74,6 +74,10 @@ struct Run {
     /// For how many seconds a failing seed is made smaller.
     #[arg(long, default_value_t = 60)]
     shrink_seconds: u64,
+    /// Fail, too, if a state that some hundred seeds reach was not reached: then the simulator sees
+    /// less than it should, or something does nothing at all.
+    #[arg(long)]
+    demand_marks: bool,
 }
 
 /// Each protocol gets half of the time.
@@ -178,6 +182,22 @@ impl Run {
             say!("\nstopped before {seeds} full seeds were run: give it more --seconds");
             return false;
         }
+        if self.demand_marks {
+            let marks = summary.marks();
+            let missed = marks.missed().filter(|mark| mark.is_common());
+            let missed: Vec<_> = missed.map(Mark::name).collect();
+            if !missed.is_empty() {
+                say!("\nnot reached, and must be: {}", missed.join("; "));
+                return false;
+            }
+            let undecided = marks.count(Mark::HistoryUndecided);
+            if undecided * 20 > summary.full.len() as u64 {
+                say!(
+                    "\nof {undecided} histories of clients it could not be told whether they are right"
+                );
+                return false;
+            }
+        }
         true
     }
 }
@@ -229,6 +249,7 @@ impl Night {
             threads: self.threads,
             canary: None,
             shrink_seconds: 600,
+            demand_marks: false,
         };
         say!("Raft, from seed {start}");
         let raft = run(ProtocolName::Raft).run::<Raft>();
@@ -332,8 +353,7 @@ fn print_summary(summary: &Summary, took: Duration) {
         print_histogram("settled after, ms", &column(|r| r.settled_after.as_millis() as u64));
         say!();
     }
-    let mut marks = Marks::default();
-    full.iter().for_each(|report| marks.add(&report.marks));
+    let marks = summary.marks();
     for (mark, count) in marks.iter() {
         say!("{count:>12} {}", mark.name());
     }

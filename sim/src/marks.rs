@@ -34,6 +34,7 @@ marks! {
     MessageLostWithSender: "messages lost with their sender",
     UnsyncedLost: "crashes that lost unsynced data",
     DiedOpening: "crashes while opening",
+    SomeStayAway: "minorities down while the others come to rest",
     DiedRestoring: "crashes while a snapshot was taken over",
     VotesSplit: "candidates of the same ballot",
     SuffixCut: "ends of logs cut off",
@@ -82,6 +83,29 @@ marks! {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks(BTreeMap<Mark, u64>);
 
+impl Mark {
+    /// True if some hundred seeds reach it, under either protocol. Of the others, some belong to one
+    /// protocol, and some need more luck.
+    #[must_use]
+    pub fn is_common(self) -> bool {
+        !matches!(
+            self,
+            Mark::LeaderHandsOver
+                | Mark::ViewReported
+                | Mark::EntrySought
+                | Mark::EntryNacked
+                | Mark::SnapshotResumed
+                | Mark::SnapshotChunkGone
+                | Mark::RestorationOvertaken
+                | Mark::HistoryUndecided
+                | Mark::SessionWindowExceeded
+                | Mark::DamageFoundByReading
+                | Mark::DirectoryGivenUp
+                | Mark::AcknowledgedLost
+        )
+    }
+}
+
 impl Marks {
     /// This state was reached.
     pub(crate) fn note(&mut self, mark: Mark) {
@@ -98,6 +122,12 @@ impl Marks {
     /// What was reached, and how often.
     pub fn iter(&self) -> impl Iterator<Item = (Mark, u64)> + '_ {
         self.0.iter().map(|(mark, count)| (*mark, *count))
+    }
+
+    /// How often this one was.
+    #[must_use]
+    pub fn count(&self, mark: Mark) -> u64 {
+        self.0.get(&mark).copied().unwrap_or_default()
     }
 
     /// What was never reached.
@@ -129,6 +159,7 @@ mod tests {
         other.note(Mark::VotesSplit);
         one.add(&other);
         assert_eq!(one.iter().collect::<Vec<_>>(), [(Mark::VotesSplit, 2)]);
+        assert_eq!((one.count(Mark::VotesSplit), one.count(Mark::DiskFull)), (2, 0));
         assert_eq!(one.missed().count(), Mark::ALL.len() - 1);
         assert!(one.missed().any(|mark| mark == Mark::DiskFull));
     }

@@ -13,6 +13,8 @@ pub(crate) struct Network {
     faults: LinkFaults,
     /// `cut[from * nodes + to]`: nothing gets through in this direction.
     cut: Vec<bool>,
+    /// How many partitions there were.
+    partitions: u64,
     /// Until when a link holds back what is sent over it.
     clogged_until: Vec<Time>,
     /// When the last message of a link which keeps its order will arrive.
@@ -64,6 +66,7 @@ impl Network {
             nodes,
             faults,
             cut: vec![false; links],
+            partitions: 0,
             clogged_until: vec![Time::ZERO; links],
             last_arrival: vec![Time::ZERO; links],
         }
@@ -101,8 +104,9 @@ impl Network {
     }
 
     /// Puts a partition of this shape in place of the one there is. Where it is about one replica,
-    /// `one` is it.
-    pub(crate) fn partition(&mut self, shape: Partition, one: usize) {
+    /// `one` is it. Gives its number.
+    pub(crate) fn partition(&mut self, shape: Partition, one: usize) -> u64 {
+        self.partitions += 1;
         let n = self.nodes;
         let side: Vec<bool> = match shape {
             Partition::SplitBySize => {
@@ -125,6 +129,7 @@ impl Network {
                     };
             }
         }
+        self.partitions
     }
 
     /// The links of `one`, incoming, outgoing or both, or a single one of them, hold back what is
@@ -161,7 +166,14 @@ impl Network {
         &self.cut
     }
 
-    /// Takes the partition away.
+    /// Takes the partition of this number away, unless another one has taken its place.
+    pub(crate) fn heal_partition(&mut self, number: u64) {
+        if number == self.partitions {
+            self.heal();
+        }
+    }
+
+    /// Takes the partition away, and all else that was cut.
     pub(crate) fn heal(&mut self) {
         self.cut.fill(false);
     }

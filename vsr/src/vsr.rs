@@ -241,6 +241,8 @@ impl Vsr {
         op: Index,
     ) -> Result<(), PeerFault> {
         match &mut self.role {
+            // What its disk has lost may have asked for it.
+            _ if view > self.server.view && !cx.log.may_vouch() => Ok(()),
             _ if view > self.server.view => Err(PeerFault::ImpossibleReply),
             State::Primary(primary) => {
                 primary.on_prepare_ok(&self.server, cx, from, incarnation, probe, op)

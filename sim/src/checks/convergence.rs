@@ -32,6 +32,8 @@ pub(crate) enum Unconverged {
     Requests(usize),
     /// A replica is not running, or not formed.
     Down(usize),
+    /// A replica does not count, or has something left to repair or to save.
+    Lacking(usize),
     /// Replicas differ, or lack something.
     Behind(String),
 }
@@ -48,6 +50,10 @@ impl fmt::Display for Unconverged {
         match self {
             Unconverged::Requests(count) => write!(f, "{count} requests have not ended"),
             Unconverged::Down(node) => write!(f, "replica {} does not take part", node + 1),
+            Unconverged::Lacking(node) => {
+                let node = node + 1;
+                write!(f, "replica {node} is mute, or lacks or has not saved a part of its log")
+            }
             Unconverged::Behind(details) => write!(f, "{details}"),
         }
     }

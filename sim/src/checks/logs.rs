@@ -157,6 +157,11 @@ impl Disk {
         self.lost.as_deref().unwrap_or(&self.log)
     }
 
+    /// True if it has lost something, and the replica does not know.
+    pub(super) fn is_unaware(&self) -> bool {
+        self.lost.is_some() && !self.is_loss_known
+    }
+
     fn lose(&mut self, log: Mirror) {
         let before = std::mem::replace(&mut self.log, log);
         self.lost.get_or_insert_with(|| Box::new(before));
@@ -226,6 +231,23 @@ impl Logs {
         node: usize,
     ) -> impl Iterator<Item = (WriteSeq, PledgeBytes)> + '_ {
         self.unsynced[node].iter().map(|write| (write.seq, write.pledge))
+    }
+
+    /// True if this is what the disk was told of other replicas, by what is on it or by a write that has
+    /// not reached it.
+    pub(super) fn may_know_of_peers(
+        &self,
+        node: usize,
+        peers: &BTreeMap<NodeId, quorate_core::Disk>,
+    ) -> bool {
+        let mut unsynced = self.unsynced[node].iter().filter_map(|write| write.peers.as_ref());
+        self.disks[node].peers == *peers || unsynced.any(|told| told == peers)
+    }
+
+    /// True if the disk was told that the replica is mute, by what is on it or by a write that has not
+    /// reached it.
+    pub(super) fn may_be_mute(&self, node: usize) -> bool {
+        self.disks[node].mute || self.unsynced[node].iter().any(|write| write.mute)
     }
 
     /// The process has died: of the writes which had not reached the disk, as many are there as

@@ -19,6 +19,7 @@ mod log_matching;
 mod logs;
 mod lost_disks;
 mod monotonic;
+mod peers;
 mod raft;
 mod readable;
 mod recovery;
@@ -202,6 +203,9 @@ impl<P: Simulated> Checks<P> {
             }
         }
         self.commit.agrees(node, committed, &self.logs.held[node])?;
+        if !self.logs.disks[node].is_unaware() {
+            peers::are_right(node, &protocol.faults())?;
+        }
         let leads = standing.role == Role::Leader;
         let reign = leads.then_some(standing.ballot);
         let is_new = self.election_safety.stepped(node, reign)?;
@@ -254,8 +258,7 @@ impl<P: Simulated> Checks<P> {
         self.own.iter_mut().try_for_each(|oracle| oracle.sends(node, to, message))?;
         let disk = &self.logs.disks[node];
         // Who does not know what it lost says what it believes; the others know better.
-        let is_unaware = disk.lost.is_some() && !disk.is_loss_known;
-        if !P::vouches(message) || is_unaware {
+        if !P::vouches(message) || disk.is_unaware() {
             return Ok(());
         }
         lost_disks::vouches(node, disk, || format!("{message:?}"))?;
@@ -288,6 +291,11 @@ impl<P: Simulated> Checks<P> {
         }
         self.pledge_on_disk(node)?;
         self.commit.on_a_quorum(self.logs.on_disk())
+    }
+
+    /// A replica had everything, and its machine has died: this is what was found.
+    pub(crate) fn has_all(&self, node: usize, found: &Recovered) -> Verdict {
+        recovery::has_all(node, found, &self.commit)
     }
 
     /// What the disk of a replica holds, to be put back later on.

@@ -4,6 +4,7 @@
 
 use quorate_core::{Gap, Index, LogId, Recovered, WriteSeq};
 
+use super::commit::Commit;
 use super::logs::{Disk, Logs};
 use super::{Mirror, Property, Verdict};
 
@@ -15,6 +16,16 @@ const PROPERTY: Property = Property {
 const SWORN: Property = Property {
     name: "what was sworn ahead of the log is found",
     stated_in: "Ongaro 2014, section 3.8",
+};
+
+const BESIDE: Property = Property {
+    name: "a sound disk has lost nothing and knows of the others what it was told",
+    stated_in: "quorate, Recovered",
+};
+
+const WHOLE: Property = Property {
+    name: "what a replica says it has is on its disk",
+    stated_in: "Ongaro 2014, section 3.8; Alagappan et al. 2018, section 3.4",
 };
 
 const END: Property = Property {
@@ -46,6 +57,8 @@ pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verd
     let synced = describe(&logs.disks[node]);
     let differs = difference(&logs.disks[node], found);
     let unsynced: Vec<_> = logs.unsynced_pledges(node).collect();
+    let may_know = logs.may_know_of_peers(node, &found.peers);
+    let may_be_mute = logs.may_be_mute(node);
     let is_a_state_of_the_disk = logs.settle(node, |disk| is_found(disk, found));
     PROPERTY.require(is_a_state_of_the_disk, || {
         let Recovered { pledge, snapshot, log, .. } = found;
@@ -58,6 +71,15 @@ pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verd
             log.last,
             pledge.map(|bytes| bytes[..24].to_vec()),
             differs.unwrap_or("nothing")
+        )
+    })?;
+    BESIDE.require(may_know && (may_be_mute || !found.mute) && found.log.gaps.is_empty(), || {
+        let Recovered { peers, mute, log, .. } = found;
+        format!(
+            "replica {} found that it is mute: {mute}; gaps {:?}; of others {peers:?}; its disk is \
+             sound",
+            node + 1,
+            log.gaps
         )
     })?;
     let sworn = &mut logs.disks[node].sworn;
@@ -73,6 +95,21 @@ pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verd
     // What was heard of others may be missing though the rest of the same write is there.
     logs.disks[node].peers = found.peers.clone();
     Ok(())
+}
+
+/// `node` counted, and lacked nothing that it had not saved, when its machine died.
+pub(super) fn has_all(node: usize, found: &Recovered, commit: &Commit) -> Verdict {
+    let Recovered { mute, log, .. } = found;
+    let is_whole = !mute && log.gaps.is_empty() && log.last.index == commit.committed();
+    WHOLE.require(is_whole, || {
+        format!(
+            "replica {} found a log to {:?} with gaps {:?}, mute: {mute}; committed is {:?}",
+            node + 1,
+            log.last,
+            log.gaps,
+            commit.committed()
+        )
+    })
 }
 
 fn describe(disk: &Disk) -> String {

@@ -90,7 +90,7 @@ fn outage<P: Simulated>(seed: u64, nodes: usize, also: usize) -> Duration {
     let second = Duration::from_secs(1);
     let settled =
         cluster.run_until(second * 5, |cluster| cluster.checks.committed().0 > 20) + second / 4;
-    cluster.agenda.at(settled, Happening::Heal);
+    cluster.agenda.at(settled, Happening::HealAll);
     let died = cluster.run_until(second * 2, |cluster| cluster.now() >= settled);
     let leader = cluster.leader().expect("somebody leads");
     let dead: Vec<usize> = (0..=also).map(|later| (leader + later) % nodes).collect();

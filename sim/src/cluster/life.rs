@@ -27,7 +27,7 @@ pub(super) enum Death {
 impl<P: Simulated> Cluster<P> {
     /// The process of a node starts, from what is on its disk, unless it runs already.
     pub(super) fn start(&mut self, node: usize) -> Verdict {
-        if self.nodes[node].process.is_some() {
+        if self.nodes[node].process.is_some() || self.away.contains(&node) {
             return Ok(());
         }
         self.trace.note(self.now(), Some(node), "start");
@@ -99,6 +99,23 @@ impl<P: Simulated> Cluster<P> {
         let it = &self.nodes[node];
         let nonce = self.start_rng.bits();
         Store::open(it.disk.clone(), &it.owner, options, it.incarnation, nonce)
+    }
+
+    /// Everything is at rest, and every machine dies: on the disks is all that the replicas said they
+    /// had, but where something was damaged and nobody has read it since.
+    pub(super) fn read_disks(&mut self) -> Verdict {
+        self.note_recoveries();
+        for node in 0..self.nodes.len() {
+            let is_damaged = self.nodes[node].disk.is_damaged();
+            self.crash(node, Death::AfterLastWords);
+            let (store, found) = self.open(node).map_err(|why| gave_up(node, &why))?;
+            self.checks.recovered(node, &found, is_damaged)?;
+            drop(store);
+            if self.nodes[node].harm.is_none() {
+                self.checks.has_all(node, &found)?;
+            }
+        }
+        Ok(())
     }
 
     /// A process that begins to read its disk, and to tidy it, and dies.

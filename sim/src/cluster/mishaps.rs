@@ -71,12 +71,12 @@ impl<P: Simulated> Cluster<P> {
                 let shape = Partition::ALL[self.mishap_rng.position(Partition::ALL.len())];
                 self.trace.note(self.agenda.now(), None, &format_args!("{shape:?}").to_string());
                 let leader = self.leader().filter(|_| self.mishap_rng.one_in(2));
-                self.network.partition(shape, leader.unwrap_or(some_node));
+                let number = self.network.partition(shape, leader.unwrap_or(some_node));
                 let duration = match self.mishap_rng.one_in(3) {
                     true => self.about_an_election(),
                     false => self.mishap_rng.duration(ms(10), mean * 2),
                 };
-                self.agenda.after(duration, Happening::Heal);
+                self.agenda.after(duration, Happening::Heal(number));
             }
             Mishap::Clog => {
                 let until = self.now() + self.about_an_election();
@@ -152,9 +152,9 @@ impl<P: Simulated> Cluster<P> {
         let duration = self.about_an_election();
         self.pause(leader, duration);
         if !self.mishap_rng.one_in(4) {
-            self.network.partition(Partition::Isolate, leader);
+            let number = self.network.partition(Partition::Isolate, leader);
             let longer = self.mishap_rng.duration(Duration::ZERO, duration / 2);
-            self.agenda.after(duration + longer, Happening::Heal);
+            self.agenda.after(duration + longer, Happening::Heal(number));
         }
     }
 
@@ -172,7 +172,7 @@ impl<P: Simulated> Cluster<P> {
         }
         let saved_after = self.mishap_rng.duration(election.start, election.end);
         self.nodes[last].stalled_until = self.now() + stays + saved_after;
-        self.agenda.after(stays + election.end * 2, Happening::Heal);
+        self.agenda.after(stays + election.end * 2, Happening::HealAll);
     }
 
     pub(super) fn on_cut(&mut self, from: usize, to: usize) {
@@ -194,7 +194,7 @@ impl<P: Simulated> Cluster<P> {
         if self.mishap_rng.one_in(2) {
             self.network.cut(node, leader);
             let duration = self.about_an_election();
-            self.agenda.after(duration, Happening::Heal);
+            self.agenda.after(duration, Happening::HealAll);
         }
     }
 
@@ -241,9 +241,9 @@ impl<P: Simulated> Cluster<P> {
         let life = self.nodes[node].life;
         if self.mishap_rng.one_in(2) {
             self.nodes[node].silent_until = Some(self.agenda.now());
-            self.network.partition(Partition::Isolate, node);
+            let number = self.network.partition(Partition::Isolate, node);
             delay = sync + self.mishap_rng.duration(Duration::ZERO, sync);
-            self.agenda.after(delay, Happening::Heal);
+            self.agenda.after(delay, Happening::Heal(number));
         }
         self.agenda.after(delay, Happening::Fell { node, life });
     }
@@ -264,9 +264,9 @@ impl<P: Simulated> Cluster<P> {
         }
         match self.mishap_rng.below(4) {
             0 => {
-                self.network.partition(Partition::Isolate, node);
+                let number = self.network.partition(Partition::Isolate, node);
                 let duration = self.mishap_rng.duration(ms(20), ms(500));
-                self.agenda.after(duration, Happening::Heal);
+                self.agenda.after(duration, Happening::Heal(number));
             }
             1 => {
                 let duration = self.mishap_rng.duration(ms(20), ms(500));

@@ -435,6 +435,16 @@ fn only_the_replica_whose_turn_it_is_is_heard_as_the_primary() {
 }
 
 #[test]
+fn an_answer_to_what_was_asked_by_the_disk_before_its_own_is_no_fault() {
+    let mut cluster = Cluster::led_by_1(3);
+    let view = cluster.view(3);
+    cluster.fall_mute(3);
+    cluster.forge(2, 3, ok(view + 3, 1, 7));
+    assert_eq!(cluster.vsr(3).peer_faults(), (0, None));
+    assert_eq!(cluster.view(3), view);
+}
+
+#[test]
 fn an_answer_to_what_was_not_asked_is_a_fault_and_changes_nothing() {
     let mut cluster = Cluster::of(3);
     cluster.set_log(1, 0, &[]);
