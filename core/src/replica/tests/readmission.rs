@@ -42,6 +42,19 @@ fn the_answer_to_any_question_since_it_fell_mute_says_how_far_it_has_to_get() {
 }
 
 #[test]
+fn who_has_nobody_to_ask_for_a_while_asks_on_later() {
+    let (mut stage, _) = mute(1);
+    stage.puppet().standing.leader = None;
+    for _ in 0..2 {
+        let effects = stage.on(Event::Timeout(Timer::Readmission));
+        let again = Effect::SetTimer(Timer::Readmission, stage.replica.resend_interval());
+        assert!(effects.contains(&again), "{effects:?}");
+    }
+    stage.follow(PEER, 2);
+    assert_eq!(questions(&said(stage.on(Event::Timeout(Timer::Readmission)))).len(), 1);
+}
+
+#[test]
 fn an_answer_from_before_it_fell_mute_or_to_another_start_says_nothing() {
     let (mut stage, earlier) = mute(1);
     stage.replica.fall_mute();

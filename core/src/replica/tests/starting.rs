@@ -46,6 +46,13 @@ fn who_knows_the_founders_asks_them_until_it_knows_that_all_of_them_do() {
 }
 
 #[test]
+fn the_search_for_damage_begins_with_the_start() {
+    let (_, out) = start(recovered()).unwrap();
+    let begins = |effect: &Effect<Word>| matches!(effect, Effect::SetTimer(Timer::Scrub, _));
+    assert!(out.iter().any(begins), "{out:?}");
+}
+
+#[test]
 fn what_was_sworn_beside_the_log_counts_and_is_sworn_once_more() {
     let pledge = |ballot| Some(Sworn(ballot).to_bytes());
     for (in_log, sworn, counts, is_written) in [

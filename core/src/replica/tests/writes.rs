@@ -24,6 +24,17 @@ fn begun(mute: [bool; 2]) -> Writes<Word, Sworn> {
 }
 
 #[test]
+fn of_what_is_saved_and_committed_no_more_stays_in_memory_than_there_is_room_for() {
+    let settings = Settings { log_cache_bytes: 0, ..Settings::default() };
+    let mut stage = Stage::with(settings);
+    stage.append(3);
+    assert!(stage.log().entries(Index(1), usize::MAX).is_some(), "it is not committed");
+    stage.commit();
+    stage.flush();
+    assert_eq!(stage.log().entries(Index(1), usize::MAX), None);
+}
+
+#[test]
 fn whoever_was_mute_when_it_swore_is_known_to_be_until_a_write_says_otherwise() {
     let mut writes = begun([false, true]);
     assert!(!writes.may_speak_as(true));
