@@ -33,8 +33,25 @@ pub struct FileInfo {
 /// One directory of flat files. All methods take `&self`: a writer and readers share a disk
 /// between threads. A handle is cheap to clone by way of `Arc`.
 ///
-/// Errors are those of the operating system. The storage treats a failed `write_at` or `sync` as
-/// fatal and never tries it again.
+/// # For whoever implements it
+///
+/// [`check_disk`](crate::check_disk) tries most of this.
+///
+/// - A name that is not there is `NotFound`, whichever method was given it. Only
+///   [`create`](Disk::create) makes a file; writing does not.
+/// - No room is `StorageFull` or `QuotaExceeded`. Nothing is wrong with the disk then: a new file of
+///   the log, or a snapshot, is given up and tried again later. What was written and synced once must
+///   be overwritten without more room, since the log is written into files which were filled with
+///   zeros before.
+/// - A medium that does not give back what is on it is told by the raw error of the operating system:
+///   `EIO` or `EBADMSG`, on Linux `EUCLEAN` too, as
+///   [`from_raw_os_error`](io::Error::from_raw_os_error) makes them. What stands there then counts as
+///   damaged, and comes from peers. An [`io::ErrorKind`] alone is not recognised, but for `NotFound`: a
+///   file of the log that is gone counts as damaged, too.
+/// - Any other error of a read says nothing about the medium. A store does not open over it, and a
+///   node whose log cannot be read stops.
+/// - Any other error of a write or a sync is final for what was written. The node stops if it was a part
+///   of the log or `meta`, and nothing is tried again; a snapshot over which it happens does not count.
 pub trait Disk: Send + Sync + 'static {
     /// Everything in the directory, in the order of the names.
     ///
@@ -52,21 +69,24 @@ pub trait Disk: Send + Sync + 'static {
     /// how many bytes there were.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// If there is no such file (`NotFound`), or as the operating system says: the raw error matters
+    /// if it is the medium.
     fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Writes all of `bytes` at `offset`, growing the file if need be. Short and interrupted
     /// writes are continued.
     ///
     /// # Errors
-    /// As the operating system says; any part of the bytes may have been written then.
+    /// If there is no such file (`NotFound`): it is not created. Without room, `StorageFull` or
+    /// `QuotaExceeded`. Otherwise as the operating system says; any part of the bytes may have been
+    /// written then.
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Returns once everything written to the file is on the medium.
     ///
     /// # Errors
-    /// As the operating system says. What was written before may be lost then although it can
-    /// still be read: nothing but a restart from the medium helps.
+    /// If there is no such file (`NotFound`), or as the operating system says. What was written before
+    /// may be lost then although it can still be read: nothing but a restart from the medium helps.
     fn sync(&self, name: &str) -> io::Result<()>;
 
     /// Returns once all created, renamed and removed names are on the medium.
@@ -78,13 +98,13 @@ pub trait Disk: Send + Sync + 'static {
     /// Gives a file another name, replacing what had that name, atomically.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// If there is no such file (`NotFound`), or as the operating system says.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes a file.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// If there is no such file (`NotFound`), or as the operating system says.
     fn remove(&self, name: &str) -> io::Result<()>;
 
     /// Makes later reads of the file come from the medium and not from a cache, as far as
