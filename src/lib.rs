@@ -5,6 +5,9 @@
 //! [`Node`] for each member of the cluster. Every node takes commands and queries; each command is
 //! put into one order by consensus, saved by a majority, and executed by all in that order.
 //!
+//! The first time, all members have to be up at once: they found the cluster together. From then on a
+//! majority is enough.
+//!
 //! ```no_run
 //! use quorate::{At, Node, Raft, Read, StateMachine};
 //! use serde::{Deserialize, Serialize};
@@ -50,12 +53,13 @@
 //! - A command that was answered is on the disks of a majority and survives the loss of any
 //!   minority. Three outcomes are never mixed: answered, [surely without
 //!   effect](RequestError::NotProposed), [unknown](RequestError::Unknown).
-//! - Under a [`Session`], or through a [`Client`] from outside, a command takes effect once, however
-//!   often it had to be sent.
+//! - Each call of `propose`, at a [`Node`], under a [`Session`] or by a [`Client`] from outside, takes
+//!   effect at most once, however often the command has to be sent.
 //! - A [linearizable](Read::Linearizable) read sees every write that was answered before it began,
 //!   whichever nodes were asked.
-//! - Disks tear and rot, networks lose and repeat, clocks jump: none of it loses what was answered.
-//!   A node whose disk fails [stops](StopReason), and says why.
+//! - Disks tear and rot, networks lose and repeat, clocks jump: they lose nothing that was answered
+//!   while a majority keeps its disks. `docs/VERIFICATION.md` and `docs/ARCHITECTURE.md` name the
+//!   limits. A node whose disk fails [stops](StopReason), and says why.
 //!
 //! # Around the state machine
 //!
@@ -63,6 +67,8 @@
 //! - [`Node::status`]: who leads, how far everybody is. The crate `tracing` gets what is worth a
 //!   line, in a span that names cluster and node.
 //! - [`Transport`]: connections other than plain TCP.
+//! - [`Raft`] and [`Vsr`] are implementations of [`Protocol`]. To implement a protocol of your own,
+//!   use the crate `quorate-core`, which has all that the trait is made of.
 //! - A state that is plain `Clone` and serde data is [`Snapshottable`] by itself; one that is large
 //!   says how its snapshots are taken.
 

@@ -9,9 +9,9 @@
 //! - a [`watermark`] that only rises: what is durable, what is applied;
 //! - a [`Shutdown`] signal, and the wait until every thread has obeyed it.
 //!
-//! Each can be waited for asleep, and awaited on any async runtime; none depends on one. Nothing
-//! that hands something over blocks, but for a lock that is held for a few instructions; wakers
-//! run, and what they wake may run, after its release.
+//! Each can be waited for asleep, and awaited on any async runtime; none depends on one. Handing
+//! something over takes a lock that is held for a few instructions only, and never waits otherwise.
+//! Wakers are called after that lock is released.
 //!
 //! ```no_run
 //! use std::collections::VecDeque;

@@ -1,5 +1,5 @@
-//! Is what clients saw of a concurrent object what an object would have done that takes one
-//! operation at a time?
+//! A linearizability checker: could an object that takes one operation at a time have answered its
+//! clients what they were answered?
 //!
 //! A history is **linearizable** (Herlihy and Wing, *Linearizability: A Correctness Condition for
 //! Concurrent Objects*, 1990) if each operation can be thought to have happened at one moment

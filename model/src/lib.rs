@@ -53,11 +53,11 @@
 //!
 //! # Why it is fast
 //!
-//! A cluster has millions of states within bounds within which a replica has thousands: a state of
-//! the cluster is a combination of theirs. So each state of a replica is kept once and has a
-//! number, and what comes of it when something happens is found out once, by the real code; after
-//! that it is looked up. Of the states of the cluster only fingerprints of 64 bits are kept, and
-//! the way to the present one.
+//! Within the same bounds a replica has thousands of states and a cluster has millions, since each
+//! state of the cluster is a combination of states of its replicas. So each state of a replica is
+//! kept once, and has a number. What comes of it when something happens is found out once, by the
+//! real code; after that it is looked up. Of the states of the cluster only fingerprints of 64 bits
+//! are kept, and the way to the present one.
 //!
 //! A counterexample is told by taking every step once more with the real code. That the numbers
 //! are right is checked against [stateright](https://docs.rs/stateright), whose checkers run the

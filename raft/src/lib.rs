@@ -34,9 +34,10 @@
 //! # What keeps it going
 //!
 //! Safety never depends on time; progress does. A follower that hears nothing from a leader for
-//! a while, each for another one so that they do not split the votes, asks the others whether they would vote for it (**PreVote**, section 9.6), and
-//! campaigns only if a majority would: so a server that cannot win does not disturb by raising
-//! terms. Nobody is voted for while a leader is known to be alive (section 4.2.3), except if
+//! a while asks the others whether they would vote for it (**PreVote**, section 9.6), and
+//! campaigns only if a majority would. So a server that cannot win does not disturb the others by
+//! raising terms. How long a follower waits differs from server to server, so that they do not split
+//! the votes. Nobody is voted for while a leader is known to be alive (section 4.2.3), except if
 //! that leader itself hands over (section 3.10). In return, a leader steps down when it has not
 //! heard from a majority for a while (**CheckQuorum**, section 6.2): otherwise one whose heartbeats
 //! arrive, but who gets no answers, would keep a working majority from electing another.

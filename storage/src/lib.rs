@@ -17,9 +17,11 @@
 //!
 //! After a restart the end of the log has to be judged: a group torn by the crash was never
 //! acknowledged and is cut off, damage to an acknowledged one is a gap. How the two are told apart
-//! is written in `recovery.rs`. One gap is known: as long as nothing was written or
-//! started after it, and it was not [attested](Store::attest), damage to the very last group
-//! looks like a tear.
+//! is written in `recovery.rs`.
+//!
+//! One weakness is known: nothing vouches for the very last group at first, so damage to it looks
+//! like a tear, and is cut off. That ends when another group is written, when the last one is
+//! [attested](Store::attest), or when the store is closed or opened again.
 //!
 //! The store decides, it does not act: it gives out [`Job`]s, lists of [`Step`]s on a [`Disk`].
 //! The real storage thread and the simulator carry out the same steps, the one on real files

@@ -41,8 +41,10 @@
 //! a nonce. A `DoViewChange` which a replica sent before it lost its memory can then count beside
 //! what it says after it has recovered (Michael et al., "Recovering Shared Objects Without Stable
 //! Storage", 2017), and a group that loses power as a whole never comes back. A replica that really
-//! lost its disk comes back under a new incarnation, and is mute until then; what the old disk
-//! said counts only if the best log still lists it.
+//! lost its disk comes back under a new incarnation of it. It is **mute**: nothing that it says
+//! counts until the log lists the new incarnation, and its own log holds whatever the old disk may
+//! have acknowledged. What was sent from the old disk counts only as long as the best log lists that
+//! one still.
 //!
 //! **There is no log_view.** The paper keeps beside the log the latest view in which the replica
 //! was up to date, and the two must agree at every moment: a log that is cut but not yet replaced,
