@@ -113,6 +113,17 @@ impl Property {
     }
 }
 
+/// In what condition a disk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// It has what was written to it.
+    Sound,
+    /// So it does, but the replica has not made good yet what was taken from it before.
+    Harmed,
+    /// It does not have what was written to it.
+    Damaged,
+}
+
 /// What a disk held at some time.
 #[derive(Clone)]
 pub(crate) struct DiskImage(logs::Image);
@@ -282,12 +293,15 @@ impl<P: Simulated> Checks<P> {
         &mut self,
         node: usize,
         found: &Recovered,
-        is_damaged: bool,
+        condition: Condition,
     ) -> Verdict {
-        if is_damaged {
-            recovery::recovered_damaged(node, found, &mut self.logs)?;
-        } else {
-            recovery::recovered(node, found, &mut self.logs)?;
+        match condition {
+            Condition::Damaged => recovery::recovered_damaged(node, found, &mut self.logs)?,
+            Condition::Harmed => recovery::recovered(node, found, &mut self.logs)?,
+            Condition::Sound => {
+                recovery::recovered(node, found, &mut self.logs)?;
+                recovery::is_whole(node, found)?;
+            }
         }
         self.pledge_on_disk(node)?;
         self.commit.on_a_quorum(self.logs.on_disk())

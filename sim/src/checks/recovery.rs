@@ -19,7 +19,7 @@ const SWORN: Property = Property {
 };
 
 const BESIDE: Property = Property {
-    name: "a sound disk has lost nothing and knows of the others what it was told",
+    name: "a disk knows of muteness and of the others what it was told",
     stated_in: "quorate, Recovered",
 };
 
@@ -73,14 +73,9 @@ pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verd
             differs.unwrap_or("nothing")
         )
     })?;
-    BESIDE.require(may_know && (may_be_mute || !found.mute) && found.log.gaps.is_empty(), || {
-        let Recovered { peers, mute, log, .. } = found;
-        format!(
-            "replica {} found that it is mute: {mute}; gaps {:?}; of others {peers:?}; its disk is \
-             sound",
-            node + 1,
-            log.gaps
-        )
+    BESIDE.require(may_know && (may_be_mute || !found.mute), || {
+        let Recovered { peers, mute, .. } = found;
+        format!("replica {} found that it is mute: {mute}; of others {peers:?}", node + 1)
     })?;
     let sworn = &mut logs.disks[node].sworn;
     let is_kept = sworn.is_none_or(|(seq, pledge)| {
@@ -95,6 +90,13 @@ pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verd
     // What was heard of others may be missing though the rest of the same write is there.
     logs.disks[node].peers = found.peers.clone();
     Ok(())
+}
+
+/// `node` has found this on its disk, from which nothing was taken that it had not made good.
+pub(super) fn is_whole(node: usize, found: &Recovered) -> Verdict {
+    WHOLE.require(found.log.gaps.is_empty(), || {
+        format!("replica {} found gaps {:?}; its disk is sound", node + 1, found.log.gaps)
+    })
 }
 
 /// `node` counted, and lacked nothing that it had not saved, when its machine died.

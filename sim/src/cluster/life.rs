@@ -6,7 +6,7 @@ use quorate_core::{Recovered, Replica, ReplicaConfig};
 use quorate_storage::{StorageError, Store, StoreOptions};
 
 use super::{Cluster, Happening, Phase, gave_up};
-use crate::checks::Verdict;
+use crate::checks::{Condition, Verdict};
 use crate::clients::{ClientEvent, Reply};
 use crate::disk::SimDisk;
 use crate::marks::{Mark, sometimes};
@@ -36,7 +36,8 @@ impl<P: Simulated> Cluster<P> {
         if self.phase == Phase::Storm && self.disk_rng.one_in(6) {
             self.die_while_opening(node);
         }
-        let is_damaged = self.nodes[node].disk.is_damaged();
+        let condition = self.condition(node);
+        let is_damaged = condition == Condition::Damaged;
         let (store, mut found) = match self.open(node) {
             Ok(opened) => opened,
             Err(why) if self.nodes[node].disk.has_failed() || self.nodes[node].disk.is_full() => {
@@ -61,7 +62,7 @@ impl<P: Simulated> Cluster<P> {
             self.agenda.after(Duration::ZERO, Happening::Empty { node, life });
             return Ok(());
         }
-        let is_right = self.checks.recovered(node, &found, is_damaged);
+        let is_right = self.checks.recovered(node, &found, condition);
         self.draw_disk(node, &found);
         is_right?;
         self.nodes[node].start = start;
@@ -90,6 +91,15 @@ impl<P: Simulated> Cluster<P> {
         self.observe(node)
     }
 
+    fn condition(&self, node: usize) -> Condition {
+        let it = &self.nodes[node];
+        match (it.disk.is_damaged(), it.harm.is_none()) {
+            (true, _) => Condition::Damaged,
+            (false, false) => Condition::Harmed,
+            (false, true) => Condition::Sound,
+        }
+    }
+
     fn open(&mut self, node: usize) -> Result<(Store<SimDisk>, Recovered), StorageError> {
         let options = StoreOptions {
             segment_bytes: Some(self.plan.segment_bytes),
@@ -106,10 +116,10 @@ impl<P: Simulated> Cluster<P> {
     pub(super) fn read_disks(&mut self) -> Verdict {
         self.note_recoveries();
         for node in 0..self.nodes.len() {
-            let is_damaged = self.nodes[node].disk.is_damaged();
             self.crash(node, Death::AfterLastWords);
+            let condition = self.condition(node);
             let (store, found) = self.open(node).map_err(|why| gave_up(node, &why))?;
-            self.checks.recovered(node, &found, is_damaged)?;
+            self.checks.recovered(node, &found, condition)?;
             drop(store);
             if self.nodes[node].harm.is_none() {
                 self.checks.has_all(node, &found)?;

@@ -13,7 +13,7 @@ pub(crate) enum Part {
     Log,
     /// A complete snapshot.
     Snapshot,
-    /// One copy of the meta file, if the others are sound.
+    /// One copy of the meta file, or the two that are written together, if the others are sound.
     Meta,
 }
 
@@ -64,8 +64,9 @@ impl SimDisk {
             Part::Log | Part::Snapshot => 0..usize::MAX,
             Part::Meta if file.is_damaged() => return None,
             Part::Meta => {
-                let copy = rng.below(META_COPIES) as usize;
-                copy * BLOCK..(copy + 1) * BLOCK
+                let copies = if rng.one_in(3) { 2 } else { 1 };
+                let first = rng.below(META_COPIES / copies) * copies;
+                first as usize * BLOCK..(first + copies) as usize * BLOCK
             }
         };
         let sectors = file.vulnerable(within, part == Part::Log);
