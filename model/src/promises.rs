@@ -12,7 +12,7 @@ use quorate_sim::oracles::{
     AppendOnly, Commit, ElectionSafety, LeaderCompleteness, LogMatching, Mirror, Monotonic,
     believes,
 };
-use quorate_sim::{Oracle, Property, Simulated, Verdict};
+use quorate_sim::{Kept, Oracle, Property, Simulated, Verdict};
 
 const ONE_LOG: Property = Property {
     name: "one log for each ballot",
@@ -56,9 +56,15 @@ impl<P: Simulated> Watch<P> {
         self.append_only.changed(self.node, held, run);
     }
 
-    pub(crate) fn sends(&mut self, to: usize, message: &P::Message) -> Verdict {
+    /// The replica, whose disk holds this log, sends something.
+    pub(crate) fn sends(&mut self, to: usize, message: &P::Message, disk: &Mirror) -> Verdict {
         let node = self.node;
-        self.own.iter_mut().try_for_each(|oracle| oracle.sends(node, to, message))
+        self.own.iter_mut().try_for_each(|oracle| oracle.sends(node, to, message))?;
+        if !P::vouches(message) {
+            return Ok(());
+        }
+        let kept = Kept::of_sound(disk);
+        self.own.iter_mut().try_for_each(|oracle| oracle.vouches(node, to, message, &kept))
     }
 
     /// The disk holds these pledges, in the log and ahead of it.

@@ -62,7 +62,7 @@ impl<P: Simulated> Node<P> {
             }
             Effect::Send(envelope) => {
                 if let PeerMessage::Protocol(message) = &envelope.message {
-                    self.watch.sends(position(envelope.to), message)?;
+                    self.watch.sends(position(envelope.to), message, self.disk.log())?;
                 }
                 came.sent.push(envelope);
             }

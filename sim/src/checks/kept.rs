@@ -2,12 +2,15 @@
 
 use quorate_core::{Ballot, Index, Log, LogId};
 
+use super::Mirror;
 use super::logs::Disk;
 
 /// What the disk of a replica was given and no leader had cut off: damaged or not, and whether or
 /// not the replica knows of it.
 pub struct Kept<'a> {
-    disk: &'a Disk,
+    /// What it held before it lost something, until the replica has all of that again.
+    counted: &'a Mirror,
+    log: &'a Mirror,
     /// Up to where the replica knew of no damage before it took its last inputs: what it says may
     /// have been on its lips before it heard more.
     sound: Index,
@@ -15,25 +18,32 @@ pub struct Kept<'a> {
 
 impl<'a> Kept<'a> {
     pub(super) fn new(disk: &'a Disk, log: &Log, sound: Index) -> Kept<'a> {
-        Kept { disk, sound: sound.max(sound_through(log)) }
+        let sound = sound.max(sound_through(log));
+        Kept { counted: disk.counted(), log: &disk.log, sound }
+    }
+
+    /// A disk that was never harmed, and holds this log.
+    #[must_use]
+    pub fn of_sound(log: &'a Mirror) -> Kept<'a> {
+        Kept { counted: log, log, sound: Index(u64::MAX) }
     }
 
     /// True if this entry was on the disk, and was not cut off since.
     #[must_use]
     pub fn holds(&self, id: LogId) -> bool {
-        self.disk.counted().may_hold(id) || self.disk.log.may_hold(id)
+        self.counted.may_hold(id) || self.log.may_hold(id)
     }
 
     /// The last entry of a ballot before this one that was on the disk.
     #[must_use]
     pub fn last_before(&self, ballot: Ballot) -> LogId {
-        self.disk.counted().last_before(ballot)
+        self.counted.last_before(ballot)
     }
 
     /// The last index up to which the disk has everything, and the replica knows of no damage.
     #[must_use]
     pub fn readable(&self) -> Index {
-        self.sound.min(self.disk.log.last())
+        self.sound.min(self.log.last())
     }
 }
 
