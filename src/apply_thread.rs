@@ -1,5 +1,6 @@
 //! The apply thread: executes what is committed, answers queries, takes snapshot views.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -98,13 +99,17 @@ impl<S: StateMachine, D: Disk> ApplyThread<S, D> {
     ) -> Result<Option<LogTime>, StopReason> {
         let content = self.snapshots.open(&snapshot.id());
         let mut content = content.map_err(StorageError::Snapshots)?;
-        let restored =
-            self.guarded(|applier| applier.restore(generation, snapshot, &mut content))?;
+        let restored = catch_unwind(AssertUnwindSafe(|| {
+            self.applier.restore(generation, snapshot, &mut content)
+        }));
+        let restored = restored.map_err(panicked("when it was restored from a snapshot"))?;
         restored.map_err(|error| StopReason::Restore(error.into()))
     }
 
     fn take_snapshot(&mut self) -> Result<(), StopReason> {
-        let view: SnapshotView<S> = self.guarded(|applier| applier.view())?;
+        let view = catch_unwind(AssertUnwindSafe(|| self.applier.view()));
+        let view: SnapshotView<S> =
+            view.map_err(panicked("when a view of it was taken for a snapshot"))?;
         // Refused only while the node stops.
         let _ = self.builder.push_unbounded(SnapshotJob::Build(view), 0);
         Ok(())
@@ -128,7 +133,7 @@ impl<S: StateMachine, D: Disk> ApplyThread<S, D> {
         let _ = answer.complete(result);
     }
 
-    /// Runs the user's code. Its panic is an error which names the entry.
+    /// Applies. A panic of the user's code is an error which names the entry.
     fn guarded<R>(&mut self, call: impl FnOnce(&mut Applier<S>) -> R) -> Result<R, StopReason> {
         catch_unwind(AssertUnwindSafe(|| call(&mut self.applier))).map_err(|panic| {
             let index = self.applier.applied().next();
@@ -141,6 +146,10 @@ impl<S: StateMachine, D: Disk> ApplyThread<S, D> {
         // Refused only while the node stops.
         let _ = self.done.push_unbounded(completed, cost);
     }
+}
+
+fn panicked(when: &'static str) -> impl FnOnce(Box<dyn Any + Send>) -> StopReason {
+    move |panic| StopReason::PanickedOverSnapshot { when, message: message_of(&*panic) }
 }
 
 #[cfg(test)]

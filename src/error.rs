@@ -120,6 +120,15 @@ pub enum StopReason {
         /// What the panic said.
         message: String,
     },
+    /// The user's state machine panicked over a snapshot, at each start if it was to be restored from
+    /// that, until the program is corrected.
+    #[error("the state machine panicked {when}: {message}; correct the program, then restart")]
+    PanickedOverSnapshot {
+        /// What it was to do.
+        when: &'static str,
+        /// What the panic said.
+        message: String,
+    },
     /// The state cannot be restored from a snapshot.
     #[error(transparent)]
     Restore(Arc<RestoreError>),

@@ -11,8 +11,17 @@ use serde::{Deserialize, Serialize};
 use super::*;
 
 /// Answers a query with the time that it is taken to be.
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Watch;
+#[derive(Default, Serialize, Deserialize)]
+struct Watch {
+    cannot_be_viewed: bool,
+}
+
+impl Clone for Watch {
+    fn clone(&self) -> Watch {
+        assert!(!self.cannot_be_viewed, "the test said so");
+        Watch::default()
+    }
+}
 
 impl StateMachine for Watch {
     type Command = ();
@@ -39,13 +48,17 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Fixture {
+        Fixture::of(Watch::default())
+    }
+
+    fn of(machine: Watch) -> Fixture {
         let owner = Owner { node: NodeId(1), cluster: "c".to_owned(), protocol: "raft".to_owned() };
         let disk = Arc::new(MemDisk::new());
         let opened = Store::open(disk, &owner, StoreOptions::default(), Incarnation(1), 1);
         let ((jobs, consumer), (to_loop, done)) = (queue(usize::MAX), queue(usize::MAX));
         let (to_builder, builder) = queue(usize::MAX);
         let thread = ApplyThread {
-            applier: Applier::new(NodeId(1), Watch),
+            applier: Applier::new(NodeId(1), machine),
             moved: Instant::now(),
             jobs: consumer,
             done: to_loop,
@@ -159,4 +172,16 @@ fn a_restoration_may_fail_if_a_later_one_was_asked_for() {
     assert!(matches!(told[0], Completed::Restored { generation: Generation(2), .. }));
     let newest_is_gone = fixture.restore(2, &gone);
     assert!(matches!(newest_is_gone, Err(StopReason::Storage(_))), "{newest_is_gone:?}");
+}
+
+#[test]
+fn a_panic_over_a_snapshot_names_no_entry() {
+    let mut fixture = Fixture::of(Watch { cannot_be_viewed: true });
+    fixture.apply(LogTime(1));
+    let reason = fixture.thread.take_snapshot().unwrap_err();
+    assert_eq!(
+        reason.to_string(),
+        "the state machine panicked when a view of it was taken for a snapshot: the test said so; \
+         correct the program, then restart"
+    );
 }
