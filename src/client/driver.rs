@@ -22,6 +22,9 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait before the next node is tried, or a request sent again that was refused.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How long to wait at most before the next node is tried.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// How many requests are outstanding at most, whatever the session would allow.
 const MAX_OUTSTANDING: usize = 512;
 
@@ -41,6 +44,8 @@ pub(super) struct Driver {
     /// By the names under which they were last asked; commands have one name for each number.
     outstanding: BTreeMap<u64, Outstanding>,
     refused_until: Option<Instant>,
+    /// How many nodes were tried since one served.
+    in_vain: usize,
     /// What the log was last told of an address.
     told: BTreeMap<String, String>,
 }
@@ -88,6 +93,7 @@ impl Driver {
             identity: Digest::ZERO,
             outstanding: BTreeMap::new(),
             refused_until: None,
+            in_vain: 0,
             told: BTreeMap::new(),
         }
     }
@@ -101,12 +107,23 @@ impl Driver {
                 }
             }
             self.next_address = (self.next_address + 1) % self.addresses.len();
+            let is_closed = self.queue.is_closed();
             self.drop_abandoned();
-            if self.queue.is_closed() && self.outstanding.is_empty() && self.queue.is_empty() {
+            // Whoever gives up while no node serves must not be waited for, nor leave its order.
+            self.admit_queued();
+            if is_closed && self.outstanding.is_empty() {
                 return;
             }
-            sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+            self.in_vain += 1;
+            sleep(self.pause_before_next().mul_f64(0.5 + fastrand::f64())).await;
         }
+    }
+
+    /// Twice as long after each time that all nodes were tried in vain: while a leader is elected
+    /// it stays short, and a cluster that is down is not besieged.
+    fn pause_before_next(&self) -> Duration {
+        let rounds = self.in_vain.saturating_sub(1) / self.addresses.len();
+        LONGEST_PAUSE.min(PAUSE * (1 << rounds.min(8)))
     }
 
     async fn connect(&mut self) -> Result<Greeted, HandshakeError> {
@@ -147,6 +164,7 @@ impl Driver {
             return Left::Useless;
         }
         self.on_cluster(hello.identity);
+        self.drop_abandoned();
         reader.set_max(MAX_BYTES + SLACK_BYTES);
         let mut ticks = interval(PING_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -179,6 +197,7 @@ impl Driver {
                             if self.on_reply(reply, &mut registering).is_err() {
                                 return Left::Useless;
                             }
+                            self.in_vain = 0;
                         }
                         _ => return Left::Useless,
                     }
@@ -221,6 +240,10 @@ impl Driver {
     /// Takes this order, and what else has gathered.
     fn admit_all(&mut self, order: Order) {
         self.admit(order);
+        self.admit_queued();
+    }
+
+    fn admit_queued(&mut self) {
         while self.has_room()
             && let Ok(order) = self.queue.try_recv()
         {
@@ -228,7 +251,11 @@ impl Driver {
         }
     }
 
+    /// Takes an order for which somebody still waits.
     fn admit(&mut self, order: Order) {
+        if order.is_abandoned(Instant::now()) {
+            return;
+        }
         let id = self.name();
         let sequence = None;
         self.outstanding.insert(id, Outstanding { order, sequence, sent: false, unknown: false });
@@ -404,7 +431,13 @@ impl Driver {
     /// as acknowledged from then on.
     fn drop_abandoned(&mut self) {
         let now = Instant::now();
-        self.outstanding.retain(|_, one| !one.order.answer.is_closed() && one.order.deadline > now);
+        self.outstanding.retain(|_, one| !one.order.is_abandoned(now));
+    }
+}
+
+impl Order {
+    fn is_abandoned(&self, now: Instant) -> bool {
+        self.answer.is_closed() || self.deadline <= now
     }
 }
 

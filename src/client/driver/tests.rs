@@ -1,10 +1,11 @@
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, sink};
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
 use crate::client::{Client, Fate};
@@ -311,6 +312,7 @@ impl Transport for InMemory {
     async fn dial(&self, address: &str) -> io::Result<Connection> {
         let (ours, theirs) = duplex(64 << 10);
         match address {
+            "nowhere" => return std::future::pending().await,
             "frozen" => _ = tokio::spawn(greet_and_freeze(theirs)),
             "slow" => _ = tokio::spawn(serve(slowed_down(theirs), echoed)),
             _ => _ = tokio::spawn(serve(theirs, echoed)),
@@ -395,6 +397,31 @@ async fn a_node_that_takes_everything_and_says_nothing_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_address_at_which_nobody_answers_is_left() {
+    let (answer, after) = ask(&["nowhere", "good"], b"command").await;
+    assert_eq!(answer, Ok(Bytes::from_static(b"command")));
+    assert!(after < Duration::from_secs(3), "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connected_driver_ends_with_the_last_client_once_all_is_answered() {
+    let (orders, queue) = mpsc::channel(1);
+    let nodes = vec!["slow".to_owned()];
+    let driver = Driver::new(nodes, "c".to_owned(), Box::new(InMemory), queue);
+    let driver = tokio::spawn(driver.run());
+    for _ in 0..2 {
+        let (order, answered) = order(b"command");
+        assert!(orders.send(order).await.is_ok());
+        assert_eq!(answered.await, Ok(Ok(Bytes::from_static(b"command"))));
+    }
+    let (order, answered) = order(b"the last");
+    assert!(orders.send(order).await.is_ok());
+    drop(orders);
+    assert!(timeout(Duration::from_secs(60), driver).await.is_ok(), "it goes on");
+    assert_eq!(answered.await, Ok(Ok(Bytes::from_static(b"the last"))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_large_command_on_a_slow_line_arrives() {
     static LARGE: [u8; 2 << 20] = [7; 2 << 20];
     let (answer, after) = ask(&["slow"], &LARGE).await;
@@ -431,23 +458,59 @@ async fn a_patience_without_end_is_one() {
     assert_eq!(client.propose(&vec![1]).await, Ok(vec![1]));
 }
 
-/// A node that has executed each command and has no room for any answer; it counts the commands.
-struct NoRoomForAnswers(Arc<AtomicUsize>);
+/// Nodes which all answer alike; when each was dialled, and what was asked of them.
+#[derive(Clone)]
+struct Alike {
+    began: Instant,
+    /// Before that, none can be reached.
+    up_after: Duration,
+    /// To each question, with its number on this connection.
+    answer: fn(usize, What) -> Answer,
+    dialled: Arc<Mutex<Vec<Duration>>>,
+    asked: Arc<Mutex<Vec<Bytes>>>,
+}
+
+impl Alike {
+    fn new(up_after: Duration, answer: fn(usize, What) -> Answer) -> Alike {
+        let (dialled, asked) = Default::default();
+        Alike { began: Instant::now(), up_after, answer, dialled, asked }
+    }
+
+    /// A driver that tries so many of them.
+    fn driver(&self, nodes: usize) -> (mpsc::Sender<Order>, Driver) {
+        let (orders, queue) = mpsc::channel(1024);
+        let addresses = vec!["n".to_owned(); nodes];
+        (orders, Driver::new(addresses, "c".to_owned(), Box::new(self.clone()), queue))
+    }
+
+    fn asked(&self) -> Vec<Bytes> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// How long after the one before each was dialled.
+    fn pauses(&self) -> Vec<Duration> {
+        self.dialled.lock().unwrap().windows(2).map(|two| two[1] - two[0]).collect()
+    }
+}
 
 #[async_trait]
-impl Transport for NoRoomForAnswers {
+impl Transport for Alike {
     async fn bind(&self, _: &str) -> io::Result<Box<dyn Acceptor>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
     async fn dial(&self, address: &str) -> io::Result<Connection> {
+        self.dialled.lock().unwrap().push(self.began.elapsed());
+        if self.began.elapsed() < self.up_after {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         let (ours, theirs) = duplex(64 << 10);
-        let asked = Arc::clone(&self.0);
+        let (answer, asked, number) = (self.answer, Arc::clone(&self.asked), AtomicUsize::new(0));
         tokio::spawn(serve(theirs, move |what| match what {
             What::Register => echoed(what),
-            _ => {
-                asked.fetch_add(1, Ordering::Relaxed);
-                Answer::Failed(RequestError::Unknown)
+            What::Propose { command: ref body, .. } | What::Read { query: ref body, .. } => {
+                asked.lock().unwrap().push(body.clone());
+                answer(number.fetch_add(1, Ordering::Relaxed), what)
             }
         }));
         let (reader, writer) = tokio::io::split(ours);
@@ -458,11 +521,87 @@ impl Transport for NoRoomForAnswers {
 
 #[tokio::test(start_paused = true)]
 async fn a_command_of_unknown_outcome_is_not_sent_again_without_a_pause() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let transport = NoRoomForAnswers(Arc::clone(&asked));
-    let client: Client<Echo> = Client::connect_over(["n"], "c", transport).unwrap();
+    // They have executed each command and have no room for any answer.
+    let nodes = Alike::new(Duration::ZERO, |_, _| Answer::Failed(RequestError::Unknown));
+    let client: Client<Echo> = Client::connect_over(["n"], "c", nodes.clone()).unwrap();
     let client = client.with_patience(Duration::from_secs(1));
     assert_eq!(client.propose(&vec![1]).await, Err(RequestError::Unknown));
-    let asked = asked.load(Ordering::Relaxed);
+    let asked = nodes.asked().len();
     assert!((2..=50).contains(&asked), "{asked}");
+}
+
+const OUTAGE: Duration = Duration::from_secs(60);
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_without_clients_ends_though_no_node_serves_and_orders_of_theirs_are_left() {
+    let (orders, driver) = Alike::new(OUTAGE, |_, what| echoed(what)).driver(3);
+    for _ in 0..3 {
+        assert!(orders.send(order(b"left").0).await.is_ok());
+    }
+    drop(orders);
+    assert!(timeout(OUTAGE / 2, driver.run()).await.is_ok(), "it goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn orders_of_those_who_gave_up_during_an_outage_are_forgotten_in_it_and_never_sent() {
+    let nodes = Alike::new(OUTAGE, |_, what| echoed(what));
+    let (orders, driver) = nodes.driver(3);
+    let mut late = Vec::new();
+    for number in 0..1000 {
+        let (mut left, answered) = order(b"left");
+        if number % 2 == 0 {
+            left.what = Wanted::Query(crate::requests::Read::Local);
+        }
+        if number % 3 == 0 {
+            left.deadline = Instant::now() + Duration::from_millis(number);
+            late.push(answered);
+        }
+        assert!(orders.send(left).await.is_ok());
+    }
+    tokio::spawn(driver.run());
+    sleep(OUTAGE / 2).await;
+    assert_eq!(orders.capacity(), orders.max_capacity());
+    assert!(late.iter_mut().all(|answered| answered.try_recv() == Err(TryRecvError::Closed)));
+    let (mut live, answered) = order(b"live");
+    live.deadline += OUTAGE;
+    assert!(orders.send(live).await.is_ok());
+    assert_eq!(answered.await, Ok(Ok(Bytes::from_static(b"live"))));
+    assert_eq!(nodes.asked(), [Bytes::from_static(b"live")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_do_not_serve_are_tried_ever_more_slowly_up_to_a_limit() {
+    let no_leader = |_, _| Answer::Failed(NotProposed::NoLeader.into());
+    for up_after in [OUTAGE, Duration::ZERO] {
+        for count in [1, 3] {
+            let nodes = Alike::new(up_after, no_leader);
+            let (orders, driver) = nodes.driver(count);
+            tokio::spawn(driver.run());
+            let (mut one, _answered) = order(b"command");
+            one.deadline += OUTAGE;
+            assert!(orders.send(one).await.is_ok());
+            sleep(OUTAGE).await;
+            let pauses = nodes.pauses();
+            // Where the first is reached, its session is opened: so it has served.
+            let served = usize::from(up_after.is_zero());
+            assert!(pauses[..count].iter().all(|pause| *pause <= PAUSE * 2), "{pauses:?}");
+            assert!(pauses.iter().all(|pause| *pause <= LONGEST_PAUSE * 2), "{pauses:?}");
+            let quick = pauses.iter().filter(|pause| **pause < LONGEST_PAUSE / 2).count();
+            assert!(quick <= served + 5 * count && pauses.len() > 40, "{pauses:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_served_is_not_missed_for_long_however_often_it_is_left() {
+    let nodes = Alike::new(Duration::ZERO, |number, what| match number {
+        0 => echoed(what),
+        _ => Answer::Failed(NotProposed::NoLeader.into()),
+    });
+    let client: Client<Echo> = Client::connect_over(["n"], "c", nodes.clone()).unwrap();
+    for number in 0..40 {
+        assert_eq!(client.propose(&vec![number]).await, Ok(vec![number]));
+    }
+    assert!(nodes.pauses().iter().all(|pause| *pause <= PAUSE * 2), "{:?}", nodes.pauses());
+    assert_eq!(nodes.pauses().len(), 39);
 }
