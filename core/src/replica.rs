@@ -101,6 +101,8 @@ pub struct Replica<P: Protocol> {
     applying: Applying,
     fetching: Option<Fetching>,
     fetch_backoff: Backoff<SnapshotId>,
+    /// The peers for whom a chunk is being read.
+    chunks_for: BTreeSet<NodeId>,
     /// A snapshot of this replica's own, not yet pointed to.
     built: Option<SnapshotMeta>,
     /// The snapshot before the newest one: the log is kept back to it.
@@ -176,6 +178,7 @@ impl<P: Protocol> Replica<P> {
             applying: Applying::from(recovered.log.base.index),
             fetching: None,
             fetch_backoff: Backoff::default(),
+            chunks_for: BTreeSet::new(),
             built: None,
             retained: None,
             has_room: true,

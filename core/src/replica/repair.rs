@@ -78,7 +78,7 @@ pub(super) struct Repairing {
     waits_for_disk: bool,
     /// Where the search for damage goes on.
     scrubbed_to: Index,
-    /// What peers have asked for that is being read from disk.
+    /// What peers have asked for last, for each of whom something is being read from disk.
     pub(super) helping: BTreeMap<NodeId, (Index, Digest)>,
 }
 
@@ -279,8 +279,7 @@ impl<P: Protocol> Replica<P> {
             }
         } else if let Some(entries) = log.entries(first, max_bytes) {
             self.help(from, last, digest, entries);
-        } else {
-            self.repairing.helping.insert(from, (last, digest));
+        } else if self.repairing.helping.insert(from, (last, digest)).is_none() {
             out.push(Effect::ReadEntries { reader: Reader::Repair(from), from: first, max_bytes });
         }
     }

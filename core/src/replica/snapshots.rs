@@ -198,7 +198,11 @@ impl<P: Protocol> Replica<P> {
         out: &mut Vec<Effect<P::Message>>,
     ) {
         if let SnapshotMessage::Fetch { snapshot, chunk } = message {
-            out.push(Effect::ReadChunk { to: from, snapshot, chunk });
+            // Who asks again meanwhile would only be sent it twice; who asks for another one asks
+            // again.
+            if self.chunks_for.insert(from) {
+                out.push(Effect::ReadChunk { to: from, snapshot, chunk });
+            }
         } else if let Some(fetching) = &mut self.fetching {
             let progress = fetching.on_message(message);
             self.follow(now, progress, out);
@@ -213,6 +217,7 @@ impl<P: Protocol> Replica<P> {
         chunk: u64,
         bytes: Option<Bytes>,
     ) {
+        self.chunks_for.remove(&to);
         let message = match bytes {
             Some(bytes) => {
                 let checksum = Digest::of(&bytes);

@@ -112,6 +112,29 @@ fn a_peer_gets_what_it_asks_for_and_no_more() {
 }
 
 #[test]
+fn however_often_a_peer_asks_for_what_is_on_disk_it_is_read_once_at_a_time() {
+    let mut stage = Stage::new();
+    stage.append(6);
+    stage.commit();
+    let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
+    stage.log().trim_cache(0);
+    let read_for = |stage: &mut Stage, peer| {
+        let out = stage.hear(peer, want(2, &entries[3]));
+        let reader = Reader::Repair(peer);
+        let reads = |effect: &Effect<Word>| matches!(effect, Effect::ReadEntries { reader: it, .. } if *it == reader);
+        out.iter().filter(|effect| reads(effect)).count()
+    };
+    for read in [entries[1..].to_vec(), Vec::new()] {
+        let asked = [PEER, PEER, THIRD, PEER].map(|peer| read_for(&mut stage, peer));
+        assert_eq!(asked, [1, 0, 1, 0]);
+        for peer in [PEER, THIRD] {
+            let (reader, from) = (Reader::Repair(peer), Index(2));
+            stage.on(Event::EntriesRead { reader, from, entries: read.clone() });
+        }
+    }
+}
+
+#[test]
 fn only_who_leads_says_that_it_lacks_what_it_does_not_hold() {
     let mut stage = Stage::new();
     stage.append(6);

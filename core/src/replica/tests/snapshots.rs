@@ -126,6 +126,26 @@ fn chunks_are_read_for_whoever_asks() {
     assert_eq!(said(out), [(PEER, PeerMessage::Snapshot(chunk))]);
 }
 
+#[test]
+fn however_often_a_peer_asks_one_chunk_is_read_for_it_at_a_time() {
+    let mut stage = six();
+    let snapshot = meta(&mut stage, 5).id();
+    let read_for = |stage: &mut Stage, peer, chunk| {
+        let question = PeerMessage::Snapshot(SnapshotMessage::Fetch { snapshot, chunk });
+        let out = stage.hear(peer, question);
+        out.contains(&Effect::ReadChunk { to: peer, snapshot, chunk })
+    };
+    for bytes in [Some(Bytes::from_static(b"sta")), None] {
+        assert!(read_for(&mut stage, PEER, 0));
+        assert!(!read_for(&mut stage, PEER, 0));
+        assert!(!read_for(&mut stage, PEER, 1));
+        assert!(read_for(&mut stage, THIRD, 1));
+        for (to, chunk) in [(PEER, 0), (THIRD, 1)] {
+            stage.on(Event::ChunkRead { to, snapshot, chunk, bytes: bytes.clone() });
+        }
+    }
+}
+
 /// Fetching this snapshot from `PEER`.
 fn fetching(snapshot: &SnapshotMeta) -> Stage {
     let mut stage = Stage::new();
