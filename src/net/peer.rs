@@ -32,7 +32,7 @@ pub(crate) const PING_INTERVAL: Duration = Duration::from_millis(500);
 pub(crate) const SILENCE: Duration = Duration::from_secs(4);
 
 /// How long an attempt to connect may take.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long to wait before the first and before later attempts to connect again.
 const BACKOFF: std::ops::Range<Duration> = Duration::from_millis(10)..Duration::from_millis(500);

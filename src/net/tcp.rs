@@ -1,16 +1,25 @@
 //! Plain TCP.
 
+use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::time::timeout;
 
 use super::transport::{Acceptor, Connection, Transport};
 
+/// How long all addresses of a name but the last may take together, and each of them at most. The
+/// last has what is left of the caller's time.
+const BEFORE_LAST: Duration = Duration::from_millis(1500);
+const EACH: Duration = Duration::from_millis(500);
+
 /// Plain TCP, unencrypted: for networks which are trusted, or encrypted below.
 ///
-/// Addresses are `host:port`; a name is looked up anew at each attempt to connect.
+/// Addresses are `host:port`; a name is looked up anew at each attempt to connect. If it has several
+/// addresses, they are tried in turn: one that does not answer leaves time for the others.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpTransport;
 
@@ -22,10 +31,34 @@ impl Transport for TcpTransport {
     }
 
     async fn dial(&self, address: &str) -> io::Result<Connection> {
-        let stream = TcpStream::connect(address).await?;
+        let addresses: Vec<SocketAddr> = lookup_host(address).await?.collect();
+        let stream = first_reached(&addresses, TcpStream::connect::<SocketAddr>).await?;
         let remote = stream.peer_addr()?;
         connection(stream, remote)
     }
+}
+
+/// The first of the addresses that can be reached, or what is wrong with each of them.
+async fn first_reached<T, F: Future<Output = io::Result<T>>>(
+    addresses: &[SocketAddr],
+    connect: impl Fn(SocketAddr) -> F,
+) -> io::Result<T> {
+    let Some((last, others)) = addresses.split_last() else {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    };
+    let share = EACH.min(BEFORE_LAST / u32::try_from(others.len()).unwrap_or(u32::MAX).max(1));
+    let mut failed = String::new();
+    for address in others {
+        match timeout(share, connect(*address)).await {
+            Ok(Ok(reached)) => return Ok(reached),
+            Ok(Err(error)) => _ = write!(failed, "{address}: {error}; "),
+            Err(_) => _ = write!(failed, "{address}: no answer within {share:?}; "),
+        }
+    }
+    connect(*last).await.map_err(|error| match others {
+        [] => error,
+        _ => io::Error::new(error.kind(), format!("{failed}{last}: {error}")),
+    })
 }
 
 struct Tcp(TcpListener);
@@ -65,6 +98,41 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::net::peer::DIAL_TIMEOUT;
+
+    /// The first address does not answer, the second refuses.
+    async fn reach(address: SocketAddr) -> io::Result<SocketAddr> {
+        match address.ip().to_string().as_str() {
+            "192.0.2.1" => std::future::pending().await,
+            "192.0.2.2" => Err(io::ErrorKind::ConnectionRefused.into()),
+            _ => Ok(address),
+        }
+    }
+
+    fn addresses(ends: &[u8]) -> Vec<SocketAddr> {
+        ends.iter().map(|end| SocketAddr::from(([192, 0, 2, *end], 9))).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_does_not_answer_leaves_time_for_the_others() {
+        for ends in [&[3][..], &[1, 3], &[2, 1, 3], &[1, 1, 1, 1, 2, 1, 1, 1, 3]] {
+            let addresses = addresses(ends);
+            let dialled = timeout(DIAL_TIMEOUT, first_reached(&addresses, reach)).await;
+            assert_eq!(dialled.unwrap().unwrap(), addresses[ends.len() - 1], "{ends:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_cannot_be_reached_is_told_of_each_address() {
+        let error = first_reached(&addresses(&[1, 2]), reach).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let text = "192.0.2.1:9: no answer within 500ms; 192.0.2.2:9: connection refused";
+        assert_eq!(error.to_string(), text);
+        let error = first_reached(&addresses(&[2]), reach).await.unwrap_err();
+        assert_eq!(error.to_string(), "connection refused");
+        let error = first_reached(&[], reach).await.unwrap_err();
+        assert_eq!(error.to_string(), "the name has no address");
+    }
 
     #[tokio::test]
     async fn connections_that_are_reset_before_they_are_accepted_are_no_errors() {
