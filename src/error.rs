@@ -278,8 +278,8 @@ pub enum ReadError {
     /// The state machine panicked over this query. The node goes on.
     #[error("the state machine panicked over this query; correct the program")]
     Panicked,
-    /// The query cannot be serialized.
-    #[error("the query cannot be serialized; its type must be plain serde data")]
+    /// The query, or its answer, cannot be serialized.
+    #[error("the query or its answer cannot be serialized; its type must be plain serde data")]
     Unencodable,
     /// The other end could not read it.
     #[error("the node cannot read the query; the client's types must be those of the cluster")]

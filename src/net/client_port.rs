@@ -215,11 +215,14 @@ fn begin<S: StateMachine>(
                 Err(error) => Answer::Failed(error),
             },
             Begun::Propose(queued) => match outcome(queued).await.and_then(response_of) {
-                Ok(response) => encoded(&response),
+                // It was applied all the same.
+                Ok(response) => encoded(&response).unwrap_or(Answer::Failed(RequestError::Unknown)),
                 Err(error) => Answer::Failed(error),
             },
             Begun::Read(answer) => match answer.await {
-                Ok(answer) => encoded(&answer),
+                Ok(answer) => {
+                    encoded(&answer).unwrap_or(Answer::ReadFailed(ReadError::Unencodable))
+                }
                 Err(error) => Answer::ReadFailed(error),
             },
         }
@@ -240,12 +243,8 @@ fn read<S: StateMachine>(
     }
 }
 
-fn encoded<T: serde::Serialize>(value: &T) -> Answer {
-    match postcard::to_allocvec(value) {
-        Ok(bytes) => Answer::Done(bytes.into()),
-        // The command was applied all the same.
-        Err(_) => Answer::Failed(RequestError::Unknown),
-    }
+fn encoded<T: serde::Serialize>(value: &T) -> Option<Answer> {
+    postcard::to_allocvec(value).ok().map(|bytes| Answer::Done(bytes.into()))
 }
 
 #[cfg(test)]

@@ -1,10 +1,15 @@
-use quorate_core::Settings;
+use std::collections::VecDeque;
+
+use quorate_core::{At, Outcome, Settings};
+use quorate_handoff::queue;
+use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::*;
 use crate::net::testing::{End, Played, done, greeted, hello_of_client, pair, propose};
+use crate::requests::Request;
 
 const MAX_COMMAND: usize = 1 << 20;
 
@@ -196,6 +201,63 @@ async fn a_command_whose_response_is_larger_than_any_may_be_was_executed_all_the
     answer(&played, 2, MAX_BYTES + 1).await;
     assert_eq!(end.answer(1).await, Answer::Failed(SessionError::ResponseDropped.into()));
     assert_eq!(end.answer(2).await, Answer::ReadFailed(ReadError::TooLarge));
+}
+
+/// A state machine none of whose answers can be serialized.
+#[derive(Clone, Serialize, Deserialize)]
+struct Mute;
+
+#[derive(Debug)]
+struct Unsaid;
+
+impl Serialize for Unsaid {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("it is not said"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Unsaid {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Unsaid, D::Error> {
+        Ok(Unsaid)
+    }
+}
+
+impl StateMachine for Mute {
+    type Command = ();
+    type Response = Unsaid;
+    type Query = ();
+    type Answer = Unsaid;
+
+    fn apply(&mut self, _: &At, (): ()) -> Unsaid {
+        Unsaid
+    }
+
+    fn query(&self, _: &At, (): ()) -> Unsaid {
+        Unsaid
+    }
+}
+
+#[tokio::test]
+async fn of_an_answer_that_cannot_be_serialized_a_reader_is_told_so() {
+    let (to_loop, asked) = queue::<Request<Mute>>(1 << 20);
+    let (to_applier, _queries) = queue(1 << 20);
+    let requests = Requests { to_loop, to_applier, settings: Arc::default() };
+    let read = begin(What::Read { level: Read::Linearizable, query: Bytes::new() }, &requests);
+    let propose = begin(What::Propose { session: None, command: Bytes::new() }, &requests);
+    let mut taken = VecDeque::new();
+    asked.try_pop_all(&mut taken).unwrap();
+    for request in taken {
+        match request {
+            Request::Read { answer, .. } => answer.complete(Ok(Unsaid)).unwrap(),
+            Request::Propose { answer, .. } => {
+                answer.complete(Ok(Outcome::Response(Unsaid))).unwrap_or_else(|_| panic!());
+            }
+            Request::Register { .. } => panic!("no session was asked for"),
+        }
+    }
+    assert_eq!(read.await, Answer::ReadFailed(ReadError::Unencodable));
+    // The command was executed.
+    assert_eq!(propose.await, Answer::Failed(RequestError::Unknown));
 }
 
 #[tokio::test]
