@@ -39,7 +39,8 @@ pub enum Outcome<O> {
 /// Either what happens is recorded as it happens, by [`call`](History::call) and
 /// [`returned`](History::returned), and the order of these is the time; behind a mutex that is right
 /// for several threads, if each records the call before it sends and the return after it has
-/// received. Or operations which carry the times of some clock are [added](History::add).
+/// received. Or operations which carry the times of some clock are [added](History::add). What is
+/// recorded comes after whatever was added before.
 #[derive(Clone, Debug)]
 pub struct History<I, O> {
     operations: Vec<Operation<I, O>>,
@@ -58,9 +59,11 @@ impl<I, O> History<I, O> {
     }
 
     /// An operation is called, after all that was recorded before.
+    ///
+    /// # Panics
+    /// If one was [added](History::add) at `u64::MAX`: nothing comes after that.
     pub fn call(&mut self, client: ClientId, input: I) -> Call {
-        self.time += 1;
-        let called = self.time;
+        let called = self.next_time();
         self.operations.push(Operation { client, input, called, outcome: Outcome::Unknown });
         Call(self.operations.len() - 1)
     }
@@ -68,16 +71,23 @@ impl<I, O> History<I, O> {
     /// It has returned, after all that was recorded before.
     ///
     /// # Panics
-    /// If the call is of another history, which has more operations.
+    /// If the call is of another history, which has more operations; and as [`call`](History::call)
+    /// does.
     pub fn returned(&mut self, call: Call, output: O) {
-        self.time += 1;
-        self.operations[call.0].outcome = Outcome::Returned { at: self.time, output };
+        let at = self.next_time();
+        self.operations[call.0].outcome = Outcome::Returned { at, output };
+    }
+
+    /// An order that is not the real one could make a wrong history a right one.
+    fn next_time(&mut self) -> u64 {
+        self.time = self.time.checked_add(1).expect("nothing is recorded after u64::MAX");
+        self.time
     }
 
     /// It surely never took effect, and never will. If that is not sure, say nothing.
     ///
     /// # Panics
-    /// As with [`returned`](History::returned).
+    /// If the call is of another history, which has more operations.
     pub fn failed(&mut self, call: Call) {
         self.operations[call.0].outcome = Outcome::Failed;
     }

@@ -184,3 +184,15 @@ fn what_is_called_comes_after_all_that_was_added_before() {
     let Err(CheckError::NotLinearizable(violation)) = found else { panic!("{found:?}") };
     assert_eq!(violation.key(), None, "there is but one");
 }
+
+/// A clock that began anew would put what is recorded before what was added.
+#[test]
+#[should_panic(expected = "nothing is recorded after u64::MAX")]
+fn nothing_is_recorded_after_the_last_moment_there_is() {
+    let mut history = History::new();
+    let (input, called) = (RegisterInput::Write(1), u64::MAX);
+    let outcome = Outcome::Unknown;
+    history.add(Operation { client: CLIENT, input, called, outcome });
+    let read = history.call(CLIENT, RegisterInput::Read);
+    history.returned(read, RegisterOutput::Value(1));
+}
