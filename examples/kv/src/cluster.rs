@@ -42,9 +42,12 @@ pub enum Level {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// Surely not proposed: a queue or a disk is full, or the write is too large for one entry.
+    /// Surely not proposed: a queue or a disk is full.
     #[error("BUSY the write was not proposed: {0}")]
     Busy(String),
+    /// Surely not proposed, nor would it be if it were repeated as it is.
+    #[error("ERR the write was not proposed: {0}")]
+    Refused(String),
     /// Surely not proposed: there is no leader to propose it to, or it cannot be reached.
     #[error("CLUSTERDOWN the write was not proposed: {0}; it is safe to repeat it")]
     NotProposed(String),
@@ -60,6 +63,9 @@ pub enum ReadError {
     /// A queue is full.
     #[error("BUSY the read was not answered: {0}; try again later")]
     Busy(String),
+    /// It would not be answered if it were repeated as it is, either.
+    #[error("ERR the read was not answered: {0}")]
+    Refused(String),
     /// No quorum confirmed that what this node has is up to date.
     #[error("CLUSTERDOWN the read could not be confirmed: {0}; try again, or READONLY first")]
     Unconfirmed(String),
@@ -70,6 +76,7 @@ impl From<WriteError> for ReadError {
     fn from(error: WriteError) -> ReadError {
         match error {
             WriteError::Busy(why) => ReadError::Busy(why),
+            WriteError::Refused(why) => ReadError::Refused(why),
             WriteError::NotProposed(why) | WriteError::Unknown(why) => ReadError::Unconfirmed(why),
         }
     }

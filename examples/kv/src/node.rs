@@ -76,7 +76,7 @@ fn write_error(error: RequestError) -> WriteError {
             "the disk of the leader is full, and takes no writes until there is room".to_owned(),
         ),
         NotProposed::TooLarge => {
-            WriteError::Busy("it is larger than one entry of the log may be; split it".to_owned())
+            WriteError::Refused("it is larger than one entry of the log may be; split it".to_owned())
         }
         NotProposed::ShuttingDown => {
             WriteError::NotProposed("this node is shutting down or has stopped".to_owned())
@@ -107,13 +107,13 @@ mod tests {
     }
 
     #[test]
-    fn busy_and_clusterdown_are_said_only_of_what_was_surely_not_proposed() {
+    fn what_was_surely_not_proposed_is_told_apart_and_err_is_said_where_a_repetition_is_vain() {
         use NotProposed::*;
         for (why, prefix) in [
             (Busy, "BUSY "),
             (Overdue, "BUSY "),
             (DiskFull, "BUSY "),
-            (TooLarge, "BUSY "),
+            (TooLarge, "ERR "),
             (NoLeader, "CLUSTERDOWN "),
             (ShuttingDown, "CLUSTERDOWN "),
         ] {
