@@ -256,3 +256,6 @@ impl<S: StateMachine, D: Disk> StorageThread<S, D> {
         let _ = self.done.push_unbounded(completed, 0);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -446,6 +446,22 @@ mod models {
         });
     }
 
+    /// And for several of them.
+    #[test]
+    fn every_sleeping_thread_sees_the_last_worker_end() {
+        loom::model(|| {
+            let shutdown = Shutdown::new();
+            let worker = shutdown.worker("storage").unwrap();
+            shutdown.trigger();
+            let threads = [(); 2].map(|()| {
+                let shutdown = shutdown.clone();
+                thread::spawn(move || shutdown.wait_stopped(Duration::MAX))
+            });
+            drop(worker);
+            threads.into_iter().for_each(|thread| assert_eq!(thread.join().unwrap(), Ok(())));
+        });
+    }
+
     /// A wait that times out while the last worker ends tells no lie about it.
     #[test]
     fn a_timeout_names_the_workers_that_run() {

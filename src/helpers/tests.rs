@@ -1,11 +1,12 @@
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use quorate_core::{
-    Ballot, Digest, Entry, EntryKind, Incarnation, LogId, LogTime, Proposal, Run, WriteSeq,
+    Applier, Ballot, Digest, Entry, EntryKind, Incarnation, LogId, LogTime, Proposal, Run, WriteSeq,
 };
 use quorate_handoff::queue;
-use quorate_storage::{MemDisk, Owner, Store, StoreOptions};
+use quorate_storage::{MemDisk, Operation, Owner, Store, StoreOptions};
 
 use super::*;
 use crate::net::testing::Echo;
@@ -77,4 +78,63 @@ fn damage_that_a_read_finds_is_told_before_the_read_is_answered() {
     let told = told(&completed);
     let Some(Completed::Damaged(gaps)) = told.front() else { panic!("nothing was told") };
     assert_eq!((gaps[0].first, gaps[0].last), (Index(1), Index(1)));
+}
+
+/// The helper that writes snapshots, on the same disk.
+fn writer(helper: &ReadHelper<Echo, MemDisk>) -> SnapshotHelper<Echo, MemDisk> {
+    let ((_, jobs), (done, _)) = (queue(1), queue(1));
+    let snapshots = helper.snapshots.clone();
+    SnapshotHelper { snapshots, jobs, done, stopper: Stopper::default() }
+}
+
+/// A snapshot of the first state.
+fn build(writer: &SnapshotHelper<Echo, MemDisk>) -> Option<SnapshotMeta> {
+    let view = Applier::new(NodeId(1), Echo).view();
+    match writer.carry_out(SnapshotJob::Build(view)) {
+        Some(Completed::SnapshotBuilt(built)) => built,
+        _ => panic!("not what was asked for"),
+    }
+}
+
+#[test]
+fn a_chunk_that_cannot_be_read_is_answered_with_nothing() {
+    let (helper, _, disk) = helper();
+    let snapshot = build(&writer(&helper)).unwrap().id();
+    let read = || {
+        let job = ReadJob::Chunk { to: NodeId(2), snapshot, chunk: 0 };
+        match helper.carry_out(job).unwrap() {
+            Completed::ChunkRead { bytes, .. } => bytes,
+            _ => panic!("not what was asked for"),
+        }
+    };
+    assert!(read().is_some());
+    disk.fail(Operation::Read, "", ErrorKind::Other, u64::MAX);
+    assert_eq!(read(), None);
+}
+
+#[test]
+fn a_snapshot_for_which_the_disk_has_no_room_is_not_received() {
+    let (source, _, _) = helper();
+    let snapshot = build(&writer(&source)).unwrap();
+    let chunk = source.snapshots.read_chunk(&snapshot.id(), 0).unwrap().unwrap();
+    let (helper, _, disk) = helper();
+    let writer = writer(&helper);
+    let progress = |job| match writer.carry_out(job) {
+        Some(Completed::FetchProgress { next, .. }) => next,
+        _ => panic!("not what was asked for"),
+    };
+    let begin = SnapshotJob::BeginFetch { snapshot: snapshot.clone() };
+    assert_eq!(progress(begin), FetchNext::Chunk(0));
+    disk.fail(Operation::Write, "", ErrorKind::StorageFull, u64::MAX);
+    let write = SnapshotJob::WriteChunk { snapshot: snapshot.id(), chunk: 0, bytes: chunk };
+    assert_eq!(progress(write), FetchNext::Failed);
+}
+
+#[test]
+fn a_node_that_stops_does_not_wait_for_its_snapshot() {
+    let (helper, _, _) = helper();
+    let writer = writer(&helper);
+    writer.stopper.stop(StopReason::Shutdown);
+    assert_eq!(build(&writer), None);
+    assert!(helper.snapshots.list().unwrap().is_empty());
 }

@@ -319,6 +319,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_length_alone_makes_no_room() {
+        let sent = frame(Kind::Request, &[1; 100 * READ_BYTES]);
+        for arrived in [frame::HEADER_BYTES, READ_BYTES, 3 * READ_BYTES, 10 * READ_BYTES] {
+            let mut reader = FrameReader::new(&sent[..arrived], 1 << 30);
+            let mut held = 0;
+            let mut may_hold = |bytes| {
+                held = bytes;
+                true
+            };
+            assert!(reader.next_request(&mut may_hold).await.is_err());
+            let room = reader.buffer.capacity();
+            assert!(room.max(held) <= 2 * arrived.max(READ_BYTES), "{room} of {arrived}");
+        }
+    }
+
+    #[tokio::test]
     async fn damage_is_noticed_in_what_is_passed_over() {
         let mut sent = frame(Kind::Request, &[1; 1000]);
         sent[500] ^= 1;

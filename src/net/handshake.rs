@@ -292,7 +292,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_is_not_waited_for_for_ever() {
         let (_a, b) = pair();
+        let began = tokio::time::Instant::now();
         let answered = answer(b, || unreachable!(), |_| Ok(())).await;
         assert!(matches!(answered.err(), Some(HandshakeError::Timeout)));
+        let (a, _b) = pair();
+        let greeted = greet(a, &hello(2), |_| unreachable!()).await;
+        assert!(matches!(greeted.err(), Some(HandshakeError::Timeout)));
+        assert_eq!(began.elapsed(), 2 * HANDSHAKE_TIMEOUT);
     }
 }

@@ -283,7 +283,7 @@ fn a_node_that_opens_no_session_is_asked_again_if_it_is_busy_and_left_if_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_whose_callers_have_given_up_are_forgotten() {
+async fn requests_whose_callers_have_given_up_are_forgotten_or_not_taken_at_all() {
     let mut driver = driver();
     let (waiting, _waiting) = order(b"command");
     let (left, answered) = order(b"command");
@@ -297,6 +297,11 @@ async fn requests_whose_callers_have_given_up_are_forgotten() {
     assert_eq!(driver.outstanding.len(), 2);
     sleep(Duration::from_secs(2)).await;
     driver.drop_abandoned();
+    assert_eq!(driver.outstanding.len(), 1);
+    let (late, _late) = order(b"command");
+    driver.admit(Order { deadline: Instant::now(), ..late });
+    let (left, _) = order(b"command");
+    driver.admit(left);
     assert_eq!(driver.outstanding.len(), 1);
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::net::inbox::Received;
 use crate::net::testing::{Echo, End, Played, hello_of_client, hello_of_peer, local, pair};
-use crate::status::{Board, Status};
+use crate::status::{Board, Progress, Status};
 
 /// How many clients are served at once.
 const CLIENTS: usize = 5;
@@ -149,7 +149,7 @@ async fn when_the_system_has_no_file_left_the_longest_silent_gives_its_own_back(
     let listening = Listening::start();
     let mut silent = [listening.dial("a scanner"), listening.dial("a scanner")];
     listening.connections.send(Err(io::Error::other("too many open files"))).unwrap();
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     silent[0].ended().await;
     assert_eq!(listening.refused(), 2, "one could not be accepted, one gave way");
     let _friend = listening.greet(&hello_of_client()).await;
@@ -252,4 +252,35 @@ async fn each_stranger_leaves_one_line_in_the_log_which_says_who_and_why() {
     let friend = listening.greet(&hello_of_peer(2)).await;
     drop(friend);
     assert_eq!(captured.lines(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_shows_itself_now_and_then_is_kept_and_one_that_says_nothing_is_not() {
+    let listening = Listening::start();
+    let mut end = listening.greet(&hello_of_peer(2)).await;
+    for _ in 0..20 {
+        sleep(SILENCE).await;
+        end.send(Kind::Ping, &()).await;
+        assert_eq!(end.receive::<Progress>().await.0, Kind::Pong);
+    }
+    let heard = Instant::now();
+    end.ended().await;
+    let after = heard.elapsed();
+    assert!(after > SILENCE && after < 3 * SILENCE, "{after:?}");
+    assert_eq!(listening.refused(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_sends_a_large_message_on_a_slow_line_is_answered_meanwhile() {
+    let listening = Listening::start();
+    let mut end = listening.greet(&hello_of_peer(2)).await;
+    let mut bytes = BytesMut::new();
+    frame::encode(Kind::Message, &message(2), &mut bytes);
+    for byte in &bytes {
+        end.writer.write_all(&[*byte]).await.unwrap();
+        // The sender takes whoever says nothing for so long for gone.
+        let pong = tokio::time::timeout(SILENCE, end.receive::<Progress>()).await;
+        assert_eq!(pong.expect("a sign of life").0, Kind::Pong);
+    }
+    assert_eq!(listening.senders(), [NodeId(2)]);
 }

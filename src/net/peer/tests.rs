@@ -1,7 +1,12 @@
+use std::io;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
-use crate::net::testing::{hello_of_client, hello_of_peer, local};
+use crate::net::testing::{greeted, hello_of_client, hello_of_peer, local, pair};
+use crate::net::{Acceptor, Connection, Transport};
 use crate::status::{Board, Status};
 
 fn dialler() -> (Dialler, Producer<Bytes>) {
@@ -99,4 +104,56 @@ fn who_answers_must_be_the_node_that_was_dialled() {
     let other = Refusal::OtherNode { expected: NodeId(2), found: NodeId(3) };
     assert_eq!(dialler.judge(&hello_of_peer(3)), Err(other));
     assert_eq!(dialler.judge(&hello_of_client()), Err(Refusal::NotANode));
+}
+
+/// Nobody is anywhere; when somebody was looked for.
+struct Nobody(Arc<Mutex<Vec<Instant>>>);
+
+#[async_trait]
+impl Transport for Nobody {
+    async fn bind(&self, _: &str) -> io::Result<Box<dyn Acceptor>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    async fn dial(&self, _: &str) -> io::Result<Connection> {
+        self.0.lock().unwrap().push(Instant::now());
+        Err(io::ErrorKind::ConnectionRefused.into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_is_down_is_dialled_ever_more_slowly_up_to_a_limit() {
+    let (mut dialler, _producer) = dialler();
+    let dialled = Arc::default();
+    let transport = Arc::new(Nobody(Arc::clone(&dialled)));
+    let board = dialler.local.board.clone();
+    dialler.local = Arc::new(Local { transport, ..local(board) });
+    let _ = timeout(Duration::from_secs(600), dialler.run()).await;
+    let dialled = dialled.lock().unwrap();
+    let pauses: Vec<Duration> = dialled.windows(2).map(|two| two[1] - two[0]).collect();
+    assert!(pauses[0] <= BACKOFF.start * 2);
+    assert!(pauses.iter().all(|pause| *pause <= BACKOFF.end * 2), "{pauses:?}");
+    let quick = pauses.iter().filter(|pause| **pause < BACKOFF.end / 2).count();
+    assert!(quick < 10, "{pauses:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_everything_and_says_nothing_is_left() {
+    let (mut dialler, _producer) = dialler();
+    let (connection, mut end) = pair("a frozen peer");
+    tokio::spawn(async move { while let Ok(Some(_)) = end.reader.next().await {} });
+    let began = Instant::now();
+    let error = dialler.converse(greeted(connection, hello_of_peer(2))).await;
+    assert!(matches!(error, FrameError::Silence(_)), "{error}");
+    let after = began.elapsed();
+    assert!(after > SILENCE && after <= SILENCE + 2 * PING_INTERVAL, "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_takes_nothing_is_not_written_to_for_ever() {
+    let (mut ours, _theirs) = duplex(1 << 7);
+    let began = Instant::now();
+    let written = write_all(&mut ours, [Bytes::from(vec![0; 1 << 12])]).await;
+    assert!(matches!(written, Err(FrameError::Silence(SILENCE))));
+    assert_eq!(began.elapsed(), SILENCE);
 }
