@@ -4,8 +4,8 @@ mod driver;
 mod outgoing;
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -81,7 +81,11 @@ enum Failed {
 /// Whether a command may have reached a node: what its caller can say of it when the time is
 /// over. The driver and the caller settle it between them.
 #[derive(Debug, Default)]
-struct Fate(AtomicU8);
+struct Fate {
+    stage: AtomicU8,
+    /// Why the last node that was asked refused.
+    refusal: Mutex<Option<NotProposed>>,
+}
 
 impl Fate {
     const WAITING: u8 = 0;
@@ -91,19 +95,30 @@ impl Fate {
     /// The driver's: true if the command may be sent.
     fn send(&self) -> bool {
         let sent = |fate| (fate != Fate::GIVEN_UP).then_some(Fate::SENT);
-        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, sent).is_ok()
+        self.stage.fetch_update(Ordering::AcqRel, Ordering::Acquire, sent).is_ok()
     }
 
     /// The driver's: the only attempt so far surely had no effect.
     fn take_back(&self) {
         let back = |fate| (fate == Fate::SENT).then_some(Fate::WAITING);
-        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, back);
+        let _ = self.stage.fetch_update(Ordering::AcqRel, Ordering::Acquire, back);
+    }
+
+    /// The driver's: it was refused, and is tried again.
+    fn refused(&self, why: NotProposed) {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+
+    /// The caller's: what is to be said of what was not sent, or not taken.
+    fn refusal(&self) -> NotProposed {
+        let last = *self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        last.unwrap_or(NotProposed::NoLeader)
     }
 
     /// The caller's: true if the command was not sent, and will not be.
     fn give_up(&self) -> bool {
         let give_up = |fate| (fate == Fate::WAITING).then_some(Fate::GIVEN_UP);
-        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, give_up).is_ok()
+        self.stage.fetch_update(Ordering::AcqRel, Ordering::Acquire, give_up).is_ok()
     }
 }
 
@@ -150,7 +165,10 @@ impl<S: StateMachine> Client<S> {
     /// Has the cluster execute a command, once.
     ///
     /// # Errors
-    /// See [`RequestError`]. [`RequestError::Unknown`] if the client's patience ended before the
+    /// See [`RequestError`]. What passes with time is tried again until the client's patience ends; the
+    /// error is then what the last node said, or [`NotProposed::NoLeader`] if none that was reached
+    /// serves: of addresses and cluster names that are wrong, the log of the program tells.
+    /// [`RequestError::Unknown`] if the client's patience ended before the
     /// outcome was known; it is not sent again after that, but may have been executed. To call
     /// `propose` once more is another command: read first what the state is.
     /// [`SessionError::Expired`](crate::SessionError::Expired) says the same of a command whose
@@ -165,7 +183,7 @@ impl<S: StateMachine> Client<S> {
             Some(Ok(bytes)) => decode(&bytes).ok_or(RequestError::Unknown),
             Some(Err(Failed::Request(error))) => Err(error),
             Some(Err(Failed::Read(_))) => Err(RequestError::Unknown),
-            None if fate.give_up() => Err(NotProposed::NoLeader.into()),
+            None if fate.give_up() => Err(fate.refusal().into()),
             None => Err(RequestError::Unknown),
         }
     }
@@ -180,9 +198,11 @@ impl<S: StateMachine> Client<S> {
         if body.len() > MAX_BYTES {
             return Err(ReadError::TooLarge);
         }
-        match self.ask(Wanted::Query(level), body, &Arc::default()).await {
+        let fate = Arc::new(Fate::default());
+        match self.ask(Wanted::Query(level), body, &fate).await {
             Some(Ok(bytes)) => decode(&bytes).ok_or(ReadError::Unreadable),
             Some(Err(Failed::Read(error))) => Err(error),
+            None if fate.refusal() == NotProposed::Busy => Err(ReadError::Busy),
             Some(Err(Failed::Request(_))) | None => Err(ReadError::NoLeader),
         }
     }

@@ -349,11 +349,11 @@ impl Driver {
             Failed::Request(RequestError::NotProposed(
                 NotProposed::NoLeader | NotProposed::ShuttingDown,
             )) => {
-                one.refused();
+                one.refused(NotProposed::NoLeader);
                 Err(())
             }
             Failed::Request(error) if error.is_transient() => {
-                one.refused();
+                one.refused(reason_of(error));
                 self.pause();
                 Ok(())
             }
@@ -363,6 +363,7 @@ impl Driver {
             }
             Failed::Read(ReadError::NoLeader | ReadError::ShuttingDown) => Err(()),
             Failed::Read(ReadError::Busy) => {
+                one.order.fate.refused(NotProposed::Busy);
                 self.pause();
                 Ok(())
             }
@@ -382,6 +383,8 @@ impl Driver {
                 Ok(())
             }
             Answer::Failed(error) if error.is_transient() => {
+                let waiting = self.outstanding.values().filter(|one| !one.sent);
+                waiting.for_each(|one| one.order.fate.refused(reason_of(error)));
                 self.pause();
                 Ok(())
             }
@@ -443,10 +446,20 @@ impl Order {
 
 impl Outstanding {
     /// This attempt had no effect. Whether none had, depends.
-    fn refused(&mut self) {
+    fn refused(&mut self, why: NotProposed) {
+        self.order.fate.refused(why);
         if !self.unknown {
             self.order.fate.take_back();
         }
+    }
+}
+
+/// What its caller is told of a command that was refused so until its time was over.
+fn reason_of(refusal: RequestError) -> NotProposed {
+    match refusal {
+        RequestError::NotProposed(why) => why,
+        // Too many of the client's own.
+        RequestError::Session(_) | RequestError::Unknown => NotProposed::Busy,
     }
 }
 

@@ -610,3 +610,21 @@ async fn a_node_that_served_is_not_missed_for_long_however_often_it_is_left() {
     assert!(nodes.pauses().iter().all(|pause| *pause <= PAUSE * 2), "{:?}", nodes.pauses());
     assert_eq!(nodes.pauses().len(), 39);
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_was_refused_until_the_end_is_told_why() {
+    let full = |_, what| match what {
+        What::Read { .. } => Answer::ReadFailed(ReadError::Busy),
+        _ => Answer::Failed(NotProposed::DiskFull.into()),
+    };
+    let nodes = Alike::new(Duration::ZERO, full);
+    let client: Client<Echo> = Client::connect_over(["n"], "c", nodes).unwrap();
+    let client = client.with_patience(Duration::from_secs(1));
+    assert_eq!(client.propose(&vec![1]).await, Err(NotProposed::DiskFull.into()));
+    let read = client.read(crate::requests::Read::Linearizable, &Vec::new()).await;
+    assert_eq!(read, Err(ReadError::Busy));
+    let nobody = Alike::new(OUTAGE, full);
+    let client: Client<Echo> = Client::connect_over(["n"], "c", nobody).unwrap();
+    let client = client.with_patience(Duration::from_secs(1));
+    assert_eq!(client.propose(&vec![1]).await, Err(NotProposed::NoLeader.into()));
+}
