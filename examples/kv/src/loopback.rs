@@ -23,6 +23,7 @@ struct State {
     machine: Machine,
     index: u64,
     delay: Duration,
+    read_delay: Duration,
     write_error: Option<WriteError>,
     read_error: Option<ReadError>,
     commands: Vec<usize>,
@@ -37,6 +38,11 @@ impl Loopback {
     /// Lets commands be applied only `delay` after they came.
     pub fn set_delay(&self, delay: Duration) {
         self.state().delay = delay;
+    }
+
+    /// Lets queries be answered, from the state of that moment, only `delay` after they came.
+    pub fn set_read_delay(&self, delay: Duration) {
+        self.state().read_delay = delay;
     }
 
     /// Lets writes fail, without being applied.
@@ -125,12 +131,18 @@ impl Cluster for Loopback {
         query: Query,
         level: Level,
     ) -> impl Future<Output = Result<Vec<Reply>, ReadError>> + Send + 'static {
-        let state = self.state();
-        let answer = match state.read_error.clone() {
-            Some(error) if level == Level::Linearizable => Err(error),
-            _ => Ok(state.machine.query(&state.at(), query)),
-        };
-        std::future::ready(answer)
+        let delay = self.state().read_delay;
+        let this = self.clone();
+        async move {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            let state = this.state();
+            match state.read_error.clone() {
+                Some(error) if level == Level::Linearizable => Err(error),
+                _ => Ok(state.machine.query(&state.at(), query)),
+            }
+        }
     }
 
     fn status(&self) -> Status {

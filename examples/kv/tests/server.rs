@@ -73,28 +73,31 @@ async fn pipelined_writes_are_grouped_and_do_not_wait_for_each_other() {
 
 #[tokio::test]
 async fn a_read_sees_the_writes_before_it_and_none_behind_it() {
-    let server = Server::start().await;
-    server.cluster.set_delay(Duration::from_millis(2));
-    let mut client = server.connect().await;
-    // GET can take its place among the writes, MGET cannot.
-    let round = |n: usize| {
-        format!("SET k {n}\r\nGET k\r\nMGET k\r\nPING\r\nSET k x\r\nMGET k k\r\nSET k {n}\r\n")
-    };
-    client.send((0..50).map(round).collect::<String>().as_bytes()).await.unwrap();
-    let value = |value: &str| Value::Bulk(value.into());
-    for n in 0..50 {
-        let n = n.to_string();
-        let expected = [
-            Value::Simple("OK".into()),
-            value(&n),
-            Value::Array(vec![value(&n)]),
-            Value::Simple("PONG".into()),
-            Value::Simple("OK".into()),
-            Value::Array(vec![value("x"), value("x")]),
-            Value::Simple("OK".into()),
-        ];
-        for expected in expected {
-            assert_eq!(client.receive().await.unwrap(), expected);
+    for (write_ms, read_ms) in [(2, 0), (0, 2)] {
+        let server = Server::start().await;
+        server.cluster.set_delay(Duration::from_millis(write_ms));
+        server.cluster.set_read_delay(Duration::from_millis(read_ms));
+        let mut client = server.connect().await;
+        // GET can take its place among the writes, MGET cannot.
+        let round = |n: usize| {
+            format!("SET k {n}\r\nGET k\r\nMGET k\r\nPING\r\nSET k x\r\nMGET k k\r\nSET k {n}\r\n")
+        };
+        client.send((0..50).map(round).collect::<String>().as_bytes()).await.unwrap();
+        let value = |value: &str| Value::Bulk(value.into());
+        for n in 0..50 {
+            let n = n.to_string();
+            let expected = [
+                Value::Simple("OK".into()),
+                value(&n),
+                Value::Array(vec![value(&n)]),
+                Value::Simple("PONG".into()),
+                Value::Simple("OK".into()),
+                Value::Array(vec![value("x"), value("x")]),
+                Value::Simple("OK".into()),
+            ];
+            for expected in expected {
+                assert_eq!(client.receive().await.unwrap(), expected);
+            }
         }
     }
 }
