@@ -352,3 +352,6 @@ fn fill(filling: &Filling) -> Vec<Step> {
 fn slice_end(filling: &Filling) -> u64 {
     filling.len.min(filling.filled + SLICE_BYTES)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,22 @@
+use super::*;
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn a_disk_that_was_full_is_asked_for_little_until_a_part_of_the_log_is_given_up() {
+    let segment = |sequence| Segment { len: MIB, first_sequence: Some(sequence) };
+    let segments = BTreeMap::from([(1, segment(1)), (2, segment(9))]);
+    let mut rooms = Rooms::new(segments, Vec::new(), 0);
+    let Some(Preparation::Slice(steps)) = rooms.prepare(Some(2), Digest::ZERO, 3, MIB) else {
+        panic!("there is no segment in reserve")
+    };
+    assert!(!rooms.is_tight());
+    let full = io::Error::from(io::ErrorKind::StorageFull);
+    assert!(rooms.gives_up_preparing(3, &steps, 0, &full));
+    // There is room again. Of how much nobody knows.
+    rooms.retry();
+    rooms.register(3, 16 * BLOCK);
+    assert!(rooms.is_tight());
+    rooms.unregister_below(2);
+    assert!(!rooms.is_tight());
+}
