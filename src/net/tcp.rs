@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::transport::{Acceptor, Connection, Transport};
 
 /// How long all addresses of a name but the last may take together, and each of them at most. The
-/// last has what is left of the caller's time.
+/// last has what is left of the caller's time, from which the name was looked up, too.
 const BEFORE_LAST: Duration = Duration::from_millis(1500);
 const EACH: Duration = Duration::from_millis(500);
 

@@ -30,6 +30,13 @@ pub enum PeerFault {
     ImpossibleReport,
 }
 
+impl PeerFault {
+    /// True if the message would be right at another replica, or at another time.
+    pub(crate) fn is_about_turns(self) -> bool {
+        matches!(self, PeerFault::NotThePrimary | PeerFault::ImpossibleReply)
+    }
+}
+
 impl From<Rejected> for PeerFault {
     fn from(_: Rejected) -> PeerFault {
         PeerFault::RejectedEntries

@@ -30,8 +30,8 @@ struct Seen {
     floor: u64,
     /// The others, each with the reason for which it was refused, if it was.
     attempts: BTreeMap<u64, Option<Refusal>>,
-    /// The last that was refused and will be asked for again, and so must be all that was put in line
-    /// behind it.
+    /// The last that was refused while something before it waits to be asked for again, or does so
+    /// itself: nothing behind it is taken.
     put_back: Option<u64>,
     /// What arrived before that was seen which is to come before it, by the latter.
     early: BTreeMap<u64, ForwardedProposal>,
@@ -52,6 +52,9 @@ pub(super) enum Attempt {
     First,
     /// Its turn has not come: something that was sent before has not been seen.
     Early,
+    /// What was sent before it was refused, and its sender may not know that or will ask for that again:
+    /// it must be refused, too.
+    Behind,
     /// It was refused, and is still not taken: its sender may have missed the answer.
     Refused(Refusal),
     /// It was taken, or its sender no longer waits for it.
@@ -85,7 +88,7 @@ impl Forwarded {
         match seen.attempts.entry(number) {
             Entry::Occupied(known) => known.get().map_or(Attempt::Settled, Attempt::Refused),
             Entry::Vacant(_) if !is_next => Attempt::Early,
-            Entry::Vacant(_) if is_behind_a_refused => Attempt::Refused(Refusal::OutOfTurn),
+            Entry::Vacant(_) if is_behind_a_refused => Attempt::Behind,
             Entry::Vacant(unseen) => {
                 unseen.insert(None);
                 Attempt::First
@@ -93,13 +96,28 @@ impl Forwarded {
         }
     }
 
-    /// An attempt that was just asked about is refused: it is never taken later in this ballot.
-    pub(super) fn refuse(&mut self, from: NodeId, attempt: RequestId, reason: Refusal) {
+    /// An attempt that was just noted, or is behind a refused one, is refused: it is never taken later
+    /// in this ballot.
+    pub(super) fn refuse(
+        &mut self,
+        from: NodeId,
+        attempt: RequestId,
+        reason: Refusal,
+        is_behind: bool,
+    ) {
         if let Some(seen) = self.seen.get_mut(&(from, attempt.start)) {
             seen.attempts.insert(attempt.number, Some(reason));
-            if matches!(reason, Refusal::HandingOver | Refusal::OutOfTurn) {
+            if is_behind || reason == Refusal::HandingOver {
                 seen.put_back = seen.put_back.max(Some(attempt.number));
             }
+        }
+    }
+
+    /// This replica does not lead: nothing that is early will be taken.
+    pub(super) fn drop_early(&mut self) {
+        if self.early_bytes > 0 {
+            self.seen.values_mut().for_each(|seen| seen.early.clear());
+            self.early_bytes = 0;
         }
     }
 
@@ -119,8 +137,8 @@ impl Forwarded {
         }
     }
 
-    /// Whose turn it is after `attempt`, which was noted, or because what was to come before is no
-    /// longer waited for.
+    /// Whose turn it is after `attempt`, if that was noted, or because what was to come before is no
+    /// longer waited for. It is not early any more.
     pub(super) fn next_in_line(
         &mut self,
         from: NodeId,
@@ -128,7 +146,7 @@ impl Forwarded {
     ) -> Option<ForwardedProposal> {
         let seen = self.seen.get_mut(&(from, attempt.start))?;
         let first = seen.early.first_key_value().map(|(after, _)| *after)?;
-        let next = if seen.is_dealt_with(first) { first } else { attempt.number };
+        let next = [first, attempt.number].into_iter().find(|next| seen.is_dealt_with(*next))?;
         let next = seen.early.remove(&next)?;
         self.early_bytes -= next.cost_bytes();
         Some(next)
@@ -148,6 +166,8 @@ impl Seen {
 
     /// Nothing of it is waited for any more. Gives what was kept, in bytes.
     fn settle(&mut self) -> usize {
+        let refused = self.attempts.iter().rfind(|(_, refusal)| refusal.is_some());
+        self.put_back = self.put_back.max(refused.map(|(number, _)| *number));
         if let Some((last, _)) = self.attempts.last_key_value() {
             self.raise(last.saturating_add(1));
         }
@@ -223,7 +243,7 @@ mod tests {
         let (ballot, from, attempt) = (Ballot(1), NodeId(2), r(11));
         let place = place(attempt, attempt);
         assert_eq!(forwarded.note(ballot, from, place), Attempt::First);
-        forwarded.refuse(from, attempt, Refusal::Busy);
+        forwarded.refuse(from, attempt, Refusal::Busy, false);
         let again = forwarded.note(ballot, from, place);
         assert_eq!(again, Attempt::Refused(Refusal::Busy));
     }
@@ -290,6 +310,32 @@ mod tests {
         assert!(is_first(&mut forwarded, attempt(2, 2, 1)));
         assert_eq!((forwarded.next_in_line(from, r(8)), forwarded.early_bytes), (None, 0));
         assert_eq!(forwarded.note(ballot, from, early(8).place), Attempt::Early);
+    }
+
+    #[test]
+    fn what_names_itself_or_what_names_it_as_the_one_before_is_never_its_own_turn() {
+        let mut forwarded = Forwarded::default();
+        let (ballot, from) = (Ballot(1), NodeId(2));
+        for (number, after) in [(5, 5), (7, 8), (8, 7)] {
+            let place = Place { attempt: r(number), after: Some(r(after)), oldest: r(1) };
+            let kind = EntryKind::Command;
+            let early = ForwardedProposal { place, kind, payload: Bytes::from("payload") };
+            assert_eq!(forwarded.note(ballot, from, place), Attempt::Early);
+            forwarded.keep(from, early, usize::MAX);
+            assert_eq!(forwarded.next_in_line(from, r(number)), None);
+        }
+    }
+
+    #[test]
+    fn what_was_refused_is_known_to_have_been_though_its_start_was_thought_dead() {
+        let mut forwarded = Forwarded::default();
+        let (ballot, from) = (Ballot(1), NodeId(2));
+        assert!(is_first(&mut forwarded, r(1)));
+        forwarded.refuse(from, r(1), Refusal::Busy, false);
+        // Something that an earlier process sent arrives late.
+        assert!(is_first(&mut forwarded, attempt(0, 9, 1)));
+        let behind = Place { attempt: r(2), after: Some(r(1)), oldest: r(1) };
+        assert_eq!(forwarded.note(ballot, from, behind), Attempt::Behind);
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! of the day says that its own log does not hold the entry, and what is missing is not known to be
 //! committed, it is cut off, as whatever contradicts the leader's log is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +78,7 @@ pub(super) struct Repairing {
     waits_for_disk: bool,
     /// Where the search for damage goes on.
     scrubbed_to: Index,
-    /// What peers have asked for last, for each of whom something is being read from disk.
+    /// What is being read from disk for peers: for each, what it has asked for.
     pub(super) helping: BTreeMap<NodeId, (Index, Digest)>,
 }
 
@@ -279,7 +279,8 @@ impl<P: Protocol> Replica<P> {
             }
         } else if let Some(entries) = log.entries(first, max_bytes) {
             self.help(from, last, digest, entries);
-        } else if self.repairing.helping.insert(from, (last, digest)).is_none() {
+        } else if let btree_map::Entry::Vacant(idle) = self.repairing.helping.entry(from) {
+            idle.insert((last, digest));
             out.push(Effect::ReadEntries { reader: Reader::Repair(from), from: first, max_bytes });
         }
     }

@@ -59,6 +59,9 @@ impl<P: Protocol> Replica<P> {
     /// Gives everything that waits to the leader, if one is known.
     pub(super) fn serve_requests(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
         let Standing { ballot, leader, serving, .. } = self.standing();
+        if leader != Some(self.me) {
+            self.forwarded.drop_early();
+        }
         let Some(leader) = leader else { return };
         if leader == self.me && !serving {
             return;
@@ -187,7 +190,8 @@ impl<P: Protocol> Replica<P> {
     ) {
         let ForwardedProposal { place, kind, .. } = proposal;
         let attempt = place.attempt;
-        let refusal = match self.forwarded.note(ballot, from, place) {
+        let noted = self.forwarded.note(ballot, from, place);
+        let refusal = match noted {
             Attempt::Settled => {
                 self.ignored.untimely += 1;
                 return;
@@ -196,11 +200,15 @@ impl<P: Protocol> Replica<P> {
                 return self.forwarded.keep(from, proposal, self.settings.uncommitted_bytes);
             }
             Attempt::Refused(reason) => Some(reason),
-            Attempt::First if !self.standing().serving => Some(Refusal::HandingOver),
+            Attempt::First | Attempt::Behind if !self.standing().serving => {
+                Some(Refusal::HandingOver)
+            }
             Attempt::First => self.refusal_of(now, &proposal.payload),
+            // It waits again, unless it would be refused by itself.
+            Attempt::Behind => self.refusal_of(now, &proposal.payload).or(Some(Refusal::OutOfTurn)),
         };
         let Some(reason) = refusal else { return self.propose(now, kind, proposal.payload, out) };
-        self.forwarded.refuse(from, attempt, reason);
+        self.forwarded.refuse(from, attempt, reason, noted == Attempt::Behind);
         self.post(from, PeerMessage::Forward(Forward::Refused { attempt, reason }));
     }
 

@@ -11,8 +11,8 @@ use crate::cluster::{Cluster, Level, ReadError, Status, WriteError};
 use crate::machine::Machine;
 use crate::op::{Command, Query, Reply};
 
-/// Applies commands in the order in which they come, within the process, at the moment when their
-/// outcome is told. No log, no disk.
+/// Applies commands in the order in which they come, within the process: at once or, if there is to be
+/// a delay, at the moment when their outcome is told. No log, no disk.
 #[derive(Clone, Debug, Default)]
 pub struct Loopback {
     state: Arc<Mutex<State>>,
@@ -113,6 +113,9 @@ impl Cluster for Loopback {
         let mut state = self.state();
         let number = state.take_in_line(command);
         let delay = state.delay;
+        if delay.is_zero() {
+            state.apply_to(number);
+        }
         drop(state);
         let this = self.clone();
         async move {

@@ -439,9 +439,15 @@ fn an_answer_to_what_was_asked_by_the_disk_before_its_own_is_no_fault() {
     let mut cluster = Cluster::led_by_1(3);
     let view = cluster.view(3);
     cluster.fall_mute(3);
-    cluster.forge(2, 3, ok(view + 3, 1, 7));
+    // As the primary of a view whose turn it was, or as the next one.
+    cluster.forge(2, 3, ok(view + 2, 1, 7));
+    let beat = Message::Commit { view: Ballot(view + 2), probe: 1, op: Index(1), commit: Index(1) };
+    cluster.forge(2, 3, beat);
     assert_eq!(cluster.vsr(3).peer_faults(), (0, None));
     assert_eq!(cluster.view(3), view);
+    cluster.checks.faults_expected = true;
+    cluster.forge(2, 3, ok(1 << 62, 1, 7));
+    assert_eq!(cluster.vsr(3).peer_faults(), (1, Some((n(2), PeerFault::AbsurdView))));
 }
 
 #[test]

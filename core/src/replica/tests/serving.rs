@@ -128,6 +128,34 @@ fn behind_what_was_refused_nothing_is_taken_before_its_sender_knows() {
 }
 
 #[test]
+fn who_is_refused_behind_a_refused_one_is_told_why_and_so_is_whoever_is_behind_that() {
+    let mut stage = leader(Settings::default());
+    stage.on(Event::Room(false));
+    assert_eq!(stage.answers(PEER, forwarded(2, 1, command(1))), refused(1, Refusal::DiskFull));
+    assert_eq!(stage.answers(PEER, in_line(2, 1)), refused(2, Refusal::DiskFull));
+    stage.on(Event::Room(true));
+    assert_eq!(stage.answers(PEER, in_line(3, 2)), refused(3, Refusal::OutOfTurn));
+    // Also if the sender knows of both that were refused for good: the first may wait again.
+    let place = Place { attempt: r(4), after: Some(r(3)), oldest: r(4) };
+    let (ballot, kind, payload) = (Ballot(2), EntryKind::Command, command(4));
+    let propose = Forward::Propose { ballot, place, kind, payload };
+    let answer = stage.answers(PEER, PeerMessage::Forward(propose));
+    assert_eq!(answer, refused(4, Refusal::OutOfTurn));
+    assert_eq!(taken(&mut stage), 0);
+}
+
+#[test]
+fn what_is_early_is_not_kept_by_who_leads_no_more() {
+    let mut stage = leader(Settings::default());
+    assert_eq!(stage.answers(PEER, in_line(2, 1)), []);
+    stage.follow(THIRD, 2);
+    stage.flush();
+    stage.lead(2);
+    assert_eq!(stage.answers(PEER, forwarded(2, 1, command(1))), []);
+    assert_eq!(lengths(&mut stage), [1]);
+}
+
+#[test]
 fn what_would_stop_every_replica_is_not_taken() {
     let mut stage = leader(Settings::default());
     let origin = Origin { node: PEER, request: r(1) };
