@@ -25,11 +25,9 @@ impl Shape {
         if id.index == self.base.index {
             return id == self.base;
         }
-        if id.index < self.base.index || id.index > self.last.index {
-            return false;
-        }
         let newer = self.ballots.partition_point(|(first, _)| *first <= id.index);
-        newer > 0 && self.ballots[newer - 1].1 == id.ballot
+        let stretch = newer.checked_sub(1).map(|at| self.ballots[at].1);
+        id.index <= self.last.index && stretch == Some(id.ballot)
     }
 
     /// Does to the names what the run does to the log.
@@ -75,8 +73,8 @@ impl Shape {
 
     /// Forgets everything up to `base`, which the log holds.
     fn compact(&mut self, base: LogId) {
-        let newer = self.ballots.partition_point(|(first, _)| *first <= base.index.next());
-        if newer > 0 && base.index < self.last.index {
+        if base.index < self.last.index {
+            let newer = self.ballots.partition_point(|(first, _)| *first <= base.index.next());
             self.ballots.drain(..newer - 1);
             self.ballots[0].0 = base.index.next();
         } else {
