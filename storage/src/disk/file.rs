@@ -136,16 +136,7 @@ impl Disk for FileDisk {
 
     fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let file = self.handle(name, Purpose::Read)?;
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(n) => filled += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
+        fill(buffer, |rest, filled| file.read_at(rest, offset + filled))
     }
 
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -202,6 +193,23 @@ impl Disk for FileDisk {
 fn plain(name: &str) -> io::Result<&str> {
     let is_plain = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
     is_plain.then_some(name).ok_or_else(|| io::ErrorKind::InvalidFilename.into())
+}
+
+/// Reads until the buffer is full or nothing more comes. `read` is told how much has come before.
+fn fill(
+    buffer: &mut [u8],
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match read(&mut buffer[filled..], filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 /// Sees to it that a directory is there after a power cut, by having its name synced where it
@@ -298,6 +306,145 @@ mod tests {
         let refused = |_: &Path| Err(io::ErrorKind::PermissionDenied.into());
         create_durably(&path("a/b"), &mut { refused }).unwrap();
         create_durably(&path("a/e"), &mut { refused }).unwrap_err();
+        assert_eq!(create(Path::new(".")), [Path::new(".")]);
+    }
+
+    #[test]
+    fn a_directory_that_may_not_be_durable_is_not_given_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let failed = create_durably(directory.path(), &mut |_| Err(io::Error::other("no")));
+        assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::Other);
+        sync_directory(directory.path()).unwrap();
+        // What can be opened and not be synced.
+        sync_directory(Path::new("/dev/null")).unwrap_err();
+    }
+
+    #[test]
+    fn whoever_creates_a_directory_at_the_same_time_is_in_nobodys_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
+        let mut synced = 0;
+        let somebody_else_is_faster = &mut |_: &Path| {
+            synced += 1;
+            if synced == 1 { std::fs::create_dir(&path) } else { Ok(()) }
+        };
+        create_durably(&path, somebody_else_is_faster).unwrap();
+        assert_eq!(synced, 2);
+        std::fs::write(path.join("file"), b"").unwrap();
+        let taken = create_durably(&path.join("file"), &mut |_| Ok(()));
+        assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn a_read_goes_on_where_it_was_interrupted_and_ends_where_it_fails() {
+        type Piece = Result<&'static [u8], io::ErrorKind>;
+        let read = |pieces: &[Piece]| {
+            let (mut pieces, mut buffer, mut read) = (pieces.iter(), [0; 6], 0);
+            let filled = fill(&mut buffer, |rest, at| {
+                assert_eq!(at, read);
+                let piece = (*pieces.next().expect("nobody reads on behind the end"))?;
+                rest[..piece.len()].copy_from_slice(piece);
+                read += piece.len() as u64;
+                Ok(piece.len())
+            });
+            assert!(pieces.next().is_none(), "all is read");
+            filled.map(|n| buffer[..n].to_vec()).map_err(|error| error.kind())
+        };
+        let interrupted: Piece = Err(io::ErrorKind::Interrupted);
+        let pieces = [interrupted, Ok(b"ab"), interrupted, Ok(b"cdef")];
+        assert_eq!(read(&pieces), Ok(b"abcdef".to_vec()));
+        assert_eq!(read(&[Ok(b"abc"), Ok(b"")]), Ok(b"abc".to_vec()));
+        let failed = io::ErrorKind::OutOfMemory;
+        assert_eq!(read(&[Ok(b"abc"), Err(failed)]), Err(failed));
+    }
+
+    /// Something that can be opened and not be synced.
+    fn pipe() -> OwnedFd {
+        std::io::pipe().unwrap().0.into()
+    }
+
+    #[test]
+    fn a_sync_of_the_directory_that_failed_fails_for_good() {
+        let (_keep, mut disk) = disk();
+        let healthy = std::mem::replace(&mut disk.directory, pipe());
+        let failed = disk.sync_dir().unwrap_err();
+        disk.directory = healthy;
+        assert_eq!(disk.sync_dir().unwrap_err().raw_os_error(), failed.raw_os_error());
+        FileDisk::open(disk.path()).unwrap().sync_dir().unwrap();
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn it_is_the_file_itself_that_is_synced_and_whose_cache_is_dropped() {
+        let (_keep, disk) = disk();
+        disk.handles().insert("x", Arc::new(pipe().into()), Purpose::Write);
+        assert_eq!(disk.sync("x").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(disk.drop_cache("x").unwrap_err().kind(), io::ErrorKind::NotSeekable);
+    }
+
+    #[test]
+    fn what_is_no_directory_is_not_opened() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = FileDisk::open(file.path()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
+    }
+
+    #[test]
+    fn a_process_that_is_started_inherits_nothing_that_is_open() {
+        use rustix::io::{FdFlags, fcntl_getfd};
+        let (_keep, disk) = disk();
+        disk.create("x").unwrap();
+        let file = disk.handle("x", Purpose::Read).unwrap();
+        for open in [disk.directory.as_fd(), file.as_fd()] {
+            assert!(fcntl_getfd(open).unwrap().contains(FdFlags::CLOEXEC));
+        }
+    }
+
+    #[test]
+    fn a_file_is_its_owners_who_may_let_a_group_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_keep, disk) = disk();
+        disk.create("x").unwrap();
+        let mode = std::fs::metadata(disk.path().join("x")).unwrap().permissions().mode();
+        // The group's is left to the mask of the process.
+        assert_eq!(mode & 0o777 | 0o040, 0o640);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_pipe_in_the_directory_holds_nobody_up() {
+        let (_keep, disk) = disk();
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(&disk.directory, "x", FileType::Fifo, mode, 0).unwrap();
+        assert!(!disk.list().unwrap()[0].is_regular);
+        assert!(disk.read_at("x", 0, &mut [0]).is_err());
+        assert!(disk.write_at("x", 0, &[0]).is_err());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_directory_that_is_somebody_elses_or_may_not_be_written_to_is_not_taken() {
+        use std::os::unix::fs::{DirBuilderExt, chown};
+        let directory = tempfile::tempdir().unwrap();
+        let lock = |path: &Path| FileDisk::open(path)?.lock();
+        let is_refused = |path: &Path| {
+            lock(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        };
+        let as_a_user_of_few_rights = || {
+            if rustix::process::geteuid().is_root() {
+                let user = rustix::fs::Uid::from_raw(1);
+                chown(directory.path(), Some(1), None).unwrap();
+                assert!(is_refused(directory.path()), "that root may do it is no reason to");
+                // Of this thread, and of no other.
+                rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+            }
+            assert!(is_refused(Path::new("/")));
+            let path = directory.path().join("to read");
+            std::fs::DirBuilder::new().mode(0o500).create(&path).unwrap();
+            assert!(is_refused(&path));
+            lock(directory.path()).unwrap();
+        };
+        std::thread::scope(|scope| scope.spawn(as_a_user_of_few_rights).join().unwrap());
     }
 
     #[test]
