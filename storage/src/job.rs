@@ -161,7 +161,7 @@ impl Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::{Forgetful, MemDisk};
+    use crate::disk::{Forgetful, MemDisk, Operation};
 
     #[test]
     fn what_is_examined_is_read_from_the_medium() {
@@ -186,5 +186,17 @@ mod tests {
         remove.run(&disk).unwrap();
         remove.run(&disk).unwrap();
         assert_eq!(disk.content("x"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_created_or_removed_is_told() {
+        let disk = MemDisk::new();
+        disk.create("x").unwrap();
+        let file = || "x".to_owned();
+        for step in [Step::Create { file: file() }, Step::Remove { file: file() }] {
+            disk.fail(Operation::Name, "x", io::ErrorKind::PermissionDenied, 1);
+            assert_eq!(step.run(&disk).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        }
+        assert!(disk.content("x").is_some());
     }
 }

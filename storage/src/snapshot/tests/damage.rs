@@ -54,6 +54,18 @@ fn damage_is_noticed_by_a_store_that_has_read_the_snapshot_before() {
 }
 
 #[test]
+fn a_snapshot_that_was_taken_away_is_missing_to_whoever_has_read_of_it() {
+    let disk = MemDisk::new();
+    let store = store(&disk);
+    let built = build(&store, 5, &content(1, 300)).unwrap();
+    let mut reader = store.open(&built.id()).unwrap();
+    assert!(store.read_chunk(&built.id(), 0).unwrap().is_some());
+    disk.remove(&file(&built)).unwrap();
+    assert!(store.read_chunk(&built.id(), 0).unwrap().is_none());
+    assert_eq!(reader.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::NotFound);
+}
+
+#[test]
 fn a_file_cut_or_grown_anywhere_is_noticed() {
     let disk = MemDisk::new();
     let built = build(&store(&disk), 5, &content(1, 300)).unwrap();

@@ -112,6 +112,10 @@ fn a_read_that_fails_for_another_reason_than_the_medium_is_no_damage() {
     for kind in [io::ErrorKind::OutOfMemory, io::ErrorKind::PermissionDenied] {
         author.disk.fail(Operation::Read, "wal-", kind, 1);
         assert!(matches!(reader.scrub(Index(1), 1), Err(StorageError::Unreadable { .. })));
+        // Nor is it tried again: whoever reads is told.
+        author.disk.fail(Operation::Read, "wal-", kind, 1);
+        let read = reader.read_entries(Index(1), usize::MAX);
+        assert!(matches!(read, Err(StorageError::Unreadable { .. })));
     }
     assert_eq!(search(&reader, author.last().0.index), []);
 }
@@ -131,6 +135,42 @@ fn damage_of_groups_that_follow_one_another_is_one_gap() {
     assert_eq!(gaps.len(), 1);
     names_what_is_missing(&gaps[0], &author.entries);
     assert_eq!((gaps[0].first, gaps[0].last), (Index(1), last));
+}
+
+#[test]
+fn a_search_a_little_at_a_time_gets_past_damage_and_names_it() {
+    let author = log_of_a_few_groups();
+    let last = author.last().0.index;
+    let reader = author.store.reader();
+    for index in 1..=last.0 {
+        let (file, offset) = author.place_of(index);
+        let content = author.disk.content(&file).unwrap();
+        let header_len = Claim::read(&content[offset..]).unwrap().header_len;
+        let payload = offset + usize::try_from(header_len).unwrap();
+        for at in [offset + 70, payload] {
+            author.disk.flip(&file, at, 1);
+            let gaps = search(&reader, last);
+            // Also where the damage came up behind it.
+            for from in (1..=last.0).map(Index) {
+                assert!(reader.scrub(from, 1).unwrap().next > from, "from {from}");
+            }
+            author.disk.flip(&file, at, 1);
+            assert_eq!(gaps.len(), 1, "entry {index}, byte {at}");
+            names_what_is_missing(&gaps[0], &author.entries);
+        }
+    }
+}
+
+#[test]
+fn a_search_stops_at_the_end_of_the_group_with_which_it_has_read_enough() {
+    let mut author = Author::new();
+    (0..5).for_each(|_| author.append(1, &[b""]));
+    let reader = author.store.reader();
+    assert_eq!(reader.scrub(Index(1), 2).unwrap().next, Index(2));
+    assert_eq!(reader.scrub(Index(4), 2).unwrap().next, Index(5));
+    author.append(1, &[&[1; 5000], &[2; 5000]]);
+    author.append(1, &[b""]);
+    assert_eq!(reader.scrub(Index(6), 10_000).unwrap().next, Index(8));
 }
 
 /// Flips a bit in the header of the group that holds an entry.
