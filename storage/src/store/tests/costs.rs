@@ -66,6 +66,23 @@ fn a_group_that_cuts_nothing_off_says_nothing_of_what_was_cut_off() {
 }
 
 #[test]
+fn a_group_of_which_nothing_is_taken_is_not_read() {
+    let mut author = Author::new();
+    author.append(1, &[b"one", b"two"]);
+    author.append(1, &[b"three"]);
+    let reader = author.store.reader();
+    let read = |max_bytes| {
+        let before = author.disk.reads().0;
+        let entries = reader.read_entries(Index(1), max_bytes).unwrap();
+        (entries.len(), author.disk.reads().0 - before)
+    };
+    let group: usize = author.entries[..2].iter().map(Entry::size_bytes).sum();
+    let (_, once) = read(1);
+    assert_eq!([read(group - 1), read(group)], [(1, once), (2, once)]);
+    assert_eq!(read(usize::MAX), (3, 2 * once));
+}
+
+#[test]
 fn each_last_group_is_attested_and_not_only_the_first() {
     let mut author = Author::new();
     for _ in 0..3 {
