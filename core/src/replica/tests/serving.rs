@@ -135,13 +135,25 @@ fn who_is_refused_behind_a_refused_one_is_told_why_and_so_is_whoever_is_behind_t
     assert_eq!(stage.answers(PEER, in_line(2, 1)), refused(2, Refusal::DiskFull));
     stage.on(Event::Room(true));
     assert_eq!(stage.answers(PEER, in_line(3, 2)), refused(3, Refusal::OutOfTurn));
-    // Also if the sender knows of both that were refused for good: the first may wait again.
-    let place = Place { attempt: r(4), after: Some(r(3)), oldest: r(4) };
-    let (ballot, kind, payload) = (Ballot(2), EntryKind::Command, command(4));
+    assert_eq!(taken(&mut stage), 0);
+}
+
+#[test]
+fn behind_what_was_refused_for_good_nothing_is_taken_either_while_something_before_waits_again() {
+    let mut stage = leader(Settings::default());
+    stage.puppet().standing.serving = false;
+    let first = forwarded(2, 1, command(1));
+    assert_eq!(stage.answers(PEER, first), refused(1, Refusal::HandingOver));
+    stage.puppet().standing.serving = true;
+    stage.on(Event::Room(false));
+    assert_eq!(stage.answers(PEER, in_line(2, 1)), refused(2, Refusal::DiskFull));
+    stage.on(Event::Room(true));
+    // Its sender knows what became of both, and has not asked for the first one again.
+    let place = Place { attempt: r(3), after: Some(r(2)), oldest: r(3) };
+    let (ballot, kind, payload) = (Ballot(2), EntryKind::Command, command(3));
     let propose = Forward::Propose { ballot, place, kind, payload };
     let answer = stage.answers(PEER, PeerMessage::Forward(propose));
-    assert_eq!(answer, refused(4, Refusal::OutOfTurn));
-    assert_eq!(taken(&mut stage), 0);
+    assert_eq!(answer, refused(3, Refusal::OutOfTurn));
 }
 
 #[test]
