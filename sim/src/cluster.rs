@@ -488,8 +488,7 @@ impl<P: Simulated> Cluster<P> {
         if !process.asked.is_empty() {
             return Err(Unconverged::Requests(process.asked.len()));
         }
-        let is_saved = log.durable() == last && log.unsaved_repairs() == 0;
-        if !log.may_vouch() || !log.is_whole() || !is_saved {
+        if !log.may_vouch() || !log.is_whole() || self.checks.has_unsaved(node) {
             return Err(Unconverged::Lacking(node));
         }
         let expiring =

@@ -30,8 +30,8 @@ struct Seen {
     floor: u64,
     /// The others, each with the reason for which it was refused, if it was.
     attempts: BTreeMap<u64, Option<Refusal>>,
-    /// The last that was refused while something before it waits to be asked for again, or does so
-    /// itself: nothing behind it is taken.
+    /// The first of those that were refused and will be asked for again. Of what has been sent since,
+    /// nothing is taken before the sender, which knows of all that, begins a new line.
     put_back: Option<u64>,
     /// What arrived before that was seen which is to come before it, by the latter.
     early: BTreeMap<u64, ForwardedProposal>,
@@ -83,6 +83,9 @@ impl Forwarded {
             return Attempt::Settled;
         }
         let after = place.after.filter(|after| after.start == start).map(|after| after.number);
+        if after.is_none() {
+            seen.put_back.take_if(|first| *first < number);
+        }
         let is_next = after.is_none_or(|after| seen.is_dealt_with(after));
         let is_behind_a_refused = after.is_some_and(|after| seen.is_refused(after));
         match seen.attempts.entry(number) {
@@ -98,17 +101,11 @@ impl Forwarded {
 
     /// An attempt that was just noted, or is behind a refused one, is refused: it is never taken later
     /// in this ballot.
-    pub(super) fn refuse(
-        &mut self,
-        from: NodeId,
-        attempt: RequestId,
-        reason: Refusal,
-        is_behind: bool,
-    ) {
+    pub(super) fn refuse(&mut self, from: NodeId, attempt: RequestId, reason: Refusal) {
         if let Some(seen) = self.seen.get_mut(&(from, attempt.start)) {
             seen.attempts.insert(attempt.number, Some(reason));
-            if is_behind || reason == Refusal::HandingOver {
-                seen.put_back = seen.put_back.max(Some(attempt.number));
+            if matches!(reason, Refusal::HandingOver | Refusal::OutOfTurn) {
+                seen.note_put_back(attempt.number);
             }
         }
     }
@@ -161,13 +158,20 @@ impl Seen {
 
     /// An attempt was refused, and its sender may not know that, or will ask again.
     fn is_refused(&self, attempt: u64) -> bool {
-        self.put_back == Some(attempt) || self.attempts.get(&attempt).is_some_and(Option::is_some)
+        self.put_back.is_some_and(|first| first <= attempt)
+            || self.attempts.get(&attempt).is_some_and(Option::is_some)
+    }
+
+    fn note_put_back(&mut self, attempt: u64) {
+        self.put_back = Some(self.put_back.map_or(attempt, |first| first.min(attempt)));
     }
 
     /// Nothing of it is waited for any more. Gives what was kept, in bytes.
     fn settle(&mut self) -> usize {
-        let refused = self.attempts.iter().rfind(|(_, refusal)| refusal.is_some());
-        self.put_back = self.put_back.max(refused.map(|(number, _)| *number));
+        // Whether its sender knows of what was refused is forgotten here.
+        if let Some((refused, _)) = self.attempts.iter().find(|(_, refusal)| refusal.is_some()) {
+            self.note_put_back(*refused);
+        }
         if let Some((last, _)) = self.attempts.last_key_value() {
             self.raise(last.saturating_add(1));
         }
@@ -243,7 +247,7 @@ mod tests {
         let (ballot, from, attempt) = (Ballot(1), NodeId(2), r(11));
         let place = place(attempt, attempt);
         assert_eq!(forwarded.note(ballot, from, place), Attempt::First);
-        forwarded.refuse(from, attempt, Refusal::Busy, false);
+        forwarded.refuse(from, attempt, Refusal::Busy);
         let again = forwarded.note(ballot, from, place);
         assert_eq!(again, Attempt::Refused(Refusal::Busy));
     }
@@ -331,7 +335,7 @@ mod tests {
         let mut forwarded = Forwarded::default();
         let (ballot, from) = (Ballot(1), NodeId(2));
         assert!(is_first(&mut forwarded, r(1)));
-        forwarded.refuse(from, r(1), Refusal::Busy, false);
+        forwarded.refuse(from, r(1), Refusal::Busy);
         // Something that an earlier process sent arrives late.
         assert!(is_first(&mut forwarded, attempt(0, 9, 1)));
         let behind = Place { attempt: r(2), after: Some(r(1)), oldest: r(1) };

@@ -190,8 +190,7 @@ impl<P: Protocol> Replica<P> {
     ) {
         let ForwardedProposal { place, kind, .. } = proposal;
         let attempt = place.attempt;
-        let noted = self.forwarded.note(ballot, from, place);
-        let refusal = match noted {
+        let refusal = match self.forwarded.note(ballot, from, place) {
             Attempt::Settled => {
                 self.ignored.untimely += 1;
                 return;
@@ -208,7 +207,7 @@ impl<P: Protocol> Replica<P> {
             Attempt::Behind => self.refusal_of(now, &proposal.payload).or(Some(Refusal::OutOfTurn)),
         };
         let Some(reason) = refusal else { return self.propose(now, kind, proposal.payload, out) };
-        self.forwarded.refuse(from, attempt, reason, noted == Attempt::Behind);
+        self.forwarded.refuse(from, attempt, reason);
         self.post(from, PeerMessage::Forward(Forward::Refused { attempt, reason }));
     }
 

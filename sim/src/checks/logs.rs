@@ -233,6 +233,10 @@ impl Logs {
         self.unsynced[node].iter().map(|write| (write.seq, write.pledge))
     }
 
+    pub(super) fn has_unsaved(&self, node: usize) -> bool {
+        !self.unsynced[node].is_empty()
+    }
+
     /// True if this is what the disk was told of other replicas, by what is on it or by a write that has
     /// not reached it.
     pub(super) fn may_know_of_peers(

@@ -307,6 +307,11 @@ impl<P: Simulated> Checks<P> {
         self.commit.on_a_quorum(self.logs.on_disk())
     }
 
+    /// True if a replica has asked for a write that is not on its disk.
+    pub(crate) fn has_unsaved(&self, node: usize) -> bool {
+        self.logs.has_unsaved(node)
+    }
+
     /// A replica had everything, and its machine has died: this is what was found.
     pub(crate) fn has_all(&self, node: usize, found: &Recovered) -> Verdict {
         recovery::has_all(node, found, &self.commit)

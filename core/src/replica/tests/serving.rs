@@ -157,6 +157,35 @@ fn behind_what_was_refused_for_good_nothing_is_taken_either_while_something_befo
 }
 
 #[test]
+fn behind_what_waits_again_nothing_is_taken_before_its_sender_begins_anew() {
+    let mut stage = leader(Settings::default());
+    let place = |number, after: Option<u64>, oldest| Place {
+        attempt: r(number),
+        after: after.map(r),
+        oldest: r(oldest),
+    };
+    let ask = |stage: &mut Stage, has_room, place: Place| {
+        stage.on(Event::Room(has_room));
+        let (ballot, kind) = (Ballot(2), EntryKind::Command);
+        let payload = command(place.attempt.number as usize);
+        let propose = Forward::Propose { ballot, place, kind, payload };
+        stage.answers(PEER, PeerMessage::Forward(propose))
+    };
+    let answer = ask(&mut stage, false, place(1, None, 1));
+    assert_eq!(answer, refused(1, Refusal::DiskFull));
+    let answer = ask(&mut stage, true, place(2, Some(1), 1));
+    assert_eq!(answer, refused(2, Refusal::OutOfTurn));
+    let answer = ask(&mut stage, false, place(3, Some(2), 1));
+    assert_eq!(answer, refused(3, Refusal::DiskFull));
+    // It knew of the third one when it sent this, and of all of them when it sent it again.
+    let answer = ask(&mut stage, true, place(4, Some(2), 4));
+    assert_eq!(answer, refused(4, Refusal::OutOfTurn));
+    assert_eq!(ask(&mut stage, true, place(5, None, 5)), []);
+    assert_eq!(ask(&mut stage, true, place(6, Some(5), 5)), []);
+    assert_eq!(lengths(&mut stage), [5, 6]);
+}
+
+#[test]
 fn what_is_early_is_not_kept_by_who_leads_no_more() {
     let mut stage = leader(Settings::default());
     assert_eq!(stage.answers(PEER, in_line(2, 1)), []);
