@@ -56,14 +56,20 @@ impl<P: Simulated> Watch<P> {
         self.append_only.changed(self.node, held, run);
     }
 
-    /// The replica, whose disk holds this log, sends something.
-    pub(crate) fn sends(&mut self, to: usize, message: &P::Message, disk: &Mirror) -> Verdict {
+    /// The replica, whose log is `held` and whose disk holds another one so far, sends something.
+    pub(crate) fn sends(
+        &mut self,
+        to: usize,
+        message: &P::Message,
+        held: &Mirror,
+        disk: &Mirror,
+    ) -> Verdict {
         let node = self.node;
         self.own.iter_mut().try_for_each(|oracle| oracle.sends(node, to, message))?;
         if !P::vouches(message) {
             return Ok(());
         }
-        let kept = Kept::of_sound(disk);
+        let kept = Kept::of_sound(disk, held);
         self.own.iter_mut().try_for_each(|oracle| oracle.vouches(node, to, message, &kept))
     }
 

@@ -62,7 +62,8 @@ impl<P: Simulated> Node<P> {
             }
             Effect::Send(envelope) => {
                 if let PeerMessage::Protocol(message) = &envelope.message {
-                    self.watch.sends(position(envelope.to), message, self.disk.log())?;
+                    let (held, disk) = (&self.held, self.disk.log());
+                    self.watch.sends(position(envelope.to), message, held, disk)?;
                 }
                 came.sent.push(envelope);
             }
