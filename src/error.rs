@@ -91,7 +91,7 @@ pub enum StartError {
     Stopped(StopReason),
 }
 
-/// Why a node has stopped. What was acknowledged is untouched in every case.
+/// Why a node has stopped. To stop takes nothing away that was acknowledged.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StopReason {

@@ -61,7 +61,8 @@ impl<P: Protocol, S: StateMachine> Node<P, S> {
     /// refused, later ones may still be executed.
     ///
     /// # Errors
-    /// See [`RequestError`], which tells what surely has no effect from what may have one.
+    /// See [`RequestError`], which tells what surely has no effect from what may have one. Under a
+    /// [`session`](Node::session) what was lost with a leader is sent again, and applied once.
     pub fn propose(
         &self,
         command: S::Command,

@@ -271,7 +271,7 @@ impl Failure {
     }
 }
 
-/// Why a replica cannot go on. Its data is untouched.
+/// Why a replica cannot go on. It changes nothing on its disk from here on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fatal {

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use quorate_core::{
     Ballot, Command, Digest, Entry, EntryKind, Envelope, Forward, FoundingMessage, FoundingRecord,
     Incarnation, Index, Known, LogId, LogTime, Membership, NodeId, Origin, PeerMessage, Place,
-    Proposal, Protocol, Readmission, Refusal, Repair, RequestId, SnapshotId, SnapshotMessage, SnapshotMeta,
-    Start,
+    Proposal, Protocol, Readmission, Refusal, Repair, RequestId, SnapshotId, SnapshotMessage,
+    SnapshotMeta, Start,
 };
 use quorate_raft::{self as raft, AppendEntries, AppendEntriesReply, Appended, Raft};
 use quorate_vsr::{self as vsr, DoViewChange, Stretch, Vsr};
