@@ -57,12 +57,16 @@ fn a_forwarded_command_is_taken_once_and_only_in_the_ballot_for_which_it_was_mea
     }
 }
 
-/// The attempt `number`, before which its sender waited for `after`.
-fn in_line(number: u64, after: u64) -> PeerMessage<Word> {
-    let payload = command(number as usize);
-    let (ballot, kind) = (Ballot(2), EntryKind::Command);
-    let place = Place { attempt: r(number), after: Some(r(after)), oldest: r(1) };
+/// The attempt `number`, before which its sender waited for `after`, and waits for `oldest` now: a
+/// command of as many bytes as its number.
+fn placed(number: u64, after: Option<u64>, oldest: u64) -> PeerMessage<Word> {
+    let (ballot, kind, payload) = (Ballot(2), EntryKind::Command, command(number as usize));
+    let place = Place { attempt: r(number), after: after.map(r), oldest: r(oldest) };
     PeerMessage::Forward(Forward::Propose { ballot, place, kind, payload })
+}
+
+fn in_line(number: u64, after: u64) -> PeerMessage<Word> {
+    placed(number, Some(after), 1)
 }
 
 /// How long the commands are that were taken, in this order.
@@ -90,10 +94,7 @@ fn what_its_sender_no_longer_waits_for_holds_up_nothing() {
     assert_eq!(stage.answers(PEER, in_line(6, 5)), []);
     assert_eq!(taken(&mut stage), 0);
     // 5 never arrives. What comes next says that nobody waits for it.
-    let place = Place { attempt: r(7), after: Some(r(6)), oldest: r(6) };
-    let (ballot, kind, payload) = (Ballot(2), EntryKind::Command, command(7));
-    let propose = Forward::Propose { ballot, place, kind, payload };
-    assert_eq!(stage.answers(PEER, PeerMessage::Forward(propose)), []);
+    assert_eq!(stage.answers(PEER, placed(7, Some(6), 6)), []);
     assert_eq!(lengths(&mut stage), [6, 7]);
 }
 
@@ -149,39 +150,28 @@ fn behind_what_was_refused_for_good_nothing_is_taken_either_while_something_befo
     assert_eq!(stage.answers(PEER, in_line(2, 1)), refused(2, Refusal::DiskFull));
     stage.on(Event::Room(true));
     // Its sender knows what became of both, and has not asked for the first one again.
-    let place = Place { attempt: r(3), after: Some(r(2)), oldest: r(3) };
-    let (ballot, kind, payload) = (Ballot(2), EntryKind::Command, command(3));
-    let propose = Forward::Propose { ballot, place, kind, payload };
-    let answer = stage.answers(PEER, PeerMessage::Forward(propose));
+    let answer = stage.answers(PEER, placed(3, Some(2), 3));
     assert_eq!(answer, refused(3, Refusal::OutOfTurn));
 }
 
 #[test]
 fn behind_what_waits_again_nothing_is_taken_before_its_sender_begins_anew() {
     let mut stage = leader(Settings::default());
-    let place = |number, after: Option<u64>, oldest| Place {
-        attempt: r(number),
-        after: after.map(r),
-        oldest: r(oldest),
-    };
-    let ask = |stage: &mut Stage, has_room, place: Place| {
+    let ask = |stage: &mut Stage, has_room, message| {
         stage.on(Event::Room(has_room));
-        let (ballot, kind) = (Ballot(2), EntryKind::Command);
-        let payload = command(place.attempt.number as usize);
-        let propose = Forward::Propose { ballot, place, kind, payload };
-        stage.answers(PEER, PeerMessage::Forward(propose))
+        stage.answers(PEER, message)
     };
-    let answer = ask(&mut stage, false, place(1, None, 1));
+    let answer = ask(&mut stage, false, placed(1, None, 1));
     assert_eq!(answer, refused(1, Refusal::DiskFull));
-    let answer = ask(&mut stage, true, place(2, Some(1), 1));
+    let answer = ask(&mut stage, true, placed(2, Some(1), 1));
     assert_eq!(answer, refused(2, Refusal::OutOfTurn));
-    let answer = ask(&mut stage, false, place(3, Some(2), 1));
+    let answer = ask(&mut stage, false, placed(3, Some(2), 1));
     assert_eq!(answer, refused(3, Refusal::DiskFull));
     // It knew of the third one when it sent this, and of all of them when it sent it again.
-    let answer = ask(&mut stage, true, place(4, Some(2), 4));
+    let answer = ask(&mut stage, true, placed(4, Some(2), 4));
     assert_eq!(answer, refused(4, Refusal::OutOfTurn));
-    assert_eq!(ask(&mut stage, true, place(5, None, 5)), []);
-    assert_eq!(ask(&mut stage, true, place(6, Some(5), 5)), []);
+    assert_eq!(ask(&mut stage, true, placed(5, None, 5)), []);
+    assert_eq!(ask(&mut stage, true, placed(6, Some(5), 5)), []);
     assert_eq!(lengths(&mut stage), [5, 6]);
 }
 
