@@ -30,6 +30,7 @@ mod session;
 mod settings;
 mod snapshot;
 mod types;
+mod window;
 mod write;
 
 pub use applier::{Applier, ApplyError, Batch, Outcome, RestoreError, SnapshotView};
@@ -54,4 +55,5 @@ pub use types::{
     Ballot, Digest, Incarnation, Index, LogId, LogTime, NodeId, Now, RequestId, SessionId, Start,
     WriteSeq,
 };
+pub use window::Window;
 pub use write::{Disk, Gap, Identity, PledgeBytes, Recovered, RecoveredLog, Run, Write};

@@ -1,8 +1,6 @@
 //! What a leader knows about one follower's log, and what it may send next.
 
-use std::collections::VecDeque;
-
-use quorate_core::{Entry, Incarnation, Index, Log, LogId, Settings, SnapshotMeta};
+use quorate_core::{Entry, Incarnation, Index, Log, LogId, Settings, SnapshotMeta, Window};
 
 /// After how many heartbeats without a word a follower is no longer sent entries.
 const PATIENCE: u32 = 3;
@@ -47,7 +45,7 @@ pub(crate) enum State {
         paused: bool,
     },
     /// It follows: message upon message, before the earlier ones are answered.
-    Replicate(InFlight),
+    Replicate(Window),
     /// Its disk is full. For this many heartbeats more it gets no entries.
     Full {
         /// Heartbeats to go.
@@ -55,14 +53,6 @@ pub(crate) enum State {
     },
     /// What it needs was compacted. It is offered this snapshot until it has it.
     Snapshot(SnapshotMeta),
-}
-
-/// What was sent and is not known to be durable at the follower.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct InFlight {
-    /// The last index and the size of each message. Ascending.
-    messages: VecDeque<(Index, usize)>,
-    bytes: usize,
 }
 
 impl Progress {
@@ -99,14 +89,11 @@ impl Progress {
     }
 
     /// How many bytes of entries the next message may carry; `None` if it may carry none.
-    pub(crate) fn room(&self, settings: &Settings) -> Option<usize> {
-        match &self.state {
+    pub(crate) fn room(&mut self, settings: &Settings) -> Option<usize> {
+        match &mut self.state {
             State::Probe { paused: false } => Some(settings.append_bytes),
             State::Probe { paused: true } | State::Full { .. } | State::Snapshot(_) => None,
-            State::Replicate(in_flight) => {
-                let room = settings.window_bytes.saturating_sub(in_flight.bytes);
-                (room > 0).then_some(room.min(settings.append_bytes))
-            }
+            State::Replicate(window) => window.room(settings),
         }
     }
 
@@ -140,8 +127,8 @@ impl Progress {
         let Some(last) = entries.last() else { return };
         match &mut self.state {
             State::Probe { paused } => *paused = true,
-            State::Replicate(in_flight) => {
-                in_flight.add(last.index(), entries.iter().map(Entry::size_bytes).sum());
+            State::Replicate(window) => {
+                window.add(entries);
                 self.next = last.index().next();
             }
             State::Full { .. } | State::Snapshot(_) => {
@@ -160,7 +147,7 @@ impl Progress {
     pub(crate) fn on_durable(&mut self, index: Index, base: Index) {
         self.matched = self.matched.max(index);
         match &mut self.state {
-            State::Replicate(in_flight) => in_flight.remove_through(index),
+            State::Replicate(window) => window.remove_through(index),
             State::Snapshot(offered) if index >= base || index >= offered.last.index => {
                 self.replicate_after(self.matched);
             }
@@ -182,8 +169,8 @@ impl Progress {
     /// The follower, which vouches for nothing, holds everything up to `index`, and has saved it
     /// if it is what it seems. It will never say that this is durable, and gets more all the same.
     pub(crate) fn on_held_by_mute(&mut self, index: Index) {
-        if let State::Replicate(in_flight) = &mut self.state {
-            in_flight.remove_through(index);
+        if let State::Replicate(window) = &mut self.state {
+            window.remove_through(index);
         }
         self.on_held(index);
     }
@@ -259,30 +246,13 @@ impl Progress {
 
     fn replicate_after(&mut self, index: Index) {
         self.go_to(index.next());
-        self.state = State::Replicate(InFlight::default());
+        self.state = State::Replicate(Window::default());
     }
 
     fn go_to(&mut self, next: Index) {
         if next != self.next {
             self.next = next;
             self.reading = None;
-        }
-    }
-}
-
-impl InFlight {
-    fn add(&mut self, last: Index, bytes: usize) {
-        self.messages.push_back((last, bytes));
-        self.bytes += bytes;
-    }
-
-    fn remove_through(&mut self, index: Index) {
-        while let Some((last, bytes)) = self.messages.front().copied() {
-            if last > index {
-                break;
-            }
-            self.messages.pop_front();
-            self.bytes -= bytes;
         }
     }
 }

@@ -1,8 +1,6 @@
 //! What a primary knows about one backup, and what it may send it.
 
-use std::collections::VecDeque;
-
-use quorate_core::{Entry, Incarnation, Index, Log, Settings, SnapshotMeta};
+use quorate_core::{Entry, Incarnation, Index, Log, Settings, SnapshotMeta, Window};
 
 /// After how many heartbeats without a word a backup does not count as alive.
 const PATIENCE: u32 = 3;
@@ -49,9 +47,8 @@ enum Supply {
 struct Stream {
     /// The first entry that was not sent.
     next: Index,
-    /// The last index and the size of each message that is not acknowledged. Ascending.
-    in_flight: VecDeque<(Index, usize)>,
-    in_flight_bytes: usize,
+    /// What of it is not acknowledged.
+    window: Window,
 }
 
 impl Progress {
@@ -80,10 +77,9 @@ impl Progress {
     }
 
     /// The first entry to be sent next, and how many bytes of them; `None` if none may be sent.
-    pub(crate) fn room(&self, settings: &Settings) -> Option<(Index, usize)> {
-        let Supply::Stream(stream) = &self.supply else { return None };
-        let room = settings.window_bytes.saturating_sub(stream.in_flight_bytes);
-        (room > 0).then_some((stream.next, room.min(settings.append_bytes)))
+    pub(crate) fn room(&mut self, settings: &Settings) -> Option<(Index, usize)> {
+        let Supply::Stream(stream) = &mut self.supply else { return None };
+        Some((stream.next, stream.window.room(settings)?))
     }
 
     /// What the backup should hold by now, of a log that ends with `last`.
@@ -191,25 +187,17 @@ impl Progress {
 
 impl Stream {
     fn from(next: Index) -> Stream {
-        Stream { next, in_flight: VecDeque::new(), in_flight_bytes: 0 }
+        Stream { next, window: Window::default() }
     }
 
     fn add(&mut self, entries: &[Entry]) {
         let Some(last) = entries.last() else { return };
-        let bytes = entries.iter().map(Entry::size_bytes).sum();
-        self.in_flight.push_back((last.index(), bytes));
-        self.in_flight_bytes += bytes;
+        self.window.add(entries);
         self.next = last.index().next();
     }
 
     fn on_held(&mut self, op: Index) {
-        while let Some((last, bytes)) = self.in_flight.front().copied() {
-            if last > op {
-                break;
-            }
-            self.in_flight.pop_front();
-            self.in_flight_bytes -= bytes;
-        }
+        self.window.remove_through(op);
         self.next = self.next.max(op.next());
     }
 }

@@ -51,7 +51,11 @@ fn after(before: &Progress, act: impl FnOnce(&mut Progress)) -> Option<(u64, Sta
     (progress != *before).then_some((progress.next.0, progress.state))
 }
 
-const REPLICATES: State = State::Replicate(InFlight { messages: VecDeque::new(), bytes: 0 });
+/// Nothing is on its way.
+fn replicates() -> State {
+    State::Replicate(Window::default())
+}
+
 const RESTS: State = State::Full { rest: REST };
 
 #[test]
@@ -90,19 +94,19 @@ fn a_conflict_behind_what_was_sent_is_none() {
 fn an_offer_stands_until_the_log_goes_on_from_what_the_follower_has() {
     let offered = offered();
     assert_eq!(after(&offered, |it| it.on_held(Index(6))), None);
-    assert_eq!(after(&offered, |it| it.on_held(Index(7))), Some((8, REPLICATES)));
+    assert_eq!(after(&offered, |it| it.on_held(Index(7))), Some((8, replicates())));
     let durable = |index, base| after(&offered, |it| it.on_durable(Index(index), Index(base)));
     assert_eq!(durable(5, 6).map(|(_, state)| state), Some(offered.state.clone()), "compacted");
-    assert_eq!(durable(5, 5), Some((6, REPLICATES)));
-    assert_eq!(durable(7, 8), Some((8, REPLICATES)), "it has what it was offered");
+    assert_eq!(durable(5, 5), Some((6, replicates())));
+    assert_eq!(durable(7, 8), Some((8, replicates())), "it has what it was offered");
 }
 
 #[test]
 fn what_a_follower_holds_answers_a_probe_from_where_that_asks_on() {
     let probing = Progress::starting_at(Index(6), None);
     assert_eq!(after(&probing, |it| it.on_held(Index(4))), None);
-    assert_eq!(after(&probing, |it| it.on_held(Index(5))), Some((6, REPLICATES)));
-    assert_eq!(after(&probing, |it| it.on_held(Index(8))), Some((9, REPLICATES)));
+    assert_eq!(after(&probing, |it| it.on_held(Index(5))), Some((6, replicates())));
+    assert_eq!(after(&probing, |it| it.on_held(Index(8))), Some((9, replicates())));
 }
 
 #[test]

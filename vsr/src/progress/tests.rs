@@ -35,7 +35,7 @@ fn streaming() -> Progress {
 
 /// Up to where entries were sent to a backup which does not ask for them.
 fn sent_up_to(progress: &Progress) -> Option<u64> {
-    let streams = progress.room(&Settings::default()).is_some();
+    let streams = progress.clone().room(&Settings::default()).is_some();
     streams.then(|| progress.should_hold(LAST).0)
 }
 
