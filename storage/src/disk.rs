@@ -9,6 +9,7 @@
 mod file;
 #[cfg(test)]
 mod forgetful;
+mod freeing;
 mod handles;
 mod memory;
 

@@ -11,10 +11,6 @@ use super::manifest::{ContentDigest, MAX_CONTENT_BYTES, Manifest};
 use super::name::Name;
 use crate::disk::Disk;
 
-/// How much is written before it is synced, in chunks. One sync of gigabytes at the end would hold
-/// up those of the log, which go to the same disk.
-pub(super) const SYNC_CHUNKS: u64 = 16;
-
 const CHUNK_LEN: usize = SnapshotMeta::CHUNK_BYTES as usize;
 
 /// Writes a snapshot: an [`io::Write`] for its content, and [`finish`](SnapshotBuilder::finish).
@@ -109,10 +105,8 @@ impl<D: Disk> SnapshotBuilder<D> {
         self.content.update(&self.buffer);
         self.size_bytes = bytes;
         self.buffer.clear();
-        if (self.chunks.len() as u64).is_multiple_of(SYNC_CHUNKS) {
-            self.directory.sync(self.file)?;
-        }
-        Ok(())
+        // One sync of gigabytes at the end would hold up those of the log, which go to the same disk.
+        self.directory.sync(self.file)
     }
 
     fn check(&self) -> Result<(), SnapshotError> {

@@ -11,12 +11,14 @@
 
 use quorate_core::{Digest, SnapshotId, SnapshotMeta};
 
-use super::builder::SYNC_CHUNKS;
 use super::directory::{Directory, chunk_len};
 use super::error::SnapshotError;
 use super::manifest::{ContentDigest, Manifest};
 use super::name::Name;
 use crate::disk::Disk;
+
+/// After so many chunks, what was received is noted: a crash costs no more than these.
+const NOTED_CHUNKS: u64 = 16;
 
 /// What has been received of one snapshot.
 pub(super) struct Fetch {
@@ -89,8 +91,9 @@ impl Fetch {
         directory.write(Name::Fetch(id), chunk * SnapshotMeta::CHUNK_BYTES, bytes)?;
         directory.write(Name::FetchDigests(id), chunk * 16, &digest.0)?;
         self.push(digest, bytes);
-        if self.next_chunk().is_multiple_of(SYNC_CHUNKS) {
-            directory.sync(Name::Fetch(id))?;
+        // At once, as a builder does.
+        directory.sync(Name::Fetch(id))?;
+        if self.next_chunk().is_multiple_of(NOTED_CHUNKS) {
             directory.sync(Name::FetchDigests(id))?;
         }
         Ok(())
