@@ -16,7 +16,7 @@ use crate::error::{ReadError, StopReason};
 use crate::helpers::SnapshotJob;
 use crate::requests::ReadAnswer;
 use crate::storage_thread::Snapshots;
-use crate::threads::{Stopper, message_of};
+use crate::threads::{Stopper, giving_way, message_of};
 
 /// What the apply thread is asked to do, in order.
 pub(crate) enum Job<S: StateMachine> {
@@ -99,9 +99,9 @@ impl<S: StateMachine, D: Disk> ApplyThread<S, D> {
     ) -> Result<Option<LogTime>, StopReason> {
         let content = self.snapshots.open(&snapshot.id());
         let mut content = content.map_err(StorageError::Snapshots)?;
-        let restored = catch_unwind(AssertUnwindSafe(|| {
-            self.applier.restore(generation, snapshot, &mut content)
-        }));
+        let applier = &mut self.applier;
+        let restore = || applier.restore(generation, snapshot, &mut content);
+        let restored = giving_way("restore", restore);
         let restored = restored.map_err(panicked("when it was restored from a snapshot"))?;
         restored.map_err(|error| StopReason::Restore(error.into()))
     }

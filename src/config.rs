@@ -14,6 +14,9 @@ use crate::node::Node;
 
 /// How many clients are served at once and how much is held for them, if nothing else is said.
 const MAX_CLIENTS: usize = 4096;
+
+/// In bytes per second.
+const SNAPSHOT_RATE: u64 = 16 << 20;
 const CLIENT_BYTES: usize = 256 << 20;
 
 /// Describes a node, checks the description, and starts it. See [`Node::builder`].
@@ -25,6 +28,7 @@ pub struct Builder<P, S, M = DefaultMachine> {
     cluster: String,
     settings: Settings,
     segment_bytes: Option<u64>,
+    snapshot_rate: u64,
     bootstrap: bool,
     listen: Option<String>,
     max_clients: usize,
@@ -75,6 +79,7 @@ pub(crate) struct Config {
     pub(crate) cluster: String,
     pub(crate) settings: Settings,
     pub(crate) segment_bytes: Option<u64>,
+    pub(crate) snapshot_rate: u64,
     pub(crate) bootstrap: bool,
     pub(crate) listen: String,
     pub(crate) max_clients: usize,
@@ -91,6 +96,7 @@ impl<P: Protocol, S: StateMachine> Builder<P, S> {
             cluster: "quorate".to_owned(),
             settings: Settings::default(),
             segment_bytes: None,
+            snapshot_rate: SNAPSHOT_RATE,
             bootstrap: false,
             listen: None,
             max_clients: MAX_CLIENTS,
@@ -147,6 +153,15 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
         self
     }
 
+    /// How fast a snapshot is fetched from another member, in bytes per second; this node's own are
+    /// written half as fast. Writing one as fast as the disk allows would hold up the log, which
+    /// goes to the same disk, and whatever else does. A node with a large state catches up sooner with
+    /// more. At least 2; [`u64::MAX`] is no bound. Default: 16 MiB.
+    pub fn snapshot_rate(mut self, bytes_per_second: u64) -> Self {
+        self.snapshot_rate = bytes_per_second;
+        self
+    }
+
     /// Allows an empty data directory to found a cluster of this node alone. Without it, the only
     /// member of a cluster does not start on an empty directory, since that might be the place
     /// of a lost disk. Clusters of several members need no such permission: their members
@@ -192,7 +207,15 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
     /// Default: `S::default()`.
     pub fn machine(self, machine: S) -> Builder<P, S, GivenMachine<S>> {
         let Builder { id, members, data_dir, cluster, settings, .. } = self;
-        let Builder { segment_bytes, bootstrap, listen, max_clients, client_bytes, .. } = self;
+        let Builder {
+            segment_bytes,
+            snapshot_rate,
+            bootstrap,
+            listen,
+            max_clients,
+            client_bytes,
+            ..
+        } = self;
         let Builder { transport, node, .. } = self;
         let machine = GivenMachine(machine);
         Builder {
@@ -202,6 +225,7 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
             cluster,
             settings,
             segment_bytes,
+            snapshot_rate,
             bootstrap,
             listen,
             max_clients,
@@ -240,6 +264,9 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
         {
             return Err(ConfigError::SegmentBytes(bytes));
         }
+        if self.snapshot_rate < 2 {
+            return Err(ConfigError::SnapshotRate(self.snapshot_rate));
+        }
         self.settings.validate()?;
         let config = Config {
             me,
@@ -249,6 +276,7 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
             cluster: self.cluster,
             settings: self.settings,
             segment_bytes: self.segment_bytes,
+            snapshot_rate: self.snapshot_rate,
             bootstrap: self.bootstrap,
             max_clients: self.max_clients,
             client_bytes: self.client_bytes,
@@ -337,6 +365,8 @@ mod tests {
         for bytes in [5000, 4096, (1 << 30) + 4096, u64::MAX - 4095] {
             assert_eq!(error(good().segment_bytes(bytes)), ConfigError::SegmentBytes(bytes));
         }
+        assert_eq!(error(good().snapshot_rate(1)), ConfigError::SnapshotRate(1));
+        good().snapshot_rate(2).check().unwrap();
         let huge = Settings { uncommitted_bytes: 1 << 30, ..Settings::default() };
         assert!(matches!(
             error(good().settings(huge)),

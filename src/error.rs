@@ -36,6 +36,9 @@ pub enum ConfigError {
     /// See [`segment_bytes`](crate::Builder::segment_bytes).
     #[error("segment_bytes must be a multiple of 4096 from 65536 to 1073741824: it is {0}")]
     SegmentBytes(u64),
+    /// See [`snapshot_rate`](crate::Builder::snapshot_rate).
+    #[error("snapshot_rate must be at least 2 bytes per second: it is {0}")]
+    SnapshotRate(u64),
     /// See [`SettingsError`].
     #[error(transparent)]
     Settings(#[from] SettingsError),

@@ -1,6 +1,8 @@
 //! Two helpers for what takes long and may wait: one writes snapshots, its own and fetched ones,
 //! the other reads old entries and chunks for peers that are behind. Each does its jobs in order.
 
+mod pace;
+
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,7 +16,8 @@ use quorate_storage::{Disk, Scrubbed, SnapshotError, StorageError};
 use crate::completed::Completed;
 use crate::error::StopReason;
 use crate::storage_thread::{Entries, Snapshots};
-use crate::threads::{Stopper, message_of};
+use crate::threads::{Stopper, give_way, message_of};
+pub(crate) use pace::Pace;
 
 /// What the snapshot helper is asked to do.
 pub(crate) enum SnapshotJob<S: StateMachine> {
@@ -41,6 +44,10 @@ pub(crate) enum ReadJob {
 pub(crate) struct SnapshotHelper<S: StateMachine, D: Disk> {
     pub(crate) snapshots: Snapshots<D>,
     pub(crate) jobs: Consumer<SnapshotJob<S>>,
+    /// How fast this node's own snapshots are written.
+    pub(crate) own: Pace,
+    /// How fast those are that it fetches.
+    pub(crate) fetched: Pace,
     pub(crate) done: Producer<Completed<S>>,
     pub(crate) stopper: Stopper,
 }
@@ -55,7 +62,8 @@ pub(crate) struct ReadHelper<S: StateMachine, D: Disk> {
 
 impl<S: StateMachine, D: Disk> SnapshotHelper<S, D> {
     /// Works until there is nothing more to come, or the node stops.
-    pub(crate) fn run(self) {
+    pub(crate) fn run(mut self) {
+        give_way();
         while let Ok(job) = self.jobs.pop() {
             if self.stopper.is_stopping() {
                 return;
@@ -66,7 +74,7 @@ impl<S: StateMachine, D: Disk> SnapshotHelper<S, D> {
         }
     }
 
-    fn carry_out(&self, job: SnapshotJob<S>) -> Option<Completed<S>> {
+    fn carry_out(&mut self, job: SnapshotJob<S>) -> Option<Completed<S>> {
         Some(match job {
             SnapshotJob::Build(view) => Completed::SnapshotBuilt(self.build(&view)),
             SnapshotJob::BeginFetch { snapshot } => {
@@ -75,6 +83,7 @@ impl<S: StateMachine, D: Disk> SnapshotHelper<S, D> {
             }
             SnapshotJob::WriteChunk { snapshot, chunk, bytes } => {
                 let next = self.snapshots.write_chunk(&snapshot, chunk, &bytes);
+                self.fetched.wrote(bytes.len(), &self.stopper);
                 progress(snapshot, next)
             }
             SnapshotJob::Tidy => {
@@ -87,7 +96,7 @@ impl<S: StateMachine, D: Disk> SnapshotHelper<S, D> {
     }
 
     /// The state goes on without a snapshot: the log merely grows until one succeeds.
-    fn build(&self, view: &SnapshotView<S>) -> Option<SnapshotMeta> {
+    fn build(&mut self, view: &SnapshotView<S>) -> Option<SnapshotMeta> {
         let index = view.last().index;
         let built = catch_unwind(AssertUnwindSafe(|| self.write(view)));
         match built {
@@ -107,9 +116,10 @@ impl<S: StateMachine, D: Disk> SnapshotHelper<S, D> {
         }
     }
 
-    fn write(&self, view: &SnapshotView<S>) -> io::Result<SnapshotMeta> {
+    fn write(&mut self, view: &SnapshotView<S>) -> io::Result<SnapshotMeta> {
         let mut builder = self.snapshots.builder()?;
-        view.write(&mut UnlessStopping { out: &mut builder, stopper: &self.stopper })?;
+        let out = &mut builder;
+        view.write(&mut Steadily { out, pace: &mut self.own, stopper: &self.stopper })?;
         let membership = view.membership().clone();
         Ok(builder.finish(view.last(), view.digest(), membership, view.time())?)
     }
@@ -126,18 +136,21 @@ fn progress<S: StateMachine>(
     Completed::FetchProgress { snapshot, next }
 }
 
-/// A snapshot may take long; a shutdown does not wait for it.
-struct UnlessStopping<'a> {
+/// A snapshot takes its time; a shutdown does not wait for it.
+struct Steadily<'a> {
     out: &'a mut dyn Write,
+    pace: &'a mut Pace,
     stopper: &'a Stopper,
 }
 
-impl Write for UnlessStopping<'_> {
+impl Write for Steadily<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.stopper.is_stopping() {
             return Err(io::Error::other("the node is stopping"));
         }
-        self.out.write(bytes)
+        let written = self.out.write(bytes)?;
+        self.pace.wrote(written, self.stopper);
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -148,6 +161,7 @@ impl Write for UnlessStopping<'_> {
 impl<S: StateMachine, D: Disk> ReadHelper<S, D> {
     /// Works until there is nothing more to come, or the node stops.
     pub(crate) fn run(self) {
+        give_way();
         while let Ok(job) = self.jobs.pop() {
             if self.stopper.is_stopping() {
                 return;

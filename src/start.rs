@@ -18,7 +18,7 @@ use crate::completed::Completed;
 use crate::config::Config;
 use crate::error::{StartError, StopReason};
 use crate::event_loop::{Clock, EventLoop, Inputs, Workers, first_index};
-use crate::helpers::{ReadHelper, SnapshotHelper};
+use crate::helpers::{Pace, ReadHelper, SnapshotHelper};
 use crate::net::Local;
 use crate::net::inbox::Inbox;
 use crate::net::listener::{Port, listen};
@@ -168,7 +168,7 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
     let (to_messages, messages) = queue(DECIDED_BYTES);
     let (to_requests, requests) = queue(REQUESTS_BYTES);
     let applier = Applier::new(config.me, machine);
-    let (workers, threads) = spawn_threads(store, applier, &to_loop, stopper)?;
+    let (workers, threads) = spawn_threads(&config, store, applier, &to_loop, stopper)?;
     let handle = Requests {
         to_loop: to_requests,
         to_applier: workers.applier.clone(),
@@ -216,6 +216,7 @@ fn recover<P: Protocol>(
 }
 
 fn spawn_threads<S: StateMachine, D: Disk>(
+    config: &Config,
     store: Store<D>,
     applier: Applier<S>,
     done: &Producer<Completed<S>>,
@@ -249,6 +250,10 @@ fn spawn_threads<S: StateMachine, D: Disk>(
     let building = SnapshotHelper {
         snapshots: snapshots.clone(),
         jobs: snapshot_jobs,
+        // Twice as fast as they are taken: whoever fetches one, of a cluster that takes one after the
+        // other, has it before the log that follows it is dropped.
+        own: Pace::new(config.snapshot_rate / 2),
+        fetched: Pace::new(config.snapshot_rate),
         done: done.clone(),
         stopper: stopper.clone(),
     };

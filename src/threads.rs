@@ -83,6 +83,42 @@ impl Stopper {
     }
 }
 
+/// By how much a thread gives way whose work may wait.
+#[cfg(target_os = "linux")]
+const NICER: i32 = 10;
+
+/// Has this thread compute when nobody else wants to, or nearly so, from here on.
+pub(crate) fn give_way() {
+    // A thread has a priority of its own on Linux only: elsewhere, all of the process would give way.
+    #[cfg(target_os = "linux")]
+    if let Ok(nice) = rustix::process::getpriority_process(None) {
+        // Without it, all goes as well, and the others are slower meanwhile.
+        let _ = rustix::process::setpriority_process(None, nice + NICER);
+    }
+}
+
+/// Has work that takes long give way, and waits for it. That needs a thread of its own: one that has given
+/// way once cannot take it back. An error is the work's panic.
+pub(crate) fn giving_way<R: Send>(
+    name: &str,
+    work: impl FnOnce() -> R + Send,
+) -> std::thread::Result<R> {
+    let span = tracing::Span::current();
+    let mut work = Some(work);
+    let mut take = || work.take().expect("it is done once");
+    let done = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name(format!("quorate-{name}"));
+        let body = || {
+            let _entered = span.entered();
+            give_way();
+            take()()
+        };
+        Some(thread.spawn_scoped(scope, body).ok()?.join())
+    });
+    // Without a thread, the others have to wait.
+    done.unwrap_or_else(|| catch_unwind(AssertUnwindSafe(take())))
+}
+
 /// What a panic said.
 pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
@@ -117,6 +153,27 @@ mod tests {
         stopper.signal().triggered().await;
         let reason = stopper.reason().unwrap().to_string();
         assert!(reason.contains("links") && reason.contains("enough"), "{reason}");
+    }
+
+    #[test]
+    fn what_gives_way_is_done_and_its_panic_is_told() {
+        let mut done = 0;
+        assert_eq!(giving_way("test", || std::mem::replace(&mut done, 7)).unwrap(), 0);
+        assert_eq!(done, 7);
+        let panic = || -> () { std::panic::resume_unwind(Box::new("enough")) };
+        assert_eq!(message_of(&*giving_way("test", panic).unwrap_err()), "enough");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_gives_way_is_nicer_than_the_thread_that_waits_for_it() {
+        use rustix::process::getpriority_process;
+        let before = getpriority_process(None).unwrap();
+        let inside = giving_way("test", || getpriority_process(None).unwrap()).unwrap();
+        assert_eq!(
+            (inside, getpriority_process(None).unwrap()),
+            ((before + NICER).min(19), before)
+        );
     }
 
     #[test]

@@ -84,11 +84,12 @@ fn damage_that_a_read_finds_is_told_before_the_read_is_answered() {
 fn writer(helper: &ReadHelper<Echo, MemDisk>) -> SnapshotHelper<Echo, MemDisk> {
     let ((_, jobs), (done, _)) = (queue(1), queue(1));
     let snapshots = helper.snapshots.clone();
-    SnapshotHelper { snapshots, jobs, done, stopper: Stopper::default() }
+    let (own, fetched) = (Pace::new(u64::MAX), Pace::new(u64::MAX));
+    SnapshotHelper { snapshots, jobs, own, fetched, done, stopper: Stopper::default() }
 }
 
 /// A snapshot of the first state.
-fn build(writer: &SnapshotHelper<Echo, MemDisk>) -> Option<SnapshotMeta> {
+fn build(writer: &mut SnapshotHelper<Echo, MemDisk>) -> Option<SnapshotMeta> {
     let view = Applier::new(NodeId(1), Echo).view();
     match writer.carry_out(SnapshotJob::Build(view)) {
         Some(Completed::SnapshotBuilt(built)) => built,
@@ -99,7 +100,7 @@ fn build(writer: &SnapshotHelper<Echo, MemDisk>) -> Option<SnapshotMeta> {
 #[test]
 fn a_chunk_that_cannot_be_read_is_answered_with_nothing() {
     let (helper, _, disk) = helper();
-    let snapshot = build(&writer(&helper)).unwrap().id();
+    let snapshot = build(&mut writer(&helper)).unwrap().id();
     let read = || {
         let job = ReadJob::Chunk { to: NodeId(2), snapshot, chunk: 0 };
         match helper.carry_out(job).unwrap() {
@@ -115,11 +116,11 @@ fn a_chunk_that_cannot_be_read_is_answered_with_nothing() {
 #[test]
 fn a_snapshot_for_which_the_disk_has_no_room_is_not_received() {
     let (source, _, _) = helper();
-    let snapshot = build(&writer(&source)).unwrap();
+    let snapshot = build(&mut writer(&source)).unwrap();
     let chunk = source.snapshots.read_chunk(&snapshot.id(), 0).unwrap().unwrap();
     let (helper, _, disk) = helper();
-    let writer = writer(&helper);
-    let progress = |job| match writer.carry_out(job) {
+    let mut writer = writer(&helper);
+    let mut progress = |job| match writer.carry_out(job) {
         Some(Completed::FetchProgress { next, .. }) => next,
         _ => panic!("not what was asked for"),
     };
@@ -131,10 +132,27 @@ fn a_snapshot_for_which_the_disk_has_no_room_is_not_received() {
 }
 
 #[test]
+fn what_is_written_of_snapshots_counts_for_how_fast_that_goes() {
+    let (source, _, _) = helper();
+    let mut of_source = writer(&source);
+    let snapshot = build(&mut of_source).unwrap();
+    assert_eq!((of_source.own.written(), of_source.fetched.written()), (snapshot.size_bytes, 0));
+    let bytes = source.snapshots.read_chunk(&snapshot.id(), 0).unwrap().unwrap();
+    let mut writer = writer(&helper().0);
+    let id = snapshot.id();
+    let jobs = [
+        SnapshotJob::BeginFetch { snapshot: snapshot.clone() },
+        SnapshotJob::WriteChunk { snapshot: id, chunk: 0, bytes },
+    ];
+    jobs.into_iter().for_each(|job| assert!(writer.carry_out(job).is_some()));
+    assert_eq!((writer.own.written(), writer.fetched.written()), (0, snapshot.size_bytes));
+}
+
+#[test]
 fn a_node_that_stops_does_not_wait_for_its_snapshot() {
     let (helper, _, _) = helper();
-    let writer = writer(&helper);
+    let mut writer = writer(&helper);
     writer.stopper.stop(StopReason::Shutdown);
-    assert_eq!(build(&writer), None);
+    assert_eq!(build(&mut writer), None);
     assert!(helper.snapshots.list().unwrap().is_empty());
 }

@@ -5,8 +5,6 @@ use std::time::{Duration, Instant};
 use quorate_kv::resp::Value;
 use quorate_kv::{Client, encode_request};
 
-use super::cores::Core;
-use super::mount::Mount;
 use super::processes::{Nodes, bulk, call, insist, until};
 use super::pulse::Pulse;
 
@@ -26,9 +24,6 @@ const SLOWER: u32 = 3;
 
 /// How often is looked at most. What else the machine does makes writes slower, and never faster.
 const TRIES: usize = 5;
-
-/// Room for what the node that was away keeps, in MiB.
-const DISK_MIB: u64 = 2048;
 
 /// The 99th percentile of what a SET took at the leader.
 struct Seen {
@@ -109,40 +104,27 @@ async fn one_of_five_that_was_away_catches_up_from_a_snapshot_and_the_log() {
     catches_up(&mut nodes, away, keys(), 0).await;
 }
 
-/// Each node of a cluster has a machine of its own. Here they share one, and the one that catches up
-/// computes and writes as fast as it can: so it gets a core and a disk of its own, and the others, with
-/// those who write, another core.
-#[test]
-fn a_node_that_was_away_catches_up_from_a_snapshot_and_the_log_while_the_leader_serves_on() {
-    let Some([core, core_of_its_own]) = Core::two() else { return };
-    core.run(async move {
-        let disk = tempfile::Builder::new().prefix("kv-disk-").tempdir().unwrap();
-        let Some(_mount) = Mount::tmpfs(disk.path(), DISK_MIB) else { return };
-        let away = 3;
-        let mut nodes = Nodes::alone(3, &["--snapshot-bytes", "1000000"]);
-        for id in 1..=3 {
-            nodes.set_wrapper(id, core.wrapper());
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_away_catches_up_from_a_snapshot_and_the_log_while_the_leader_serves_on() {
+    let mut nodes = Nodes::alone(3, &["--snapshot-bytes", "1000000"]);
+    nodes.start_all().await;
+    insist(&nodes, 1, &["SET", "first", "1"]).await;
+    nodes.converge().await;
+    let away = nodes.leader().await % 3 + 1;
+    let (mut before, mut writes) = (Duration::MAX, 0);
+    for value in 0..TRIES {
+        let seen = catches_up(&mut nodes, away, keys(), value).await;
+        before = before.min(seen.before);
+        writes += seen.writes;
+        let mut client = nodes.client(away).await;
+        call(&mut client, &["READONLY"]).await;
+        let all = Value::Integer((keys() + writes + 1) as i64);
+        assert_eq!(call(&mut client, &["DBSIZE"]).await, all);
+        if seen.meanwhile <= SLOWER * before {
+            return;
         }
-        nodes.set_wrapper(away, core_of_its_own.wrapper());
-        nodes.set_data(away, disk.path().join("data"));
-        nodes.start_all().await;
-        insist(&nodes, 1, &["SET", "first", "1"]).await;
-        nodes.converge().await;
-        let (mut before, mut writes) = (Duration::MAX, 0);
-        for value in 0..TRIES {
-            let seen = catches_up(&mut nodes, away, keys(), value).await;
-            before = before.min(seen.before);
-            writes += seen.writes;
-            let mut client = nodes.client(away).await;
-            call(&mut client, &["READONLY"]).await;
-            let all = Value::Integer((keys() + writes + 1) as i64);
-            assert_eq!(call(&mut client, &["DBSIZE"]).await, all);
-            if seen.meanwhile <= SLOWER * before {
-                return;
-            }
-        }
-        panic!("the leader was more than {SLOWER} times as slow, {TRIES} times in a row");
-    });
+    }
+    panic!("the leader was more than {SLOWER} times as slow, {TRIES} times in a row");
 }
 
 async fn write(client: &mut Client, first: usize, value: usize) {

@@ -3,7 +3,6 @@
 //! Time limits here are wide: they only tell a node which is at work from one which hangs.
 
 mod catch_up;
-mod cores;
 mod damage;
 mod dice;
 mod directories;

@@ -124,6 +124,13 @@ pub struct ServeArgs {
     /// [default: 32 MiB]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(4096..))]
     pub snapshot_bytes: Option<u64>,
+
+    /// How fast to fetch a snapshot from another node, in bytes per second; its own are written half as
+    /// fast. More catches up sooner, and holds up the writes of clients meanwhile.
+    ///
+    /// [default: 16 MiB]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(65536..))]
+    pub snapshot_rate: Option<u64>,
 }
 
 #[derive(Args, Debug)]

@@ -157,8 +157,12 @@ fn builder<P: Protocol>(args: &ServeArgs) -> Builder<P, Machine> {
         .bootstrap(args.bootstrap)
         .max_clients(NODE_CLIENTS)
         .settings(settings(args));
-    match args.segment_bytes {
+    let builder = match args.segment_bytes {
         Some(bytes) => builder.segment_bytes(bytes),
+        None => builder,
+    };
+    match args.snapshot_rate {
+        Some(bytes_per_second) => builder.snapshot_rate(bytes_per_second),
         None => builder,
     }
 }
