@@ -2,7 +2,7 @@
 //! their way, in order, and nothing else (Ongaro 2014, section 3.8: currentTerm, votedFor and
 //! log[] survive; here in one atomic write).
 
-use quorate_core::{Gap, Index, LogId, Recovered, WriteSeq};
+use quorate_core::{Gap, Index, LogId, PledgeBytes, Recovered, WriteSeq};
 
 use super::commit::Commit;
 use super::logs::{Disk, Logs};
@@ -78,15 +78,21 @@ pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verd
         format!("replica {} found that it is mute: {mute}; of others {peers:?}", node + 1)
     })?;
     let sworn = &mut logs.disks[node].sworn;
-    let is_kept = sworn.is_none_or(|(seq, pledge)| {
-        let mut later = unsynced.iter().filter(|(later, _)| *later > seq);
-        found.sworn.is_some_and(|found| found == pledge || later.any(|(_, later)| *later == found))
-    });
-    SWORN.require(is_kept, || {
+    let is_as_good = |found: Option<PledgeBytes>| {
+        sworn.is_none_or(|(seq, pledge)| {
+            let later = unsynced.iter().filter(|(later, _)| *later > seq).map(|(_, later)| *later);
+            found.is_some_and(|found| std::iter::once(pledge).chain(later).any(|it| it == found))
+        })
+    };
+    // The start that finds it in the log swears nothing ahead of the log any more.
+    let is_in_log = sworn.is_some() && is_as_good(found.pledge);
+    SWORN.require(is_in_log || is_as_good(found.sworn), || {
         format!("replica {} has sworn {sworn:?}, and finds {:?}", node + 1, found.sworn)
     })?;
     // The first write of the next process swears it once more.
-    *sworn = found.sworn.map(|pledge| (WriteSeq(0), pledge));
+    let place = |pledge| unsynced.iter().rposition(|(_, it)| Some(*it) == pledge);
+    let is_ahead = !is_in_log && place(found.sworn) >= place(found.pledge);
+    *sworn = found.sworn.filter(|_| is_ahead).map(|pledge| (WriteSeq(0), pledge));
     // What was heard of others may be missing though the rest of the same write is there.
     logs.disks[node].peers = found.peers.clone();
     Ok(())
