@@ -110,5 +110,6 @@ mod tests {
             window.add(&log.entries(Index(index), bytes).expect("it is in memory"));
             window.remove_through(Index(index));
         }
+        assert_eq!(fill(&mut window, &log, &mut Index(50), &settings), 1);
     }
 }
