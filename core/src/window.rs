@@ -19,17 +19,21 @@ pub struct Window {
     bytes: usize,
     /// By how many bytes it holds more than one message.
     grown: usize,
-    /// Something had to wait for an answer.
+    /// There was no room when that was asked for last.
     is_full: bool,
 }
 
 impl Window {
     /// How many bytes of entries the next message may carry; `None` if it has to wait.
     pub fn room(&mut self, settings: &Settings) -> Option<usize> {
+        self.grown = self.grown.min(settings.window_bytes);
         let open = settings.append_bytes.saturating_add(self.grown).min(settings.window_bytes);
-        let room = open.saturating_sub(self.bytes);
-        self.is_full = room == 0;
-        (room > 0).then_some(room.min(settings.append_bytes))
+        let room = open.saturating_sub(self.bytes).min(settings.append_bytes);
+        // While something is on its way that makes more room, small change is not worth a message (the
+        // silly window of TCP: RFC 1122, section 4.2.3.4).
+        let is_worth_it = room >= settings.append_bytes / 4 || self.bytes == 0;
+        self.is_full = room == 0 || !is_worth_it;
+        (!self.is_full).then_some(room)
     }
 
     /// These entries are on their way, in one message.
@@ -97,6 +101,22 @@ mod tests {
         }
         assert_eq!(bursts, [1, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1]);
         assert_eq!(window.bytes, 6 * bytes);
+    }
+
+    #[test]
+    fn a_remainder_is_not_worth_a_message() {
+        let (log, bytes) = log_of(10);
+        let settings = |window_bytes| Settings {
+            append_bytes: 4 * bytes,
+            window_bytes,
+            ..Settings::default()
+        };
+        let mut window = Window::default();
+        window.add(&log.entries(Index(2), 4 * bytes).expect("they are in memory"));
+        window.grown = 9 * bytes;
+        assert_eq!(window.room(&settings(5 * bytes - 1)), None);
+        assert_eq!(window.room(&settings(5 * bytes)), Some(bytes));
+        assert_eq!(Window::default().room(&settings(1)), Some(1), "nothing would make more room");
     }
 
     #[test]

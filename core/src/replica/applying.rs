@@ -202,7 +202,11 @@ impl Applying {
         self.building = false;
         match snapshot {
             Some(built) => drop(self.renewing.take_if(|through| *through <= built.last.index)),
-            None => self.on_snapshot_failed(now),
+            None => {
+                // The log before it is still there, be the disk full of it: it is tried again.
+                self.renew_snapshot(Index::ZERO);
+                self.on_snapshot_failed(now);
+            }
         }
     }
 }

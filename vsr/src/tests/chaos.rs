@@ -69,7 +69,7 @@ impl Chaos {
         let mut random = Random::seeded(seed);
         let size = [1, 2, 3, 3, 3, 4, 4, 5][random.below(8)];
         // Small enough that windows fill and batches are split.
-        let settings = Settings { append_bytes: 200, window_bytes: 500, ..Settings::default() };
+        let settings = Settings { append_bytes: 400, window_bytes: 1000, ..Settings::default() };
         let cluster = Cluster::with(size, settings);
         let mut weigh = |action, choices: &[usize]| (action, choices[random.below(choices.len())]);
         let weights = vec![

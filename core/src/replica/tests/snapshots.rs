@@ -99,6 +99,18 @@ fn a_snapshot_that_cannot_be_read_is_replaced_by_one_of_the_same_state() {
 }
 
 #[test]
+fn a_snapshot_that_could_not_be_written_is_tried_again_after_a_while() {
+    let mut stage = six();
+    assert!(!stage.on(Event::SnapshotBuilt(None)).contains(&Effect::TakeSnapshot));
+    stage.now.monotonic += Duration::from_secs(3600);
+    assert!(stage.flush().contains(&Effect::TakeSnapshot));
+    let snapshot = meta(&mut stage, 6);
+    built(&mut stage, &snapshot);
+    stage.now.monotonic += Duration::from_secs(3600);
+    assert!(!stage.flush().contains(&Effect::TakeSnapshot));
+}
+
+#[test]
 fn of_an_older_snapshot_that_cannot_be_read_the_newest_takes_the_place() {
     let mut stage = six();
     let [older, newer] = [3, 5].map(|index| meta(&mut stage, index));
