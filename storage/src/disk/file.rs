@@ -30,8 +30,8 @@ pub struct FileDisk {
     freeing: Freeing,
 }
 
-/// How much is asked of the disk at once by who reads, in bytes. Files are opened as read at random, so
-/// that nothing is read ahead either (up to 8 MiB, otherwise): a sync of the log waits for one piece.
+/// How much is asked of the disk at once by who reads, in bytes, and how much is read ahead: a sync of
+/// the log waits behind what the disk was asked for before.
 const PIECE_BYTES: usize = 1 << 18;
 
 impl FileDisk {
@@ -86,9 +86,7 @@ impl FileDisk {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
         let file = rustix::fs::openat(&self.directory, plain(name)?, flags, mode)?;
-        // Where advice is not taken, the file is as good without.
-        #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random);
+        advise(&file, ReadAhead::None);
         Ok(Arc::new(File::from(file)))
     }
 
@@ -145,6 +143,9 @@ impl Disk for FileDisk {
 
     fn read_at(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let file = self.handle(name, Purpose::Read)?;
+        if let Some(piece) = piece_to_read_ahead(offset, buffer.len()) {
+            advise(&file, ReadAhead::PieceAt(piece));
+        }
         fill(buffer, |rest, filled| file.read_at(rest, offset + filled))
     }
 
@@ -200,6 +201,35 @@ impl Disk for FileDisk {
         self.check_ownership()?;
         Ok(rustix::fs::flock(self.directory.as_fd(), FlockOperation::NonBlockingLockExclusive)?)
     }
+}
+
+/// What the system is to read ahead by itself, which may be megabytes otherwise.
+enum ReadAhead {
+    None,
+    PieceAt(u64),
+}
+
+/// Where advice is not taken, all is read as well.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn advise(file: impl AsFd, ahead: ReadAhead) {
+    use rustix::fs::{Advice, fadvise};
+    let _ = match ahead {
+        ReadAhead::None => fadvise(file, 0, None, Advice::Random),
+        ReadAhead::PieceAt(at) => {
+            fadvise(file, at, std::num::NonZero::new(PIECE_BYTES as u64), Advice::WillNeed)
+        }
+    };
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn advise(_: impl AsFd, _: ReadAhead) {}
+
+/// Whoever reads on through a file in small parts enters one piece after the other: each is had as a whole
+/// then. `None` within a piece, and for what is no smaller than one.
+fn piece_to_read_ahead(offset: u64, len: usize) -> Option<u64> {
+    let end = offset + len as u64;
+    let piece = end.saturating_sub(1) / PIECE_BYTES as u64 * PIECE_BYTES as u64;
+    (0 < len && len < PIECE_BYTES && piece >= offset).then_some(piece)
 }
 
 /// The directory is flat: a name with a separator in it would lead out of it.
@@ -370,6 +400,20 @@ mod tests {
         assert_eq!(read(&[Ok(b"abc"), Ok(b"")]), Ok(b"abc".to_vec()));
         let failed = io::ErrorKind::OutOfMemory;
         assert_eq!(read(&[Ok(b"abc"), Err(failed)]), Err(failed));
+    }
+
+    #[test]
+    fn whoever_reads_on_through_a_file_has_each_piece_read_ahead_once() {
+        const PIECE: u64 = PIECE_BYTES as u64;
+        for len in [1000, 4096, PIECE_BYTES - 1] {
+            let offsets = (0..4 * PIECE - len as u64).step_by(len);
+            let ahead: Vec<u64> = offsets.filter_map(|at| piece_to_read_ahead(at, len)).collect();
+            let expected = [0, PIECE, 2 * PIECE, 3 * PIECE];
+            assert_eq!(ahead, expected[..ahead.len()], "{len}");
+            assert!(ahead.len() >= 3, "{len}");
+        }
+        assert_eq!(piece_to_read_ahead(0, PIECE_BYTES), None, "it is read anyway");
+        assert_eq!(piece_to_read_ahead(PIECE, 0), None);
     }
 
     #[test]

@@ -2,15 +2,15 @@
 #![expect(clippy::disallowed_types, reason = "of the one place of this crate that touches files")]
 
 use std::fs::File;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Closes the last handle of a removed file elsewhere. With that handle the content goes, and it takes a
-/// file system some ten milliseconds to free a hundred megabytes: whoever writes the log must not wait for that.
+/// Closes the last handle of a removed file elsewhere. With that handle the content goes, and it takes
+/// a file system its time to free hundreds of megabytes: whoever writes the log must not wait for that.
 #[derive(Debug, Default)]
 pub(super) struct Freeing {
     /// To the thread, which is started for the first file and ends with this.
-    files: Mutex<Option<Sender<Arc<File>>>>,
+    files: Mutex<Option<SyncSender<Arc<File>>>>,
 }
 
 impl Freeing {
@@ -25,15 +25,18 @@ impl Freeing {
         if files.is_none() {
             *files = start();
         }
-        // Without a thread, it is closed here.
+        // What the thread does not take, if there is one, is closed here.
         if let Some(files) = &*files {
-            let _ = files.send(file);
+            let _ = files.try_send(file);
         }
     }
 }
 
-fn start() -> Option<Sender<Arc<File>>> {
-    let (sender, files) = channel();
+/// How many files may wait to be freed: the process may not have many more open.
+const WAITING: usize = 8;
+
+fn start() -> Option<SyncSender<Arc<File>>> {
+    let (sender, files) = sync_channel(WAITING);
     let thread = std::thread::Builder::new().name("quorate-freeing".to_owned());
     let started = thread.spawn(move || files.into_iter().for_each(drop));
     started.is_ok().then_some(sender)

@@ -129,7 +129,7 @@ impl<D: Disk> LogReader<D> {
         uncached: &mut Option<u64>,
     ) -> Result<Option<(Box<Group>, usize)>, StorageError> {
         // What is cached may be whole where the medium is not. Once for each segment: what is read
-        // ahead from there on comes from the medium.
+        // from there on, and ahead, comes from the medium.
         if *uncached != Some(extent.segment) {
             let _ = self.disk.drop_cache(&segment::name(extent.segment));
             *uncached = Some(extent.segment);
