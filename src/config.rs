@@ -155,8 +155,9 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
 
     /// How fast a snapshot is fetched from another member, in bytes per second; this node's own are
     /// written half as fast. Writing one as fast as the disk allows would hold up the log, which
-    /// goes to the same disk, and whatever else does. A node with a large state catches up sooner with
-    /// more. At least 2; [`u64::MAX`] is no bound. Default: 16 MiB.
+    /// goes to the same disk, and whatever else does. A large one is fetched as fast as it takes not to
+    /// need more than a minute (two for one's own), if the disk is fast enough. Should be the same on
+    /// all members. At least 2; [`u64::MAX`] is no bound. Default: 16 MiB.
     pub fn snapshot_rate(mut self, bytes_per_second: u64) -> Self {
         self.snapshot_rate = bytes_per_second;
         self

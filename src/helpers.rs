@@ -22,23 +22,29 @@ pub(crate) use pace::Pace;
 /// What the snapshot helper is asked to do.
 pub(crate) enum SnapshotJob<S: StateMachine> {
     Build(SnapshotView<S>),
-    BeginFetch {
-        snapshot: SnapshotMeta,
-    },
-    WriteChunk {
-        snapshot: SnapshotId,
-        chunk: u64,
-        bytes: Bytes,
-    },
-    /// Remove what the log no longer points to.
-    Tidy,
+    BeginFetch { snapshot: SnapshotMeta },
+    WriteChunk { snapshot: SnapshotId, chunk: u64, bytes: Bytes },
 }
 
 /// What the reading helper is asked to do.
 pub(crate) enum ReadJob {
-    Entries { reader: Reader, from: Index, max_bytes: usize },
-    Chunk { to: NodeId, snapshot: SnapshotId, chunk: u64 },
-    Scrub { from: Index, max_bytes: usize },
+    Entries {
+        reader: Reader,
+        from: Index,
+        max_bytes: usize,
+    },
+    Chunk {
+        to: NodeId,
+        snapshot: SnapshotId,
+        chunk: u64,
+    },
+    Scrub {
+        from: Index,
+        max_bytes: usize,
+    },
+    /// Remove the snapshots that the log no longer points to. Not for the other helper: they would take up
+    /// room until it has written the next one.
+    Tidy,
 }
 
 pub(crate) struct SnapshotHelper<S: StateMachine, D: Disk> {
@@ -48,6 +54,8 @@ pub(crate) struct SnapshotHelper<S: StateMachine, D: Disk> {
     pub(crate) own: Pace,
     /// How fast those are that it fetches.
     pub(crate) fetched: Pace,
+    /// The size of the last one: the next will be about as large.
+    pub(crate) newest_bytes: u64,
     pub(crate) done: Producer<Completed<S>>,
     pub(crate) stopper: Stopper,
 }
@@ -68,31 +76,25 @@ impl<S: StateMachine, D: Disk> SnapshotHelper<S, D> {
             if self.stopper.is_stopping() {
                 return;
             }
-            if let Some(completed) = self.carry_out(job) {
-                tell(&self.done, completed);
-            }
+            let completed = self.carry_out(job);
+            tell(&self.done, completed);
         }
     }
 
-    fn carry_out(&mut self, job: SnapshotJob<S>) -> Option<Completed<S>> {
-        Some(match job {
+    fn carry_out(&mut self, job: SnapshotJob<S>) -> Completed<S> {
+        match job {
             SnapshotJob::Build(view) => Completed::SnapshotBuilt(self.build(&view)),
             SnapshotJob::BeginFetch { snapshot } => {
+                self.fetched.begin(snapshot.size_bytes);
                 let next = self.snapshots.begin_fetch(&snapshot);
                 progress(snapshot.id(), next)
             }
             SnapshotJob::WriteChunk { snapshot, chunk, bytes } => {
                 let next = self.snapshots.write_chunk(&snapshot, chunk, &bytes);
-                self.fetched.wrote(bytes.len(), &self.stopper);
+                self.fetched.wrote(bytes.len(), || is_urgent(&self.jobs, &self.stopper));
                 progress(snapshot, next)
             }
-            SnapshotJob::Tidy => {
-                if let Err(error) = self.snapshots.tidy() {
-                    tracing::warn!(%error, "old snapshots not removed: tried again with the next");
-                }
-                return None;
-            }
-        })
+        }
     }
 
     /// The state goes on without a snapshot: the log merely grows until one succeeds.
@@ -117,11 +119,15 @@ impl<S: StateMachine, D: Disk> SnapshotHelper<S, D> {
     }
 
     fn write(&mut self, view: &SnapshotView<S>) -> io::Result<SnapshotMeta> {
+        self.own.begin(self.newest_bytes);
         let mut builder = self.snapshots.builder()?;
         let out = &mut builder;
-        view.write(&mut Steadily { out, pace: &mut self.own, stopper: &self.stopper })?;
+        let (pace, jobs, stopper) = (&mut self.own, &self.jobs, &self.stopper);
+        view.write(&mut Steadily { out, pace, jobs, stopper })?;
         let membership = view.membership().clone();
-        Ok(builder.finish(view.last(), view.digest(), membership, view.time())?)
+        let meta = builder.finish(view.last(), view.digest(), membership, view.time())?;
+        self.newest_bytes = meta.size_bytes;
+        Ok(meta)
     }
 }
 
@@ -136,20 +142,25 @@ fn progress<S: StateMachine>(
     Completed::FetchProgress { snapshot, next }
 }
 
-/// A snapshot takes its time; a shutdown does not wait for it.
-struct Steadily<'a> {
+/// How much of a state is written before the pace is looked to.
+const AT_ONCE_BYTES: usize = 1 << 18;
+
+/// A snapshot takes its time; a shutdown does not wait for it, and other jobs not for its pace. A state that
+/// is handed over in one piece is no exception.
+struct Steadily<'a, J> {
     out: &'a mut dyn Write,
     pace: &'a mut Pace,
+    jobs: &'a Consumer<J>,
     stopper: &'a Stopper,
 }
 
-impl Write for Steadily<'_> {
+impl<J> Write for Steadily<'_, J> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.stopper.is_stopping() {
             return Err(io::Error::other("the node is stopping"));
         }
-        let written = self.out.write(bytes)?;
-        self.pace.wrote(written, self.stopper);
+        let written = self.out.write(&bytes[..bytes.len().min(AT_ONCE_BYTES)])?;
+        self.pace.wrote(written, || is_urgent(self.jobs, self.stopper));
         Ok(written)
     }
 
@@ -158,23 +169,29 @@ impl Write for Steadily<'_> {
     }
 }
 
+/// This thread is waited for: by a snapshot that the node has to fetch in order to go on while it writes
+/// its own (or the other way round), or by a shutdown.
+fn is_urgent<J>(jobs: &Consumer<J>, stopper: &Stopper) -> bool {
+    !jobs.is_empty() || stopper.is_stopping()
+}
+
 impl<S: StateMachine, D: Disk> ReadHelper<S, D> {
     /// Works until there is nothing more to come, or the node stops.
     pub(crate) fn run(self) {
-        give_way();
         while let Ok(job) = self.jobs.pop() {
             if self.stopper.is_stopping() {
                 return;
             }
             match self.carry_out(job) {
-                Ok(completed) => tell(&self.done, completed),
+                Ok(Some(completed)) => tell(&self.done, completed),
+                Ok(None) => {}
                 Err(error) => return self.stopper.stop(StopReason::Storage(error)),
             }
         }
     }
 
-    fn carry_out(&self, job: ReadJob) -> Result<Completed<S>, StorageError> {
-        match job {
+    fn carry_out(&self, job: ReadJob) -> Result<Option<Completed<S>>, StorageError> {
+        Ok(Some(match job {
             ReadJob::Entries { reader, from, max_bytes } => {
                 let entries = match self.entries.read_entries(from, max_bytes) {
                     // A snapshot was taken or installed since: the replica asks for that instead.
@@ -191,7 +208,7 @@ impl<S: StateMachine, D: Disk> ReadHelper<S, D> {
                     }
                     Ok(entries) => entries,
                 };
-                Ok(Completed::EntriesRead { reader, from, entries })
+                Completed::EntriesRead { reader, from, entries }
             }
             ReadJob::Scrub { from, max_bytes } => {
                 let Scrubbed { next, gaps } = self.entries.scrub(from, max_bytes)?;
@@ -199,16 +216,22 @@ impl<S: StateMachine, D: Disk> ReadHelper<S, D> {
                     let (first, last) = (gap.first, gap.last);
                     tracing::error!(%first, %last, "damage found: to be repaired from the others");
                 }
-                Ok(Completed::Scrubbed { next, gaps })
+                Completed::Scrubbed { next, gaps }
             }
             ReadJob::Chunk { to, snapshot, chunk } => {
                 let bytes = self.snapshots.read_chunk(&snapshot, chunk).unwrap_or_else(|error| {
                     tracing::error!(index = %snapshot.last.index, chunk, %error, "chunk not read");
                     None
                 });
-                Ok(Completed::ChunkRead { to, snapshot, chunk, bytes })
+                Completed::ChunkRead { to, snapshot, chunk, bytes }
             }
-        }
+            ReadJob::Tidy => {
+                if let Err(error) = self.snapshots.tidy() {
+                    tracing::warn!(%error, "old snapshots not removed: tried again with the next");
+                }
+                return Ok(None);
+            }
+        }))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quorate_core::{
     Applier, Effect, Incarnation, NodeId, Protocol, Recovered, Replica, ReplicaConfig, Settings,
@@ -39,6 +39,9 @@ const APPLIER_BYTES: usize = 32 << 20;
 
 /// Work that was decided is handed over whatever a queue holds: see the loop.
 const DECIDED_BYTES: usize = 64 << 20;
+
+/// What it takes at most to fetch a snapshot, if the disk and the other member are fast enough.
+const LONGEST_FETCH: Duration = Duration::from_secs(60);
 
 /// Starts a node on its data directory.
 pub(crate) async fn start<P: Protocol, S: StateMachine>(
@@ -143,6 +146,7 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
     let disk = open(&config)?;
     let (incarnation, nonce) = (Incarnation(random()?), random()?);
     let (store, recovered) = storage_thread::open::<P, D>(&config, disk, incarnation, nonce)?;
+    let newest_bytes = recovered.snapshot.as_ref().map_or(0, |newest| newest.size_bytes);
     let clock = Clock::start();
     let mut effects = Vec::new();
     let replica = recover::<P>(&config, recovered, clock, &mut effects)?;
@@ -168,7 +172,8 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
     let (to_messages, messages) = queue(DECIDED_BYTES);
     let (to_requests, requests) = queue(REQUESTS_BYTES);
     let applier = Applier::new(config.me, machine);
-    let (workers, threads) = spawn_threads(&config, store, applier, &to_loop, stopper)?;
+    let (workers, threads) =
+        spawn_threads(&config, store, newest_bytes, applier, &to_loop, stopper)?;
     let handle = Requests {
         to_loop: to_requests,
         to_applier: workers.applier.clone(),
@@ -218,6 +223,7 @@ fn recover<P: Protocol>(
 fn spawn_threads<S: StateMachine, D: Disk>(
     config: &Config,
     store: Store<D>,
+    newest_snapshot_bytes: u64,
     applier: Applier<S>,
     done: &Producer<Completed<S>>,
     stopper: &Stopper,
@@ -232,11 +238,10 @@ fn spawn_threads<S: StateMachine, D: Disk>(
         storage: to_storage,
         applier: to_applier,
         snapshots: to_snapshots.clone(),
-        reads: to_reads,
+        reads: to_reads.clone(),
         newest_restore: Arc::clone(&newest_restore),
     };
-    let storage =
-        StorageThread::new(store, writes, to_snapshots.clone(), done.clone(), stopper.clone());
+    let storage = StorageThread::new(store, writes, to_reads, done.clone(), stopper.clone());
     let apply = ApplyThread {
         applier,
         moved: Instant::now(),
@@ -252,8 +257,9 @@ fn spawn_threads<S: StateMachine, D: Disk>(
         jobs: snapshot_jobs,
         // Twice as fast as they are taken: whoever fetches one, of a cluster that takes one after the
         // other, has it before the log that follows it is dropped.
-        own: Pace::new(config.snapshot_rate / 2),
-        fetched: Pace::new(config.snapshot_rate),
+        own: Pace::new(config.snapshot_rate / 2, 2 * LONGEST_FETCH),
+        fetched: Pace::new(config.snapshot_rate, LONGEST_FETCH),
+        newest_bytes: newest_snapshot_bytes,
         done: done.clone(),
         stopper: stopper.clone(),
     };

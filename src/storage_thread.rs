@@ -20,7 +20,7 @@ use quorate_storage::{
 use crate::completed::Completed;
 use crate::config::Config;
 use crate::error::{StartError, StopReason};
-use crate::helpers::SnapshotJob;
+use crate::helpers::ReadJob;
 use crate::threads::Stopper;
 
 /// The snapshots on disk, for every thread that needs them.
@@ -96,7 +96,7 @@ fn is_empty(config: &Config) -> io::Result<bool> {
 pub(crate) struct StorageThread<S: StateMachine, D: Disk> {
     store: Store<D>,
     writes: Consumer<WriteJob>,
-    snapshots: Producer<SnapshotJob<S>>,
+    reads: Producer<ReadJob>,
     done: Producer<Completed<S>>,
     stopper: Stopper,
     has_room: bool,
@@ -116,14 +116,14 @@ impl<S: StateMachine, D: Disk> StorageThread<S, D> {
     pub(crate) fn new(
         store: Store<D>,
         writes: Consumer<WriteJob>,
-        snapshots: Producer<SnapshotJob<S>>,
+        reads: Producer<ReadJob>,
         done: Producer<Completed<S>>,
         stopper: Stopper,
     ) -> StorageThread<S, D> {
         StorageThread {
             store,
             writes,
-            snapshots,
+            reads,
             done,
             stopper,
             has_room: true,
@@ -224,7 +224,7 @@ impl<S: StateMachine, D: Disk> StorageThread<S, D> {
         }
         if done.is_untidy {
             // Refused only once the helper has ended; then it is done at the next start.
-            let _ = self.snapshots.push_unbounded(SnapshotJob::Tidy, 0);
+            let _ = self.reads.push_unbounded(ReadJob::Tidy, 0);
         }
         // Segments that are not ready yet, on a disk that is not full, are merely waited for.
         let error = self.store.room_error();

@@ -83,11 +83,12 @@ impl Stopper {
     }
 }
 
-/// By how much a thread gives way whose work may wait.
+/// By how much a thread gives way whose work may wait. Where there is not enough for all, it still gets a
+/// third of what one of the others gets.
 #[cfg(target_os = "linux")]
-const NICER: i32 = 10;
+const NICER: i32 = 5;
 
-/// Has this thread compute when nobody else wants to, or nearly so, from here on.
+/// Has this thread, and all that it starts, give way to others who want to compute, from here on.
 pub(crate) fn give_way() {
     // A thread has a priority of its own on Linux only: elsewhere, all of the process would give way.
     #[cfg(target_os = "linux")]

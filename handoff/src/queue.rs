@@ -206,6 +206,11 @@ impl<T> Consumer<T> {
         lock(&self.shared.state).take_all(batch)
     }
 
+    /// Whether nothing is queued at this instant.
+    pub fn is_empty(&self) -> bool {
+        lock(&self.shared.state).items.is_empty()
+    }
+
     /// Takes the oldest item; sleeps while there is none.
     ///
     /// For consumers that share the work of one queue, each item a job of its own.

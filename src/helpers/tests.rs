@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate_core::{
     Applier, Ballot, Digest, Entry, EntryKind, Incarnation, LogId, LogTime, Proposal, Run, WriteSeq,
@@ -53,7 +54,7 @@ fn told(completed: &Consumer<Completed<Echo>>) -> VecDeque<Completed<Echo>> {
 fn read(helper: &ReadHelper<Echo, MemDisk>, from: u64) -> Vec<Entry> {
     let job = ReadJob::Entries { reader: Reader::Applier, from: Index(from), max_bytes: 1 };
     match helper.carry_out(job).unwrap() {
-        Completed::EntriesRead { entries, .. } => entries,
+        Some(Completed::EntriesRead { entries, .. }) => entries,
         _ => panic!("not what was asked for"),
     }
 }
@@ -84,15 +85,16 @@ fn damage_that_a_read_finds_is_told_before_the_read_is_answered() {
 fn writer(helper: &ReadHelper<Echo, MemDisk>) -> SnapshotHelper<Echo, MemDisk> {
     let ((_, jobs), (done, _)) = (queue(1), queue(1));
     let snapshots = helper.snapshots.clone();
-    let (own, fetched) = (Pace::new(u64::MAX), Pace::new(u64::MAX));
-    SnapshotHelper { snapshots, jobs, own, fetched, done, stopper: Stopper::default() }
+    let [own, fetched] = [(); 2].map(|()| Pace::new(u64::MAX, Duration::ZERO));
+    let stopper = Stopper::default();
+    SnapshotHelper { snapshots, jobs, own, fetched, newest_bytes: 0, done, stopper }
 }
 
 /// A snapshot of the first state.
 fn build(writer: &mut SnapshotHelper<Echo, MemDisk>) -> Option<SnapshotMeta> {
     let view = Applier::new(NodeId(1), Echo).view();
     match writer.carry_out(SnapshotJob::Build(view)) {
-        Some(Completed::SnapshotBuilt(built)) => built,
+        Completed::SnapshotBuilt(built) => built,
         _ => panic!("not what was asked for"),
     }
 }
@@ -104,7 +106,7 @@ fn a_chunk_that_cannot_be_read_is_answered_with_nothing() {
     let read = || {
         let job = ReadJob::Chunk { to: NodeId(2), snapshot, chunk: 0 };
         match helper.carry_out(job).unwrap() {
-            Completed::ChunkRead { bytes, .. } => bytes,
+            Some(Completed::ChunkRead { bytes, .. }) => bytes,
             _ => panic!("not what was asked for"),
         }
     };
@@ -121,7 +123,7 @@ fn a_snapshot_for_which_the_disk_has_no_room_is_not_received() {
     let (helper, _, disk) = helper();
     let mut writer = writer(&helper);
     let mut progress = |job| match writer.carry_out(job) {
-        Some(Completed::FetchProgress { next, .. }) => next,
+        Completed::FetchProgress { next, .. } => next,
         _ => panic!("not what was asked for"),
     };
     let begin = SnapshotJob::BeginFetch { snapshot: snapshot.clone() };
@@ -136,16 +138,40 @@ fn what_is_written_of_snapshots_counts_for_how_fast_that_goes() {
     let (source, _, _) = helper();
     let mut of_source = writer(&source);
     let snapshot = build(&mut of_source).unwrap();
-    assert_eq!((of_source.own.written(), of_source.fetched.written()), (snapshot.size_bytes, 0));
+    let written = |writer: &SnapshotHelper<Echo, MemDisk>| {
+        (writer.own.written_of_it(), writer.fetched.written_of_it())
+    };
+    assert_eq!(written(&of_source), (snapshot.size_bytes, 0));
+    assert_eq!(of_source.newest_bytes, snapshot.size_bytes);
     let bytes = source.snapshots.read_chunk(&snapshot.id(), 0).unwrap().unwrap();
     let mut writer = writer(&helper().0);
     let id = snapshot.id();
-    let jobs = [
-        SnapshotJob::BeginFetch { snapshot: snapshot.clone() },
-        SnapshotJob::WriteChunk { snapshot: id, chunk: 0, bytes },
-    ];
-    jobs.into_iter().for_each(|job| assert!(writer.carry_out(job).is_some()));
-    assert_eq!((writer.own.written(), writer.fetched.written()), (0, snapshot.size_bytes));
+    for _ in 0..2 {
+        writer.carry_out(SnapshotJob::BeginFetch { snapshot: snapshot.clone() });
+        let bytes = bytes.clone();
+        writer.carry_out(SnapshotJob::WriteChunk { snapshot: id, chunk: 0, bytes });
+        assert_eq!(written(&writer), (0, snapshot.size_bytes));
+    }
+}
+
+#[test]
+fn a_state_that_is_handed_over_in_one_piece_is_written_in_several() {
+    let (stopper, jobs) = (Stopper::default(), queue::<()>(1).1);
+    let (mut pace, mut out) = (Pace::new(u64::MAX, Duration::ZERO), Vec::new());
+    let mut steadily = Steadily { out: &mut out, pace: &mut pace, jobs: &jobs, stopper: &stopper };
+    assert_eq!(steadily.write(&[7; AT_ONCE_BYTES + 1]).unwrap(), AT_ONCE_BYTES);
+    assert_eq!(out.len(), AT_ONCE_BYTES);
+}
+
+#[test]
+fn what_the_thread_is_waited_for_is_urgent() {
+    let ((to_helper, jobs), stopper) = (queue(1), Stopper::default());
+    assert!(!is_urgent(&jobs, &stopper));
+    to_helper.push_unbounded((), 0).unwrap();
+    assert!(is_urgent(&jobs, &stopper));
+    assert!(jobs.try_pop_all(&mut VecDeque::new()).is_ok() && !is_urgent(&jobs, &stopper));
+    stopper.stop(StopReason::Shutdown);
+    assert!(is_urgent(&jobs, &stopper));
 }
 
 #[test]

@@ -14,7 +14,7 @@ struct Fixture {
     disk: MemDisk,
     seq: WriteSeq,
     last: (LogId, Digest),
-    _snapshots: Consumer<SnapshotJob<Echo>>,
+    _reads: Consumer<ReadJob>,
 }
 
 impl Fixture {
@@ -30,12 +30,12 @@ impl Fixture {
         };
         let opened = Store::open(Arc::new(disk.clone()), &owner, options, Incarnation(1), 1);
         let ((writes, to_write), (told, done)) = (queue(usize::MAX), queue(usize::MAX));
-        let (snapshots, _snapshots) = queue(usize::MAX);
+        let (reads, _reads) = queue(usize::MAX);
         let store = opened.unwrap().0;
-        let thread = StorageThread::new(store, to_write, snapshots, told, Stopper::default());
+        let thread = StorageThread::new(store, to_write, reads, told, Stopper::default());
         let last = (LogId::ZERO, Digest([9; 16]));
         let seq = WriteSeq(0);
-        let mut fixture = Fixture { thread, writes, done, disk, seq, last, _snapshots };
+        let mut fixture = Fixture { thread, writes, done, disk, seq, last, _reads };
         while fixture.step() {}
         fixture
     }

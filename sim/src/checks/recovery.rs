@@ -87,7 +87,11 @@ pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verd
     // The start that finds it in the log swears nothing ahead of the log any more.
     let is_in_log = sworn.is_some() && is_as_good(found.pledge);
     SWORN.require(is_in_log || is_as_good(found.sworn), || {
-        format!("replica {} has sworn {sworn:?}, and finds {:?}", node + 1, found.sworn)
+        let Recovered { sworn: found, pledge, .. } = found;
+        format!(
+            "replica {} has sworn {sworn:?}, and finds {found:?}, in the log {pledge:?}",
+            node + 1
+        )
     })?;
     // The first write of the next process swears it once more.
     let place = |pledge| unsynced.iter().rposition(|(_, it)| Some(*it) == pledge);
@@ -245,6 +249,15 @@ mod tests {
         sworn(Some([0; 64])).unwrap();
         assert!(sworn(None).is_err());
         assert!(sworn(Some([1; 64])).is_err());
+        // The next start finds it in the log, where the process between the two has written it again.
+        let twice = |pledge| {
+            let mut logs = after_three_writes();
+            logs.sworn(0, WriteSeq(3));
+            recovered(0, &Recovered { sworn: Some([0; 64]), ..found(1) }, &mut logs).unwrap();
+            recovered(0, &Recovered { pledge, ..found(1) }, &mut logs)
+        };
+        twice(Some([0; 64])).unwrap();
+        assert!(twice(None).is_err());
         // All of it has reached the disk, as nobody had noticed.
         let mut logs = after_three_writes();
         logs.sworn(0, WriteSeq(3));

@@ -22,8 +22,12 @@ const BACK: Duration = Duration::from_secs(60);
 /// How many times as long as before a write may take while a node catches up.
 const SLOWER: u32 = 3;
 
-/// How often is looked at most. What else the machine does makes writes slower, and never faster.
+/// How often is looked at most. What else the machine does disturbs some of the rounds, before or while
+/// the node catches up.
 const TRIES: usize = 5;
+
+/// In how many rounds writes must not be slower than that.
+const ENOUGH: usize = 2;
 
 /// The 99th percentile of what a SET took at the leader.
 struct Seen {
@@ -111,20 +115,20 @@ async fn a_node_that_was_away_catches_up_from_a_snapshot_and_the_log_while_the_l
     insist(&nodes, 1, &["SET", "first", "1"]).await;
     nodes.converge().await;
     let away = nodes.leader().await % 3 + 1;
-    let (mut before, mut writes) = (Duration::MAX, 0);
+    let (mut within, mut writes) = (0, 0);
     for value in 0..TRIES {
         let seen = catches_up(&mut nodes, away, keys(), value).await;
-        before = before.min(seen.before);
         writes += seen.writes;
         let mut client = nodes.client(away).await;
         call(&mut client, &["READONLY"]).await;
         let all = Value::Integer((keys() + writes + 1) as i64);
         assert_eq!(call(&mut client, &["DBSIZE"]).await, all);
-        if seen.meanwhile <= SLOWER * before {
+        within += usize::from(seen.meanwhile <= SLOWER * seen.before);
+        if within == ENOUGH {
             return;
         }
     }
-    panic!("the leader was more than {SLOWER} times as slow, {TRIES} times in a row");
+    panic!("the leader was at most {SLOWER} times as slow in {within} of {TRIES} rounds");
 }
 
 async fn write(client: &mut Client, first: usize, value: usize) {
