@@ -1,5 +1,9 @@
 //! A directory of real files.
-#![expect(clippy::disallowed_types, reason = "the one place of this crate that touches files")]
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the one place of this crate that touches files"
+)]
 
 use std::fs::File;
 use std::io;
@@ -27,7 +31,7 @@ pub struct FileDisk {
     /// How the first sync of the directory failed that did. The kernel tells of a failure once: it
     /// must not be told to one user of the directory, and another one believe that all is well.
     sync_dir_failure: Mutex<Option<rustix::io::Errno>>,
-    freeing: Freeing,
+    freeing: Freeing<Arc<File>>,
 }
 
 /// How much is asked of the disk at once by who reads, in bytes, and how much is read ahead: a sync of
