@@ -177,6 +177,7 @@ fn bytes<D: Disk>(disk: &D) -> Result<(), Nonconforming> {
 }
 
 /// Several threads write to one file at once, each to a part of its own, and read what they wrote.
+#[expect(clippy::disallowed_methods, reason = "it tries what several threads do")]
 fn threads<D: Disk>(disk: &D) -> Result<(), Nonconforming> {
     const CLAIM: &str = "a disk is shared between threads";
     const PART: usize = 4096;

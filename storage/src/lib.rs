@@ -27,6 +27,9 @@
 //! The real storage thread and the simulator carry out the same steps, the one on real files
 //! ([`FileDisk`]), the other with crashes in between.
 
+// Tests try real files and several threads; what is not a test is linted by itself.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
+
 mod codec;
 mod conformance;
 mod disk;
