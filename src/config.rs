@@ -14,14 +14,21 @@ use crate::node::Node;
 
 /// How many clients are served at once and how much is held for them, if nothing else is said.
 const MAX_CLIENTS: usize = 4096;
-
-/// In bytes per second.
-const SNAPSHOT_RATE: u64 = 16 << 20;
 const CLIENT_BYTES: usize = 256 << 20;
+
+/// How fast snapshots are fetched, in bytes per second.
+const SNAPSHOT_RATE: u64 = 16 << 20;
 
 /// Describes a node, checks the description, and starts it. See [`Node::builder`].
 #[must_use = "a builder does nothing until start() is called and awaited"]
 pub struct Builder<P, S, M = DefaultMachine> {
+    given: Given,
+    machine: M,
+    node: PhantomData<fn() -> (P, S)>,
+}
+
+/// What was said of a node so far, but for its state machine.
+struct Given {
     id: Option<NodeId>,
     members: Vec<(NodeId, String)>,
     data_dir: Option<PathBuf>,
@@ -34,8 +41,6 @@ pub struct Builder<P, S, M = DefaultMachine> {
     max_clients: usize,
     client_bytes: usize,
     transport: Arc<dyn Transport>,
-    machine: M,
-    node: PhantomData<fn() -> (P, S)>,
 }
 
 /// Makes the state machine of a node that was given none: its type's default.
@@ -89,7 +94,7 @@ pub(crate) struct Config {
 
 impl<P: Protocol, S: StateMachine> Builder<P, S> {
     pub(crate) fn new() -> Builder<P, S> {
-        Builder {
+        let given = Given {
             id: None,
             members: Vec::new(),
             data_dir: None,
@@ -102,9 +107,8 @@ impl<P: Protocol, S: StateMachine> Builder<P, S> {
             max_clients: MAX_CLIENTS,
             client_bytes: CLIENT_BYTES,
             transport: Arc::new(TcpTransport),
-            machine: DefaultMachine,
-            node: PhantomData,
-        }
+        };
+        Builder { given, machine: DefaultMachine, node: PhantomData }
     }
 }
 
@@ -112,7 +116,7 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
     /// This node's name among the members. Required. To replace its machine or disk, start the new one
     /// under the same id with an empty directory, and the old one never again.
     pub fn id(mut self, id: u64) -> Self {
-        self.id = Some(NodeId(id));
+        self.given.id = Some(NodeId(id));
         self
     }
 
@@ -121,7 +125,7 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
     /// then on a majority is enough, and the members it was formed with count; the addresses are
     /// taken from here at each start.
     pub fn members<A: Into<String>>(mut self, members: impl IntoIterator<Item = (u64, A)>) -> Self {
-        self.members =
+        self.given.members =
             members.into_iter().map(|(id, address)| (NodeId(id), address.into())).collect();
         self
     }
@@ -129,27 +133,27 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
     /// Where this node keeps its data. Required. Created if it is not there; no two nodes can
     /// share one.
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
-        self.data_dir = Some(path.into());
+        self.given.data_dir = Some(path.into());
         self
     }
 
     /// The cluster's name: nodes and clients with another one are turned away, and so is a data
     /// directory of another one. Default: `quorate`.
     pub fn cluster(mut self, name: impl Into<String>) -> Self {
-        self.cluster = name.into();
+        self.given.cluster = name.into();
         self
     }
 
     /// Times and limits.
     pub fn settings(mut self, settings: Settings) -> Self {
-        self.settings = settings;
+        self.given.settings = settings;
         self
     }
 
     /// The length of each file of the log, in bytes: a multiple of 4096, from 64 KiB to 1 GiB. By default it grows with the log, from 1 MiB
     /// to 64 MiB.
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
-        self.segment_bytes = Some(bytes);
+        self.given.segment_bytes = Some(bytes);
         self
     }
 
@@ -159,7 +163,7 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
     /// need more than a minute (two for one's own), if the disk is fast enough. Should be the same on
     /// all members. At least 2; [`u64::MAX`] is no bound. Default: 16 MiB.
     pub fn snapshot_rate(mut self, bytes_per_second: u64) -> Self {
-        self.snapshot_rate = bytes_per_second;
+        self.given.snapshot_rate = bytes_per_second;
         self
     }
 
@@ -168,7 +172,7 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
     /// of a lost disk. Clusters of several members need no such permission: their members
     /// found it together. Default: false.
     pub fn bootstrap(mut self, bootstrap: bool) -> Self {
-        self.bootstrap = bootstrap;
+        self.given.bootstrap = bootstrap;
         self
     }
 
@@ -177,7 +181,7 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
     /// [transport](Builder::transport) keeps strangers out. Default: this node's address among the
     /// members.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
-        self.listen = Some(address.into());
+        self.given.listen = Some(address.into());
         self
     }
 
@@ -186,7 +190,7 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
     /// the port takes at most half of what else the process may open, by its limit of open files
     /// as of the start. Default: 4096.
     pub fn max_clients(mut self, clients: usize) -> Self {
-        self.max_clients = clients;
+        self.given.max_clients = clients;
         self
     }
 
@@ -194,47 +198,20 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
     /// arrival until they are answered, and answers until they are sent. Beyond that, requests are
     /// refused as busy. Requests which are made in this process do not count. Default: 256 MiB.
     pub fn client_bytes(mut self, bytes: usize) -> Self {
-        self.client_bytes = bytes;
+        self.given.client_bytes = bytes;
         self
     }
 
     /// What carries the connections. Default: [`TcpTransport`].
     pub fn transport(mut self, transport: impl Transport) -> Self {
-        self.transport = Arc::new(transport);
+        self.given.transport = Arc::new(transport);
         self
     }
 
     /// The state machine in its initial state, which must be the same on all members.
     /// Default: `S::default()`.
     pub fn machine(self, machine: S) -> Builder<P, S, GivenMachine<S>> {
-        let Builder { id, members, data_dir, cluster, settings, .. } = self;
-        let Builder {
-            segment_bytes,
-            snapshot_rate,
-            bootstrap,
-            listen,
-            max_clients,
-            client_bytes,
-            ..
-        } = self;
-        let Builder { transport, node, .. } = self;
-        let machine = GivenMachine(machine);
-        Builder {
-            id,
-            members,
-            data_dir,
-            cluster,
-            settings,
-            segment_bytes,
-            snapshot_rate,
-            bootstrap,
-            listen,
-            max_clients,
-            client_bytes,
-            transport,
-            machine,
-            node,
-        }
+        Builder { given: self.given, machine: GivenMachine(machine), node: self.node }
     }
 
     /// Starts the node. Ready once what is on disk has been recovered and the node listens. That
@@ -253,48 +230,49 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
     }
 
     pub(crate) fn check(self) -> Result<(Config, M), ConfigError> {
-        let me = self.id.ok_or(ConfigError::NoId)?;
-        let members = checked_members(self.members)?;
+        let Builder { given, machine, .. } = self;
+        let me = given.id.ok_or(ConfigError::NoId)?;
+        let members = checked_members(given.members)?;
         let address = members.get(&me).ok_or(ConfigError::NotAMember(me.0))?;
-        let data_dir = self.data_dir.ok_or(ConfigError::NoDataDir)?;
-        if self.cluster.is_empty() || self.cluster.len() > 255 {
+        let data_dir = given.data_dir.ok_or(ConfigError::NoDataDir)?;
+        if given.cluster.is_empty() || given.cluster.len() > 255 {
             return Err(ConfigError::ClusterName);
         }
-        if let Some(bytes) = self.segment_bytes
+        if let Some(bytes) = given.segment_bytes
             && (!(64 << 10..=StoreOptions::MAX_BYTES).contains(&bytes) || bytes % 4096 != 0)
         {
             return Err(ConfigError::SegmentBytes(bytes));
         }
-        if self.snapshot_rate < 2 {
-            return Err(ConfigError::SnapshotRate(self.snapshot_rate));
+        if given.snapshot_rate < 2 {
+            return Err(ConfigError::SnapshotRate(given.snapshot_rate));
         }
-        self.settings.validate()?;
+        given.settings.validate()?;
         let config = Config {
             me,
-            listen: self.listen.unwrap_or_else(|| address.clone()),
+            listen: given.listen.unwrap_or_else(|| address.clone()),
             members,
             data_dir,
-            cluster: self.cluster,
-            settings: self.settings,
-            segment_bytes: self.segment_bytes,
-            snapshot_rate: self.snapshot_rate,
-            bootstrap: self.bootstrap,
-            max_clients: self.max_clients,
-            client_bytes: self.client_bytes,
-            transport: self.transport,
+            cluster: given.cluster,
+            settings: given.settings,
+            segment_bytes: given.segment_bytes,
+            snapshot_rate: given.snapshot_rate,
+            bootstrap: given.bootstrap,
+            max_clients: given.max_clients,
+            client_bytes: given.client_bytes,
+            transport: given.transport,
         };
-        Ok((config, self.machine))
+        Ok((config, machine))
     }
 }
 
 impl<P, S, M> std::fmt::Debug for Builder<P, S, M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder")
-            .field("id", &self.id)
-            .field("members", &self.members)
-            .field("data_dir", &self.data_dir)
-            .field("cluster", &self.cluster)
-            .field("settings", &self.settings)
+            .field("id", &self.given.id)
+            .field("members", &self.given.members)
+            .field("data_dir", &self.given.data_dir)
+            .field("cluster", &self.given.cluster)
+            .field("settings", &self.given.settings)
             .finish_non_exhaustive()
     }
 }

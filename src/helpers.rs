@@ -1,5 +1,6 @@
 //! Two helpers for what takes long and may wait: one writes snapshots, its own and fetched ones,
-//! the other reads old entries and chunks for peers that are behind. Each does its jobs in order.
+//! the other reads old entries and chunks for peers that are behind, and removes old snapshots. Each does
+//! its jobs in order.
 
 mod pace;
 
@@ -54,7 +55,7 @@ pub(crate) struct SnapshotHelper<S: StateMachine, D: Disk> {
     pub(crate) own: Pace,
     /// How fast those are that it fetches.
     pub(crate) fetched: Pace,
-    /// The size of the last one: the next will be about as large.
+    /// The size of the last one, written or fetched: the next will be about as large.
     pub(crate) newest_bytes: u64,
     pub(crate) done: Producer<Completed<S>>,
     pub(crate) stopper: Stopper,
@@ -86,6 +87,7 @@ impl<S: StateMachine, D: Disk> SnapshotHelper<S, D> {
             SnapshotJob::Build(view) => Completed::SnapshotBuilt(self.build(&view)),
             SnapshotJob::BeginFetch { snapshot } => {
                 self.fetched.begin(snapshot.size_bytes);
+                self.newest_bytes = snapshot.size_bytes;
                 let next = self.snapshots.begin_fetch(&snapshot);
                 progress(snapshot.id(), next)
             }

@@ -223,7 +223,7 @@ fn recover<P: Protocol>(
 fn spawn_threads<S: StateMachine, D: Disk>(
     config: &Config,
     store: Store<D>,
-    newest_snapshot_bytes: u64,
+    newest_bytes: u64,
     applier: Applier<S>,
     done: &Producer<Completed<S>>,
     stopper: &Stopper,
@@ -259,7 +259,7 @@ fn spawn_threads<S: StateMachine, D: Disk>(
         // other, has it before the log that follows it is dropped.
         own: Pace::new(config.snapshot_rate / 2, 2 * LONGEST_FETCH),
         fetched: Pace::new(config.snapshot_rate, LONGEST_FETCH),
-        newest_bytes: newest_snapshot_bytes,
+        newest_bytes,
         done: done.clone(),
         stopper: stopper.clone(),
     };

@@ -138,7 +138,7 @@ impl<P: Protocol> Replica<P> {
     /// shell has to carry out.
     ///
     /// # Errors
-    /// If this node must not take part; see [`Fatal`]. Nothing on disk has changed then.
+    /// If this node must not take part; see [`Fatal`]. This itself changes nothing on disk.
     pub fn recover(
         config: ReplicaConfig,
         recovered: Recovered,

@@ -235,6 +235,10 @@ impl<T> Consumer<T> {
     /// woken as soon as there is something, or the queue closes.
     ///
     /// Like every poll function it keeps the last waker only, of each handle.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`], once nothing will come any more.
     pub fn poll_pop_all(
         &mut self,
         cx: &mut Context<'_>,

@@ -91,6 +91,10 @@ impl<T> Waiter<T> {
     }
 
     /// The answer, if there is one already. Afterwards the waiter is spent, as after being ready.
+    ///
+    /// # Errors
+    ///
+    /// [`Dropped`], if there will be none.
     pub fn try_take(&mut self) -> Option<Result<T, Dropped>> {
         lock(&self.shared.state).take()
     }

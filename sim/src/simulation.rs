@@ -147,7 +147,8 @@ impl<P: Simulated> Simulation<P> {
         self.run_once(Keep::Print, false).0
     }
 
-    /// Runs it and draws it. The run is the same as ever.
+    /// Runs it and draws it. The run is the same as ever, and what comes of it, too: see
+    /// [`run`](Simulation::run).
     pub fn draw(&self) -> (Result<Report, Box<Failed>>, Picture) {
         let (result, picture) = self.run_once(Keep::Last(LAST_EVENTS), true);
         (result, picture.expect("it was drawn"))

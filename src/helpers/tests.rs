@@ -152,6 +152,7 @@ fn what_is_written_of_snapshots_counts_for_how_fast_that_goes() {
         writer.carry_out(SnapshotJob::WriteChunk { snapshot: id, chunk: 0, bytes });
         assert_eq!(written(&writer), (0, snapshot.size_bytes));
     }
+    assert_eq!(writer.newest_bytes, snapshot.size_bytes);
 }
 
 #[test]
