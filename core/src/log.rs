@@ -66,6 +66,7 @@ pub struct Log {
     gaps: Gaps,
     has_room: bool,
     is_mute: bool,
+    was_torn: bool,
 }
 
 impl Log {
@@ -124,6 +125,7 @@ impl Log {
             gaps: Gaps::new(found.gaps),
             has_room: true,
             is_mute: false,
+            was_torn: found.is_torn,
         }
     }
 
@@ -285,6 +287,13 @@ impl Log {
     #[must_use]
     pub fn may_vouch(&self) -> bool {
         !self.is_mute
+    }
+
+    /// True if the disk had kept the end of this log only in part when the process started, and it
+    /// was cut off: see [`RecoveredLog::is_torn`].
+    #[must_use]
+    pub fn was_torn(&self) -> bool {
+        self.was_torn
     }
 
     /// Bytes of entries that are not known to be committed.

@@ -159,4 +159,8 @@ pub struct RecoveredLog {
     /// gap `ballots` may be wrong, and `memberships` lacks what stands there; `tail` begins
     /// behind the last gap.
     pub gaps: Vec<Gap>,
+    /// True if something stood behind the last entry that the disk did not keep whole, and it was
+    /// cut off as a write which a crash had cut short. It was acknowledged to nobody, unless it
+    /// decayed before it was vouched for.
+    pub is_torn: bool,
 }

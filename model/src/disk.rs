@@ -123,6 +123,7 @@ impl Disk {
             last_time: last.map_or(LogTime(0), |entry| entry.time),
             tail: self.entries.clone(),
             gaps: Vec::new(),
+            is_torn: false,
         }
     }
 }

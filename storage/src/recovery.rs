@@ -61,6 +61,8 @@ pub(crate) struct FoundLog {
     pub(crate) memberships: Vec<(Index, Membership)>,
     /// What was acknowledged at the end of the log is not there.
     pub(crate) end_is_lost: bool,
+    /// Behind the last group there is something that was not written to its end, or not kept.
+    pub(crate) is_torn: bool,
     /// The segments up to this one are damaged, where the log would go on.
     pub(crate) closed_through: u64,
     /// What is wrong, as far as it is known where.
@@ -90,7 +92,8 @@ pub(crate) fn recover<D: Disk>(
     let sworn = meta.sworn.as_ref().map_or(0, |sworn| sworn.sequence);
     let vouched = meta.durable_through.max(sworn);
     let recovery = Recovery { disk, meta: &meta, files: &files, reading, vouched };
-    let Recovered { replay, end_is_lost, closed_through, vouched, damage } = recovery.run()?;
+    let Recovered { replay, end_is_lost, is_torn, closed_through, vouched, damage } =
+        recovery.run()?;
     let Replay { mut head, index, tail, last_time, first_sequences, .. } = replay;
     let found = (head.sequence, head.digest);
     head.pledge = meta.sworn_beyond(head.sequence).or(head.pledge);
@@ -110,6 +113,7 @@ pub(crate) fn recover<D: Disk>(
         last_time,
         memberships: tail.memberships,
         end_is_lost,
+        is_torn,
         closed_through,
         damage,
     })
@@ -127,6 +131,7 @@ struct Recovery<'a, D> {
 struct Recovered<'a, D> {
     replay: Replay<'a, D>,
     end_is_lost: bool,
+    is_torn: bool,
     closed_through: u64,
     vouched: u64,
     damage: Vec<StorageError>,
@@ -139,13 +144,13 @@ impl<'a, D: Disk> Recovery<'a, D> {
         let end = scan.run(&mut replay)?;
         let behind = self.survey(end)?;
         if self.files.damaged.is_empty() && self.is_whole(&replay.head, &behind) {
-            let (vouched, damage) = (self.vouched, Vec::new());
             return Ok(Recovered {
+                is_torn: is_torn(&replay.head, &behind),
                 replay,
                 end_is_lost: false,
                 closed_through: 0,
-                vouched,
-                damage,
+                vouched: self.vouched,
+                damage: Vec::new(),
             });
         }
         self.take_together()
@@ -229,9 +234,21 @@ impl<'a, D: Disk> Recovery<'a, D> {
             let spot = beyond.copied().unwrap_or(end);
             damage.push(damaged(spot, Damage::GroupMissing));
         }
-        let vouched = chain.vouched;
-        Ok(Recovered { replay, end_is_lost, closed_through, vouched, damage })
+        let (vouched, is_torn) = (chain.vouched, is_torn(&replay.head, &survey));
+        Ok(Recovered { replay, end_is_lost, is_torn, closed_through, vouched, damage })
     }
+}
+
+/// True if anything is left behind the last group of what was to follow it. What an earlier start
+/// has cut off counts for as long as it is there: that start may not have told anybody.
+fn is_torn(head: &Head, survey: &Survey) -> bool {
+    let (segment, end) = head.position.unwrap_or_default();
+    let is_behind = |spot: &Spot| *spot >= (segment, end);
+    survey.damaged.iter().any(is_behind)
+        || survey
+            .groups
+            .iter()
+            .any(|group| is_behind(&group.spot) && group.sequence > head.sequence)
 }
 
 fn damaged((segment, offset): Spot, damage: Damage) -> StorageError {

@@ -1,4 +1,4 @@
-//! What a replica has sworn: its view.
+//! What a replica has sworn: its view, and since which one it can say what it never had.
 
 use quorate_core::{Ballot, PledgeBytes};
 
@@ -13,22 +13,27 @@ use quorate_core::{Ballot, PledgeBytes};
 pub struct Pledge {
     /// The latest view that the replica was in.
     pub view: Ballot,
+    /// The view in which a torn end was last cut off its log; 0 if none ever was. What was cut off
+    /// is of this view or an earlier one.
+    pub torn: Ballot,
 }
 
-// 0        8        64
-// │ view   │ 0 … 0  │    little-endian
+// 0        8        16       64
+// │ view   │ torn   │ 0 … 0  │    little-endian
 const VIEW: std::ops::Range<usize> = 0..8;
+const TORN: std::ops::Range<usize> = 8..16;
 
 impl quorate_core::Pledge for Pledge {
     fn to_bytes(&self) -> PledgeBytes {
         let mut bytes = [0; 64];
         bytes[VIEW].copy_from_slice(&self.view.0.to_le_bytes());
+        bytes[TORN].copy_from_slice(&self.torn.0.to_le_bytes());
         bytes
     }
 
     fn from_bytes(bytes: &PledgeBytes) -> Option<Pledge> {
-        let view = u64::from_le_bytes(bytes[VIEW].try_into().ok()?);
-        let pledge = Pledge { view: Ballot(view) };
+        let number = |at| Some(Ballot(u64::from_le_bytes(<[u8; 8]>::try_from(&bytes[at]).ok()?)));
+        let pledge = Pledge { view: number(VIEW)?, torn: number(TORN)? };
         // Whatever else the bytes say is not of this layout.
         (pledge.to_bytes() == *bytes).then_some(pledge)
     }
@@ -38,9 +43,10 @@ impl quorate_core::Pledge for Pledge {
         *self
     }
 
-    /// The later view: neither says anything of the log.
+    /// The later views: neither says anything of the log.
     fn joined(in_log: Option<Pledge>, sworn: Pledge) -> Pledge {
-        Pledge { view: in_log.map_or(sworn.view, |in_log| in_log.view.max(sworn.view)) }
+        let Pledge { view, torn } = in_log.unwrap_or_default();
+        Pledge { view: view.max(sworn.view), torn: torn.max(sworn.torn) }
     }
 }
 
@@ -52,31 +58,34 @@ mod tests {
 
     #[test]
     fn the_bytes_on_disk_are_golden() {
-        let pledge = Pledge { view: Ballot(0x0102) };
+        let pledge = Pledge { view: Ballot(0x0102), torn: Ballot(0x0304) };
         let mut golden = [0; 64];
         golden[..2].copy_from_slice(&[2, 1]);
+        golden[8..10].copy_from_slice(&[4, 3]);
         assert_eq!(pledge.to_bytes(), golden);
         assert_eq!(Pledge::from_bytes(&golden), Some(pledge));
     }
 
     #[test]
-    fn a_view_is_promised() {
-        let pledge = Pledge { view: Ballot(3) };
+    fn all_of_it_is_promised() {
+        let pledge = Pledge { view: Ballot(3), torn: Ballot(2) };
         assert_eq!(pledge.promise(), pledge);
     }
 
     #[test]
     fn no_view_is_entered_twice_whichever_place_is_behind() {
-        let [a, b] = [1, 2].map(|view| Pledge { view: Ballot(view) });
+        let pledge = |view, torn| Pledge { view: Ballot(view), torn: Ballot(torn) };
+        let [a, b] = [pledge(1, 0), pledge(2, 1)];
         for (in_log, sworn) in [(None, b), (Some(a), b), (Some(b), a), (Some(b), b)] {
             assert_eq!(Pledge::joined(in_log, sworn), b);
         }
+        assert_eq!(Pledge::joined(Some(pledge(3, 0)), pledge(2, 2)), pledge(3, 2));
     }
 
     #[test]
     fn bytes_of_another_layout_are_refused() {
-        for position in [8, 9, 16, 63] {
-            let mut bytes = Pledge { view: Ballot(3) }.to_bytes();
+        for position in [16, 17, 24, 63] {
+            let mut bytes = Pledge { view: Ballot(3), torn: Ballot(2) }.to_bytes();
             bytes[position] = 1;
             assert_eq!(Pledge::from_bytes(&bytes), None, "byte {position}");
         }

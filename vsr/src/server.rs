@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_core::{Ballot, Effects, Log, Membership, NodeId, Settings, Timer};
+use quorate_core::{Ballot, Effects, Log, LogId, Membership, NodeId, Settings, Timer};
 
 use crate::message::Message;
 
@@ -13,6 +13,8 @@ pub(crate) struct Server {
     pub(crate) settings: Settings,
     /// The view that the replica is in.
     pub(crate) view: Ballot,
+    /// See [`Pledge::torn`](crate::Pledge::torn).
+    pub(crate) torn: Ballot,
 }
 
 /// The surroundings of one step.
@@ -38,6 +40,21 @@ impl Server {
     /// True if this replica may begin a view: it must be able to show its log to others.
     pub(crate) fn may_lead(&self, log: &Log) -> bool {
         self.may_vouch(log) && log.is_whole()
+    }
+
+    /// True if this replica can vouch for never having acknowledged an entry that was not found to
+    /// be uncommitted since: it knows what its log holds in that place, and that is something else,
+    /// or nothing. A name that is lost with its entry tells neither. Nor does a log whose end was
+    /// cut off, before it goes on in a later view: then it is the log of that view's primary, and
+    /// what is not in it is not committed.
+    pub(crate) fn surely_lacks(&self, log: &Log, id: LogId) -> bool {
+        let last = log.last();
+        let is_another = match log.id_at(id.index) {
+            Some(held) => held != id,
+            None => id.index > last.index,
+        };
+        let was_cut_off = id.ballot <= self.torn && last.ballot <= self.torn;
+        self.may_vouch(log) && is_another && !was_cut_off
     }
 
     /// Moves on to a later view. All earlier ones are left for good.

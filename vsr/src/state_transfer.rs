@@ -118,6 +118,7 @@ mod tests {
             last_digest: whole.last_digest(),
             last_time: whole.last_time(),
             gaps: vec![gap],
+            is_torn: false,
         };
         Log::recover(members, None, found)
     }

@@ -9,7 +9,6 @@ use crate::fault::PeerFault;
 use crate::message::{DoViewChange, Message, Stretch};
 use crate::server::{Context, Server};
 use crate::state_transfer::{self, PATIENCE};
-use crate::view_change::is_surely_lacking;
 
 /// What the primary of a view that begins knows, until it leads.
 ///
@@ -146,7 +145,7 @@ impl Succession {
         if self.missing.as_ref().is_none_or(|missing| (missing.source, missing.id) != (from, id)) {
             self.missing = Some(Missing { source: from, previous, id, nacks: BTreeMap::new() });
         }
-        if is_surely_lacking(server, cx.log, id)
+        if server.surely_lacks(cx.log, id)
             && let Some(mine) = cx.log.membership().incarnation(server.me)
         {
             self.count_nack(cx, server.me, mine, id);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_core::{Entry, Index, Log, LogId, NodeId};
+use quorate_core::{Entry, Index, LogId, NodeId};
 
 use crate::message::{DoViewChange, Message};
 use crate::server::{Context, Server};
@@ -104,7 +104,7 @@ impl ViewChange {
 
     /// The primary of the view seeks an entry which the best log cannot show.
     pub(crate) fn on_sought(&self, server: &Server, cx: &mut Context<'_>, missing: LogId) {
-        if is_surely_lacking(server, cx.log, missing) {
+        if server.surely_lacks(cx.log, missing) {
             let nack = Message::Nack { view: server.view, missing };
             cx.out.send(server.primary(cx.log), nack);
         }
@@ -118,13 +118,4 @@ impl ViewChange {
             cx.out.send(primary, report);
         }
     }
-}
-
-/// True if this replica can vouch for never having acknowledged an entry that was not found to be
-/// uncommitted since: it knows what its log holds in that place, and that is something else, or
-/// nothing. A name that is lost with its entry tells neither.
-pub(crate) fn is_surely_lacking(server: &Server, log: &Log, id: LogId) -> bool {
-    let held = log.id_at(id.index);
-    let is_beyond = id.index > log.last().index;
-    server.may_vouch(log) && (is_beyond || held.is_some_and(|held| held != id))
 }

@@ -55,9 +55,10 @@ impl Protocol for Vsr {
         log: &mut Log,
         out: &mut Effects<Message>,
     ) -> Vsr {
-        let view = pledge.unwrap_or_default().view;
+        let Pledge { view, torn } = pledge.unwrap_or_default();
         assert!(log.last().ballot <= view, "the view is saved with the entries");
-        let server = Server { me, settings: settings.clone(), view };
+        let torn = if log.was_torn() { view } else { torn };
+        let server = Server { me, settings: settings.clone(), view, torn };
         let cx = &mut Context { now: Duration::ZERO, log, out };
         // Nobody can tell what the primary of this view said before. It never resumes it.
         let is_abandoned = server.primary(cx.log) == me;
@@ -116,7 +117,7 @@ impl Protocol for Vsr {
     }
 
     fn pledge(&self) -> Pledge {
-        Pledge { view: self.server.view }
+        Pledge { view: self.server.view, torn: self.server.torn }
     }
 
     fn standing(&self) -> Standing {

@@ -427,6 +427,7 @@ fn damaged_by(ballots: &[u64], gap: Gap) -> Log {
         last_digest: whole.last_digest(),
         last_time: LogTime(0),
         gaps: vec![gap],
+        is_torn: false,
     };
     Log::recover(members(), None, found)
 }
@@ -476,6 +477,7 @@ fn damaged_at_its_end(entries: &[Entry], gap: &Gap, last_time: u64) -> Recovered
         last_digest: entries[2].digest(),
         last_time: LogTime(last_time),
         gaps: vec![gap.clone()],
+        is_torn: false,
     }
 }
 

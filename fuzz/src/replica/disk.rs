@@ -151,6 +151,7 @@ impl Disk {
             last_digest: last.map_or(self.base_digest, Entry::digest),
             last_time: last.map_or(LogTime(0), |entry| entry.time),
             gaps: Vec::new(),
+            is_torn: false,
         };
         let identity = Identity {
             node: ME,

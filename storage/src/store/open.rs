@@ -268,6 +268,7 @@ fn recovered_log<D: Disk>(
         last_digest: index.last_digest,
         last_time: found.last_time,
         gaps,
+        is_torn: found.is_torn,
     })
 }
 

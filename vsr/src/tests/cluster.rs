@@ -343,7 +343,7 @@ impl Cluster {
             log.append(Ballot(view), opening);
         }
         let runs = log.begin_write(WriteSeq(1));
-        let pledge = Pledge { view: Ballot(view) };
+        let pledge = Pledge { view: Ballot(view), torn: Ballot(0) };
         self.nodes.get_mut(&n(id)).unwrap().disk.save(&runs, pledge, None);
         self.restart(id);
     }

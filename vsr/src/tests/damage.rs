@@ -557,6 +557,51 @@ fn a_report_of_damage_that_cannot_be_is_a_fault() {
 }
 
 #[test]
+fn a_replica_whose_torn_end_was_cut_off_nacks_nothing_before_its_log_goes_on_in_a_later_view() {
+    let nacks = |cluster: &mut Cluster, at: u64, index, view| {
+        cluster.save_all(4);
+        cluster.take(|_| true);
+        let missing = LogId::new(Index(index), Ballot(view));
+        cluster.forge(3, 4, Message::Sought { view: Ballot(at), missing });
+        cluster.take(|sent| matches!(sent.message, Message::Nack { .. })).len() == 1
+    };
+    let mut cluster = best_log_is_damaged();
+    assert_eq!(cluster.view(4), 7);
+    assert!(nacks(&mut cluster, 7, 4, 5));
+    // What was behind its end, or in place of it, may be what is sought.
+    for torn in [true, false] {
+        cluster.crash(4);
+        cluster.nodes.get_mut(&n(4)).unwrap().disk.is_torn = torn;
+        cluster.restart(4);
+        cluster.timeout(4, Timer::Heartbeat);
+        for (index, view) in [(4, 5), (3, 4), (9, 6), (4, 7)] {
+            assert!(!nacks(&mut cluster, 7, index, view), "{index} of {view}, {torn}");
+        }
+        assert!(nacks(&mut cluster, 7, 4, 8), "of a view that it was in with that log");
+    }
+    // It nacks what is not in the log of a later view.
+    cluster.crash(5);
+    cluster.restart(5);
+    cluster.crash(2);
+    for to in [3, 4, 5] {
+        for from in [1, 2] {
+            let (view, target) = (Ballot(7), Ballot(8));
+            cluster.forge(from, to, Message::StartViewChange { view, target });
+        }
+    }
+    cluster.settle();
+    assert_eq!(cluster.leader(), Some(n(4)));
+    cluster.lead(5);
+    cluster.now += cluster.settings.election.end;
+    for from in [1, 2, 3] {
+        let (view, target) = (Ballot(9), Ballot(12));
+        cluster.forge(from, 4, Message::StartViewChange { view, target });
+    }
+    assert_eq!(cluster.view(4), 12);
+    assert!(nacks(&mut cluster, 12, 8, 5));
+}
+
+#[test]
 fn a_replica_that_falls_mute_between_views_nacks_nothing() {
     let mut cluster = best_log_is_damaged();
     cluster.save_all(4);

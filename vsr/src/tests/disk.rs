@@ -18,6 +18,8 @@ pub(super) struct Disk {
     pub(super) damaged: Option<(Index, Index)>,
     /// Nor can their names.
     pub(super) names_are_lost: bool,
+    /// What stood behind the log's end is cut off at the next start.
+    pub(super) is_torn: bool,
 }
 
 impl Disk {
@@ -125,6 +127,7 @@ impl Disk {
             last_digest: last.map_or(self.base_digest, Entry::digest),
             last_time: last.map_or(LogTime(0), |entry| entry.time),
             gaps,
+            is_torn: self.is_torn,
         };
         Log::recover(founders.clone(), self.snapshot.clone(), found)
     }

@@ -114,6 +114,7 @@ fn a_log_found_on_disk_is_committed_as_far_as_its_snapshot_and_no_further() {
         last_digest: whole.last_digest(),
         last_time: LogTime(30),
         gaps: Vec::new(),
+        is_torn: false,
     };
     let snapshot = SnapshotMeta { time: LogTime(20), ..meta(&whole, 2) };
     let log = Log::recover(members(), Some(snapshot.clone()), found(all(&whole)));

@@ -133,6 +133,7 @@ fn what_comes_back_in_parts_brings_its_ballots_and_members_with_it() {
             last_digest: whole.last_digest(),
             last_time: LogTime(0),
             gaps: vec![gap.clone()],
+            is_torn: false,
         };
         let mut log = Log::recover(members(), None, found);
         let ends_with: Vec<Entry> = entries[parts[0].end..5].to_vec();
@@ -206,6 +207,7 @@ fn a_later_list_of_members_is_not_replaced_by_one_that_comes_back() {
         last_digest: whole.last_digest(),
         last_time: LogTime(0),
         gaps: vec![gap],
+        is_torn: false,
     };
     let mut log = Log::recover(members(), None, found);
     log.repair(entries[1..2].to_vec()).unwrap();

@@ -20,6 +20,7 @@ fn damaged(first: usize, last: usize) -> (Stage, Vec<Entry>) {
         last_digest: entries[5].digest(),
         last_time: LogTime(0),
         gaps: vec![gap],
+        is_torn: false,
     };
     *stage.log() = Log::recover(three(), None, found);
     (stage, entries)

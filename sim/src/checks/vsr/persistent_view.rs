@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn what_is_said_in_a_view_that_is_not_on_disk_is_found() {
         let mut check = PersistentView::new(1);
-        check.on_disk(0, &Pledge { view: Ballot(3) }).unwrap();
+        check.on_disk(0, &Pledge { view: Ballot(3), torn: Ballot(0) }).unwrap();
         let wish =
             |view, target| Message::StartViewChange { view: Ballot(view), target: Ballot(target) };
         check.sends(0, 1, &wish(3, 4)).unwrap();

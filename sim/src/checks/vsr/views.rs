@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     fn pledge(view: u64) -> Pledge {
-        Pledge { view: Ballot(view) }
+        Pledge { view: Ballot(view), torn: Ballot(0) }
     }
 
     #[test]

@@ -126,3 +126,50 @@ fn what_is_written_after_a_torn_group_was_cut_off_is_kept() {
         author.append(3, &[&[round; 10]]);
     }
 }
+
+#[test]
+fn what_was_torn_is_told_until_the_log_goes_on_over_it() {
+    let mut author = author_in_a_used_segment();
+    assert!(!found(&author.disk).unwrap().log.is_torn);
+    let write = author.appending(3, &[&[7; 100], &[7; 9000]]);
+    let (file, ..) = write_without_sync(&mut author, write);
+    let disk = author.disk.crash(usize::MAX, |name, sector| match sector % 16 {
+        8..12 if name == file => Keep::Old,
+        _ => Keep::New,
+    });
+    // The first start may have died before it could tell anybody.
+    for start in 0..3 {
+        let mut disk = disk.crash_keeping_all();
+        for _ in 0..start {
+            assert!(open(&disk).unwrap().1.log.is_torn);
+            disk = disk.crash_keeping_all();
+        }
+        let mut author = Author::on(&disk);
+        author.append(3, &[&[8; 12_000]]);
+        assert!(!found(&author.disk).unwrap().log.is_torn, "after {start} starts");
+    }
+}
+
+#[test]
+fn whatever_flip_has_the_last_group_cut_off_it_is_told() {
+    let mut author = author_in_a_used_segment();
+    author.append(2, &[b"before"]);
+    author.attest();
+    author.append(3, &[b"some payload", &[7; 600]]);
+    let last = author.last().0.index;
+    let (file, offset) = author.place_of(last.0);
+    let (mut cut, mut untold) = (0, Vec::new());
+    for byte in 0..4096 {
+        let disk = author.disk.crash_keeping_all();
+        disk.flip(&file, offset + byte, 1 << (byte % 8));
+        let log = found(&disk).unwrap().log;
+        if log.last.index < last {
+            cut += 1;
+            untold.extend((!log.is_torn).then_some(byte));
+        }
+    }
+    assert!(cut > 700, "{cut}");
+    // What does not say that it is a group in this place may be left from before.
+    let (magic, place) = (0..8, 24..56);
+    assert_eq!(untold, magic.chain(place).collect::<Vec<_>>());
+}
