@@ -73,9 +73,7 @@ impl Log {
     /// The empty log of a cluster which these members founded.
     #[must_use]
     pub fn founded_by(members: Membership) -> Log {
-        let digest = members.digest();
-        let empty = RecoveredLog { last_digest: digest, ..RecoveredLog::default() };
-        Log::recover(members, None, empty)
+        Log::recover(members, None, RecoveredLog::default())
     }
 
     /// The log as found on disk, beside the newest snapshot. What the snapshot covers is known
@@ -90,10 +88,9 @@ impl Log {
         found: RecoveredLog,
     ) -> Log {
         // Where a log begins, its founders are known, be it found on disk or lost.
-        let base_digest = match found.base {
-            LogId::ZERO => founders.digest(),
-            _ => found.base_digest,
-        };
+        let digest_of = |id, found| if id == LogId::ZERO { founders.digest() } else { found };
+        let base_digest = digest_of(found.base, found.base_digest);
+        let last_digest = digest_of(found.last, found.last_digest);
         let members = snapshot.as_ref().map_or(founders, |meta| meta.membership.clone());
         let covered = snapshot.as_ref().map_or(found.base, |meta| meta.last);
         assert!(found.base.index <= covered.index, "the log starts behind the snapshot");
@@ -115,7 +112,7 @@ impl Log {
             cache_bytes: found.tail.iter().map(Entry::size_bytes).sum(),
             cache: found.tail.into(),
             last: found.last,
-            last_digest: found.last_digest,
+            last_digest,
             last_time,
             committed: covered.index,
             applied: covered.index,

@@ -377,12 +377,7 @@ impl<P: Protocol> Replica<P> {
             Some(Recovered { pledge, sworn, snapshot, log, .. }) => {
                 let in_log = read_pledge::<P::Pledge>(pledge)?;
                 let sworn = read_pledge::<P::Pledge>(sworn)?;
-                let empty = log.last == crate::types::LogId::ZERO && snapshot.is_none();
-                let log = if empty {
-                    Log::founded_by(founders)
-                } else {
-                    Log::recover(founders, snapshot, log)
-                };
+                let log = Log::recover(founders, snapshot, log);
                 // What was sworn beside the log is sworn once more, in both places if there is
                 // room by now.
                 let saved = in_log.filter(|_| sworn.is_none());

@@ -125,7 +125,7 @@ impl Claim {
         let payload_len = u64::from(take.u32()?);
         let (store, segment, offset) = (take.digest()?, take.u64()?, take.u64()?);
         let place = Place { store, segment, offset };
-        (header_len >= FIXED_LEN as u64).then_some(Claim { place, header_len, payload_len })
+        Some(Claim { place, header_len, payload_len })
     }
 
     /// The length of the group on disk, in bytes.

@@ -73,6 +73,17 @@ impl<D: Disk> Store<D> {
         open::open(disk, owner, options, fresh_incarnation, nonce)
     }
 
+    /// True if nothing in a directory is of a store: [`open`](Store::open) would begin one there.
+    /// Files of others do not count. Changes nothing.
+    ///
+    /// # Errors
+    /// If the directory cannot be read, or holds a store that cannot be opened.
+    pub fn is_blank(disk: &Arc<D>) -> Result<bool, StorageError> {
+        let stored =
+            open::read_meta(&**disk, &open::list(&**disk)?, &SnapshotStore::new(disk.clone()))?;
+        Ok(stored.is_none())
+    }
+
     /// Takes a write. It is saved with one of the next jobs.
     ///
     /// # Panics

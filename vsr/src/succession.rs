@@ -18,8 +18,8 @@ use crate::state_transfer::{self, PATIENCE};
 pub(crate) struct Succession {
     /// What was reported, its own report included.
     reports: BTreeMap<NodeId, Report>,
-    /// Who was asked for the best log, and when.
-    asked: Option<(NodeId, Duration)>,
+    /// Who was asked for the best log.
+    asked: Option<Asked>,
     /// What the best log cannot show.
     missing: Option<Missing>,
     /// The entry which opens the view.
@@ -37,6 +37,15 @@ struct Report {
     is_damaged: bool,
     /// It was asked for its log, and said nothing for so long.
     is_silent: bool,
+}
+
+/// A question for the best log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Asked {
+    source: NodeId,
+    since: Duration,
+    /// It said something, if not enough.
+    is_answered: bool,
 }
 
 /// An entry of the best log which its disk cannot show.
@@ -111,7 +120,7 @@ impl Succession {
 
     /// True if `from` was asked for its log, and that is still needed.
     pub(crate) fn awaits_answer_of(&self, from: NodeId) -> bool {
-        self.opening.is_none() && self.asked.is_some_and(|(source, _)| source == from)
+        self.opening.is_none() && self.asked.is_some_and(|asked| asked.source == from)
     }
 
     /// The best log goes on behind `previous` with an entry that its disk cannot show. If a peer
@@ -195,12 +204,12 @@ impl Succession {
 
     /// Asks again for what seems lost; somebody else, if it can be done without who says nothing.
     pub(crate) fn on_tick(&mut self, server: &Server, cx: &mut Context<'_>) {
-        if let Some((source, then)) = self.asked
-            && then + server.settings.heartbeat * PATIENCE <= cx.now
+        if let Some(Asked { source, since, is_answered }) = self.asked
+            && since + server.settings.heartbeat * PATIENCE <= cx.now
             && self.opening.is_none()
         {
             if let Some(report) = self.reports.get_mut(&source) {
-                report.is_silent = true;
+                report.is_silent = !is_answered;
             }
             self.asked = None;
             // Whoever contradicts itself or others does so again, and that is counted.
@@ -208,8 +217,11 @@ impl Succession {
         }
     }
 
-    /// `from` shows its log.
+    /// `from` shows its log, or what it lacks.
     fn hear(&mut self, from: NodeId) {
+        if let Some(asked) = self.asked.as_mut().filter(|asked| asked.source == from) {
+            asked.is_answered = true;
+        }
         if let Some(report) = self.reports.get_mut(&from) {
             report.is_silent = false;
         }
@@ -240,7 +252,7 @@ impl Succession {
         let best = counted().max_by_key(|(_, log)| (log.end, !log.is_silent, !log.is_damaged));
         let (source, end) = best.map(|(id, report)| (*id, report.end)).expect("of a quorum");
         if cx.log.last() != end {
-            if self.asked.is_none_or(|(asked, _)| asked != source) {
+            if self.asked.is_none_or(|asked| asked.source != source) {
                 self.ask(server, cx, source, cx.log.last());
             }
             return Ok(());
@@ -270,7 +282,7 @@ impl Succession {
 
     /// Asks `source` for what follows `last` in the best log.
     fn ask(&mut self, server: &Server, cx: &mut Context<'_>, source: NodeId, last: LogId) {
-        self.asked = Some((source, cx.now));
+        self.asked = Some(Asked { source, since: cx.now, is_answered: false });
         cx.out.send(source, Message::GetState { view: server.view, last });
     }
 }

@@ -11,8 +11,11 @@ impl Log {
     /// A part of the log was found to be damaged on this disk. What is in memory still is written
     /// anew from there.
     pub fn note_damage(&mut self, mut gap: Gap) {
-        // What is not committed may have been cut off since it was read; it is in memory.
-        if gap.last <= self.base.index || gap.first > self.committed {
+        // What is not committed may have been cut off since it was read. Then what stands there now
+        // is in memory, as is all that was appended since the start and is not committed.
+        let on_disk_only = Index(self.last.index.0 - self.cache.len() as u64);
+        let known = self.committed.max(on_disk_only);
+        if gap.last <= self.base.index || gap.first > known {
             return;
         }
         // Part of it may have been compacted since.
@@ -20,10 +23,9 @@ impl Log {
             gap.first = self.base.index.next();
             gap.before = self.base_digest;
         }
-        if gap.last > self.committed {
-            let Some(behind) = self.cache_position(self.committed.next()) else { return };
-            let Some(behind) = self.cache.get(behind) else { return };
-            gap.last = self.committed;
+        if gap.last > known {
+            let Some(behind) = self.cached(known.next()) else { return };
+            gap.last = known;
             gap.digest = behind.parent;
         }
         let (first, last) = (gap.first, gap.last);

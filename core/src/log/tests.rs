@@ -358,6 +358,30 @@ fn damage_that_reaches_into_what_is_not_committed_is_noted_as_far_as_is_committe
 }
 
 #[test]
+fn damage_to_what_was_found_at_the_start_and_is_in_no_memory_is_noted_though_nobody_knows_it_committed()
+ {
+    let whole = log_of(&[1, 1, 1, 1, 1]);
+    let entries = all(&whole);
+    let found = RecoveredLog {
+        base_digest: members().digest(),
+        ballots: whole.ballots.clone(),
+        tail: entries[3..].to_vec(),
+        last: whole.last(),
+        last_digest: whole.last_digest(),
+        ..RecoveredLog::default()
+    };
+    let mut log = Log::recover(members(), None, found);
+    // What is read late may speak of entries that were cut off meanwhile.
+    log.note_damage(gap_of(&whole, 4, 5));
+    assert!(log.is_whole());
+    log.note_damage(gap_of(&whole, 2, 5));
+    assert_eq!(log.gaps(), [gap_of(&whole, 2, 3)]);
+    assert_eq!((log.committed(), log.durable()), (Index(0), Index(1)));
+    log.repair(entries[1..3].to_vec()).unwrap();
+    assert_eq!(log.begin_repairs(WriteSeq(1)), [entries[1..3].to_vec()]);
+}
+
+#[test]
 fn damage_that_reaches_into_what_is_compacted_is_noted_from_there_on() {
     let mut log = log_of(&[1, 1, 1, 1, 1]);
     let (damage, expected) = (gap_of(&log, 2, 4), gap_of(&log, 4, 4));

@@ -574,10 +574,11 @@ fn a_replica_whose_torn_end_was_cut_off_nacks_nothing_before_its_log_goes_on_in_
         cluster.nodes.get_mut(&n(4)).unwrap().disk.is_torn = torn;
         cluster.restart(4);
         cluster.timeout(4, Timer::Heartbeat);
-        for (index, view) in [(4, 5), (3, 4), (9, 6), (4, 7)] {
+        for (index, view) in [(4, 5), (3, 6), (9, 6), (4, 7)] {
             assert!(!nacks(&mut cluster, 7, index, view), "{index} of {view}, {torn}");
         }
         assert!(nacks(&mut cluster, 7, 4, 8), "of a view that it was in with that log");
+        assert!(nacks(&mut cluster, 7, 3, 4), "of a view before the last in its log");
     }
     // It nacks what is not in the log of a later view.
     cluster.crash(5);
@@ -599,6 +600,46 @@ fn a_replica_whose_torn_end_was_cut_off_nacks_nothing_before_its_log_goes_on_in_
     }
     assert_eq!(cluster.view(4), 12);
     assert!(nacks(&mut cluster, 12, 8, 5));
+}
+
+#[test]
+fn what_one_cannot_show_is_kept_as_long_as_it_says_so_if_another_one_may_have_had_it() {
+    for is_torn in [false, true] {
+        let mut cluster = Cluster::of(3);
+        cluster.set_log(1, 1, &[1]);
+        cluster.set_log(2, 1, &[1, 1]);
+        cluster.set_log(3, 1, &[1]);
+        damage(&mut cluster, 2, 2, 2);
+        cluster.crash(3);
+        cluster.nodes.get_mut(&n(3)).unwrap().disk.is_torn = is_torn;
+        cluster.restart(3);
+        let leave = |cluster: &mut Cluster, view, target| {
+            cluster.now += cluster.settings.election.end;
+            for (from, to) in [(1, 2), (2, 1), (3, 1), (1, 3)] {
+                let (view, target) = (Ballot(view), Ballot(target));
+                cluster.forge(from, to, Message::StartViewChange { view, target });
+            }
+        };
+        // It is the turn of node 1, which never had the second entry.
+        leave(&mut cluster, 1, 3);
+        for _ in 0..30 {
+            cluster.settle();
+            cluster.now += cluster.settings.heartbeat;
+            (1..=3).for_each(|id| cluster.timeout(id, Timer::Heartbeat));
+        }
+        cluster.settle();
+        assert_eq!(cluster.node(1).leads(), !is_torn);
+        if is_torn {
+            // Those who are left decide: as if it had never reported.
+            cluster.crash(2);
+            for _ in 0..100 {
+                cluster.now += cluster.settings.heartbeat;
+                cluster.fire_due_timers();
+                cluster.settle();
+            }
+            assert!(cluster.leader().is_some());
+        }
+    }
 }
 
 #[test]

@@ -114,6 +114,17 @@ fn found(count: u64, founders: &Membership) -> RecoveredLog {
 }
 
 #[test]
+fn that_a_torn_end_was_cut_off_is_passed_on_though_nothing_else_is_left() {
+    for is_torn in [false, true] {
+        let log = RecoveredLog { is_torn, ..RecoveredLog::default() };
+        let (replica, _) = start(Recovered { log, ..recovered() }).unwrap();
+        let log = replica.log().unwrap();
+        assert_eq!((log.was_torn(), log.last()), (is_torn, LogId::ZERO));
+        assert_eq!(log.last_digest(), log.membership().digest());
+    }
+}
+
+#[test]
 fn a_single_member_that_lost_something_does_not_start() {
     let mute = Recovered { mute: true, ..alone() };
     assert_eq!(start(mute).unwrap_err(), Fatal::LostAlone);
