@@ -27,7 +27,8 @@ pub struct Status {
     /// True once the cluster is formed; before, the node neither votes nor serves.
     pub formed: bool,
     /// True if nothing that it says counts: its disk was replaced, or lost something. That ends by
-    /// itself when it has caught up with a leader that has a quorum without it.
+    /// itself when it has caught up with a leader that has a quorum without it. A node on an empty
+    /// disk learns that it is mute with the first word of the others; until then it is not `formed`.
     pub mute: bool,
     /// Set if its disk was found not to have kept what it said was saved: the last index which a
     /// leader was told is there. The disk should be replaced.

@@ -57,9 +57,16 @@ impl WriteJob {
 /// Opens the data directory.
 pub(crate) fn data_dir(config: &Config) -> Result<FileDisk, StartError> {
     let unusable = |source| StartError::DataDir { path: config.data_dir.clone(), source };
-    if config.members.len() == 1 && !config.bootstrap && is_empty(config).map_err(unusable)? {
-        // Found out here, so that nothing is written.
-        return Err(Fatal::NotBootstrapped.into());
+    if config.members.len() == 1 && !config.bootstrap {
+        let is_blank = match FileDisk::open(&config.data_dir) {
+            Ok(disk) => Store::is_blank(&Arc::new(disk))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => return Err(unusable(error)),
+        };
+        if is_blank {
+            // Found out here, so that nothing is written.
+            return Err(Fatal::NotBootstrapped.into());
+        }
     }
     FileDisk::create(&config.data_dir).map_err(unusable)
 }
@@ -83,14 +90,6 @@ pub(crate) fn open<P: Protocol, D: Disk>(
     let (start, last) = (recovered.lineage.latest().count, recovered.log.last);
     tracing::info!(%incarnation, start, %last, "recovered");
     Ok((store, recovered))
-}
-
-fn is_empty(config: &Config) -> io::Result<bool> {
-    match FileDisk::open(&config.data_dir) {
-        Ok(disk) => Ok(disk.list()?.is_empty()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error),
-    }
 }
 
 pub(crate) struct StorageThread<S: StateMachine, D: Disk> {

@@ -47,6 +47,13 @@ async fn a_lone_node_founds_no_cluster_unasked() {
     let unasked = cluster.builder(1).data_dir(&empty).bootstrap(false).start().await;
     assert!(matches!(unasked, Err(StartError::Fatal(Fatal::NotBootstrapped))));
     assert!(!empty.exists());
+    // A file of somebody else's says nothing of a cluster.
+    std::fs::create_dir(&empty).unwrap();
+    std::fs::write(empty.join("foreign"), "x").unwrap();
+    let before = contents(&empty);
+    let unasked = cluster.builder(1).data_dir(&empty).bootstrap(false).start().await;
+    assert!(matches!(unasked, Err(StartError::Fatal(Fatal::NotBootstrapped))));
+    assert!(contents(&empty) == before);
     // Its own cluster, once founded, needs no permission.
     let node: Member = cluster.builder(1).bootstrap(false).start().await.unwrap();
     add(&node, 1).await;

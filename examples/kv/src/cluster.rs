@@ -115,6 +115,17 @@ pub struct Status {
     pub applied_index: u64,
     /// False while this node's disk is full.
     pub has_room: bool,
-    /// True while nothing that this node says counts among the members.
-    pub mute: bool,
+    /// What this node's word is worth among the members.
+    pub standing: Standing,
+}
+
+/// What a node's word is worth among the members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The cluster is not formed, as far as this node knows; or it is, and the node's disk is empty.
+    Unformed,
+    /// Nothing that this node says counts: its disk was replaced, or lost something.
+    Mute,
+    /// It counts.
+    Member,
 }

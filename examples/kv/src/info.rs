@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_core::Role;
 
-use crate::cluster::Status;
+use crate::cluster::{Standing, Status};
 
 /// The version of Redis whose commands these are, for clients that look before they ask.
 pub const REDIS_VERSION: &str = "7.4.0";
@@ -106,7 +106,11 @@ fn replication(status: &Status) -> String {
     let leader = status.leader.map_or("none".to_owned(), |leader| leader.to_string());
     let address = status.leader_address.as_deref().unwrap_or_default();
     let disk = if status.has_room { "ok" } else { "full" };
-    let standing = if status.mute { "mute" } else { "member" };
+    let standing = match status.standing {
+        Standing::Unformed => "unformed",
+        Standing::Mute => "mute",
+        Standing::Member => "member",
+    };
     let link = if status.leader.is_some() { "up" } else { "down" };
     section(
         "Replication",

@@ -29,7 +29,7 @@ mod store;
 
 pub use blob::Blob;
 pub use client::{Client, ClientError, encode_request};
-pub use cluster::{Cluster, Level, ReadError, Status, WriteError};
+pub use cluster::{Cluster, Level, ReadError, Standing, Status, WriteError};
 pub use command::CommandError;
 pub use limits::MAX_REQUEST_BYTES;
 pub use loopback::Loopback;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use quorate_core::{At, Index, LogTime, Role, StateMachine};
 
-use crate::cluster::{Cluster, Level, ReadError, Status, WriteError};
+use crate::cluster::{Cluster, Level, ReadError, Standing, Status, WriteError};
 use crate::machine::Machine;
 use crate::op::{Command, Query, Reply};
 
@@ -166,7 +166,7 @@ impl Cluster for Loopback {
             committed_index: index,
             applied_index: index,
             has_room: true,
-            mute: false,
+            standing: Standing::Member,
         }
     }
 }

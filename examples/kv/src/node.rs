@@ -5,7 +5,7 @@ use std::future::Future;
 use quorate::{Node, NotProposed, Read, RequestError};
 use quorate_core::{NodeId, Protocol};
 
-use crate::cluster::{Cluster, Level, ReadError, Status, WriteError};
+use crate::cluster::{Cluster, Level, ReadError, Standing, Status, WriteError};
 use crate::machine::Machine;
 use crate::op::{Command, Query, Reply};
 
@@ -53,7 +53,11 @@ impl<P: Protocol> Cluster for Node<P, Machine> {
             committed_index: status.committed.0,
             applied_index: status.applied.0,
             has_room: status.has_room,
-            mute: status.mute,
+            standing: match (status.formed, status.mute) {
+                (false, _) => Standing::Unformed,
+                (true, true) => Standing::Mute,
+                (true, false) => Standing::Member,
+            },
             cluster: status.cluster,
         }
     }

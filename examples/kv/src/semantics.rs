@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate_core::{At, Index, LogTime, Role, StateMachine};
 
-use crate::cluster::Status;
+use crate::cluster::{Standing, Status};
 use crate::connection::{Connection, Step, Transaction};
 use crate::info::{KeyCount, Surroundings};
 use crate::machine::Machine;
@@ -74,7 +74,7 @@ fn surroundings() -> Surroundings {
         committed_index: 7,
         applied_index: 6,
         has_room: true,
-        mute: false,
+        standing: Standing::Member,
     };
     let keys = KeyCount { keys: 5, expiring: 4 };
     Surroundings { status, uptime: Duration::from_secs(90_000), clients: 2, max_clients: 10, keys }

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use super::mount::Mount;
-use super::processes::{Ended, Nodes, insist, until};
+use super::processes::{Ended, Nodes, bulk, insist, until};
 
 /// All files below a directory, with their content.
 fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -137,6 +137,58 @@ async fn a_port_that_is_taken_is_named() {
     let _taken = TcpListener::bind(nodes.address(1)).unwrap();
     let ended = nodes.run_to_its_end(1, &[]).await;
     assert_refused(&ended, &nodes.address(1).to_string());
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            fs::copy(&path, to).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_image_of_a_disk_does_not_count_and_comes_back_once_it_is_emptied() {
+    let mut nodes = Nodes::three(&[]).await;
+    let leader = nodes.leader().await;
+    let mut others = (1..=3).filter(|id| *id != leader);
+    let (aged, other) = (others.next().unwrap(), others.next().unwrap());
+    insist(&nodes, aged, &["SET", "k", "old"]).await;
+    assert!(nodes.terminate(aged).await.0.success());
+    let image = tempfile::tempdir().unwrap();
+    copy(nodes.data(aged), image.path());
+    nodes.start(aged).await;
+    // The leader hears from it, and keeps that. Then it misses what the others acknowledge.
+    insist(&nodes, aged, &["SET", "k", "older"]).await;
+    nodes.converge().await;
+    assert!(nodes.terminate(leader).await.0.success());
+    insist(&nodes, other, &["SET", "k", "new"]).await;
+    nodes.kill(other).await;
+    nodes.kill(aged).await;
+    fs::remove_dir_all(nodes.data(aged)).unwrap();
+    copy(image.path(), nodes.data(aged));
+    // The two who are up now do not have it.
+    nodes.spawn(leader);
+    nodes.spawn(aged);
+    assert!(!nodes.ended(aged).await.success());
+    let logged = nodes.logged(aged);
+    assert!(logged.contains(&format!("the disk of node {aged} is an old image")), "{logged}");
+    assert!(logged.contains("Empty the directory"), "{logged}");
+    nodes.spawn(other);
+    assert_eq!(insist(&nodes, leader, &["GET", "k"]).await, bulk("new"));
+    fs::remove_dir_all(nodes.data(aged)).unwrap();
+    nodes.spawn(aged);
+    until("it counts again", || async {
+        (nodes.info(aged, "standing").await? == "member").then_some(())
+    })
+    .await;
+    nodes.kill(other).await;
+    insist(&nodes, aged, &["SET", "k", "newer"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

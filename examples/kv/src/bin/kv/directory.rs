@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quorate_core::{LogId, Pledge, PledgeBytes, Protocol};
+use quorate_core::{Ballot, LogId, Pledge, PledgeBytes, Protocol};
 use quorate_raft::Raft;
 use quorate_storage::{
     FileDisk, InspectedGroup, InspectedSegment, Inspection, RunEffect, StorageError,
@@ -213,7 +213,10 @@ impl Shown<'_> {
 
 fn vsr_pledge(bytes: &PledgeBytes) -> String {
     match quorate_vsr::Pledge::from_bytes(bytes) {
-        Some(quorate_vsr::Pledge { view }) => format!("view {view}"),
+        Some(quorate_vsr::Pledge { view, torn: Ballot(0) }) => format!("view {view}"),
+        Some(quorate_vsr::Pledge { view, torn }) => {
+            format!("view {view}, a torn end was cut off in view {torn}")
+        }
         None => "UNREADABLE".to_owned(),
     }
 }
