@@ -3,12 +3,10 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use quorate_core::{Applier, Entry, Generation, LogTime, SnapshotMeta, SnapshotView, StateMachine};
-use quorate_handoff::{Consumer, Producer};
+use quorate_handoff::{Consumer, Producer, Watermark};
 use quorate_storage::{Disk, StorageError};
 
 use crate::completed::Completed;
@@ -35,7 +33,7 @@ pub(crate) struct ApplyThread<S: StateMachine, D: Disk> {
     pub(crate) snapshots: Snapshots<D>,
     pub(crate) builder: Producer<SnapshotJob<S>>,
     /// The generation of the last restoration that was asked for.
-    pub(crate) newest_restore: Arc<AtomicU64>,
+    pub(crate) newest_restore: Watermark,
     pub(crate) stopper: Stopper,
 }
 
@@ -83,7 +81,7 @@ impl<S: StateMachine, D: Disk> ApplyThread<S, D> {
         let deadline = match self.restored(generation, snapshot) {
             Ok(deadline) => deadline,
             // Another one was installed since, and this one may be gone: its turn will come.
-            Err(_) if self.newest_restore.load(Ordering::Acquire) > generation.0 => return Ok(()),
+            Err(_) if self.newest_restore.current() > generation.0 => return Ok(()),
             Err(reason) => return Err(reason),
         };
         self.moved = Instant::now();

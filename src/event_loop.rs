@@ -11,7 +11,6 @@ mod waiting;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +18,7 @@ use quorate_core::{
     Ballot, Command, Effect, Entry, EntryKind, Event, InSession, Index, NodeId, Now, Origin,
     Protocol, Register, Replica, Role, Settings, StateMachine,
 };
-use quorate_handoff::{Producer, PushError};
+use quorate_handoff::{Advancer, Producer, PushError};
 
 use crate::apply_thread::Job;
 use crate::completed::Completed;
@@ -49,7 +48,7 @@ pub(crate) struct Workers<S: StateMachine> {
     pub(crate) snapshots: Producer<SnapshotJob<S>>,
     pub(crate) reads: Producer<ReadJob>,
     /// The generation of the last restoration that was handed to the applier.
-    pub(crate) newest_restore: Arc<AtomicU64>,
+    pub(crate) newest_restore: Advancer,
 }
 
 /// The threads end once their queues are closed and empty. That must not be left to the last
@@ -184,7 +183,7 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
                 hand_over(&self.workers.applier, Job::Apply { generation, entries }, cost);
             }
             Effect::Restore { generation, snapshot } => {
-                self.workers.newest_restore.store(generation.0, Ordering::Release);
+                self.workers.newest_restore.advance(generation.0);
                 hand_over(&self.workers.applier, Job::Restore { generation, snapshot }, 0);
             }
             Effect::TakeSnapshot => hand_over(&self.workers.applier, Job::TakeSnapshot, 0),

@@ -1,7 +1,6 @@
 //! How a node comes to life: in which order, and what is undone if something fails.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use quorate_core::{
     Applier, Effect, Incarnation, NodeId, Protocol, Recovered, Replica, ReplicaConfig, Settings,
     StateMachine,
 };
-use quorate_handoff::{Completion, Producer, queue, slot};
+use quorate_handoff::{Completion, Producer, queue, slot, watermark};
 use quorate_storage::{Disk, Store};
 
 use crate::apply_thread::ApplyThread;
@@ -229,7 +228,7 @@ fn spawn_threads<S: StateMachine, D: Disk>(
     stopper: &Stopper,
 ) -> Result<(Workers<S>, Vec<JoinHandle<()>>), StartError> {
     let (snapshots, entries) = (store.snapshots().clone(), store.reader());
-    let newest_restore = Arc::<AtomicU64>::default();
+    let (announced_restore, newest_restore) = watermark(0);
     let (to_storage, writes) = queue(DECIDED_BYTES);
     let (to_applier, jobs) = queue(APPLIER_BYTES);
     let (to_snapshots, snapshot_jobs) = queue(DECIDED_BYTES);
@@ -239,7 +238,7 @@ fn spawn_threads<S: StateMachine, D: Disk>(
         applier: to_applier,
         snapshots: to_snapshots.clone(),
         reads: to_reads.clone(),
-        newest_restore: Arc::clone(&newest_restore),
+        newest_restore: announced_restore,
     };
     let storage = StorageThread::new(store, writes, to_reads, done.clone(), stopper.clone());
     let apply = ApplyThread {

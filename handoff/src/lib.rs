@@ -2,12 +2,16 @@
 //!
 //! A replica runs a few threads: the loop, which owns the protocol and the sockets, the storage
 //! thread, the apply thread, and helpers; and its users call in from threads and runtimes of their
-//! own. Nothing passes between them but through the four structures of this crate:
+//! own. Whatever one of them does for another passes through the four structures of this crate:
 //!
 //! - a [`queue`] bounded in bytes, whose consumer takes all that has gathered: group commit;
 //! - a [`slot`] for the one answer to one request;
 //! - a [`watermark`] that only rises: what is durable, what is applied;
 //! - a [`Shutdown`] signal, and the wait until every thread has obeyed it.
+//!
+//! What a thread merely looks at while another one changes it is not of this kind: a status, the
+//! place of an entry on disk, whether a peer is connected. Each of these is one value under a lock of
+//! its own, or one atomic, and nothing is ordered by it.
 //!
 //! Each can be waited for asleep, and awaited on any async runtime; none depends on one. Handing
 //! something over takes a lock that is held for a few instructions only, and never waits otherwise.

@@ -54,6 +54,7 @@ mod subject;
 mod trace;
 mod value;
 mod witness;
+mod words;
 mod workload;
 
 pub use campaign::{Campaign, Summary};
@@ -69,4 +70,5 @@ pub use rng::Rng;
 pub use shrink::Shrunk;
 pub use simulation::{Canary, Simulation};
 pub use state_machine::{Flaw, Unfit, check_state_machine};
+pub use words::Words;
 pub use workload::{ClientHistory, Draw, Input, Objection, Output, Request, Workload};

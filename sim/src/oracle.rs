@@ -6,6 +6,7 @@ use quorate_core::{Log, Protocol};
 
 use crate::checks::{Kept, Verdict};
 use crate::marks::Mark;
+use crate::words::Words;
 
 /// A protocol that the simulator runs. What every protocol promises (one leader in each ballot,
 /// one log, nothing acknowledged lost, …) is watched anyway; here a protocol names what else it
@@ -16,6 +17,12 @@ pub trait Simulated: Protocol {
     fn mark(message: &Self::Message) -> Option<Mark> {
         let _ = message;
         None
+    }
+
+    /// What it calls the parts of a run, for pictures.
+    #[must_use]
+    fn words() -> Words {
+        Words::default()
     }
 
     /// The properties of this protocol alone, for a cluster of so many replicas.

@@ -210,8 +210,8 @@ impl<P: Simulated> Simulation<P> {
         let plan = format!("{:#?}", cluster.plan);
         let (last_events, recorder) = cluster.trace.into_parts();
         let picture = recorder.map(|recorder| {
-            let run = (P::NAME, seed, replicas);
-            recorder.finish(run, time, plan, result.as_ref().err())
+            let (of, run) = ((P::NAME, P::words()), (seed, replicas));
+            recorder.finish(of, run, time, plan, result.as_ref().err())
         });
         let failed = |violation| Box::new(Failed { seed, time, faults, violation, last_events });
         (result.map_err(failed), picture)

@@ -164,6 +164,58 @@ fn damage_to_the_only_other_copy_of_what_is_committed_loses_nothing() {
     is_never_given_up_while_it_may_be_committed::<Vsr>();
 }
 
+/// Two of the three who hold what is committed cannot show it, and the third is down: the other two
+/// never had it.
+fn damage_on_a_minority_is_no_wrong_answer_while_another_one_is_down<P: Protocol>(ids_known: bool) {
+    let mut cluster = Replicas::<P>::founded(5);
+    cluster.pass(Duration::from_secs(2));
+    let leader = cluster.leader().unwrap();
+    let others: Vec<_> = (1..=5).map(n).filter(|id| *id != leader).collect();
+    let (holders, behind) = others.split_at(2);
+    for _ in 0..10 {
+        assert!(cluster.commits(leader));
+    }
+    behind.iter().for_each(|id| cluster.stop(*id));
+    let everybody_has = cluster.nodes[&leader].entries.len() as u64;
+    for _ in 0..10 {
+        assert!(cluster.commits(leader));
+    }
+    let committed = cluster.nodes[&leader].entries.clone();
+    let end = committed.len() as u64;
+    holders.iter().for_each(|id| cluster.stop(*id));
+    cluster.stop(leader);
+    for id in holders {
+        let recovered = damaged(&mut cluster, *id, (everybody_has - 3, end), ids_known);
+        cluster.start_with(*id, recovered);
+    }
+    behind.iter().for_each(|id| cluster.start(*id));
+    cluster.pass(Duration::from_secs(5));
+    assert_eq!(cluster.leader(), None, "it would lead without what is committed");
+    for id in &others {
+        let log = cluster.nodes[id].replica().log().unwrap();
+        assert!(log.committed().0 <= everybody_has, "{id}");
+        assert_eq!(log.last().index.0 == end, holders.contains(id), "{id}");
+    }
+    cluster.start(leader);
+    cluster.pass(Duration::from_secs(5));
+    let leader = cluster.leader().unwrap();
+    assert!(cluster.commits(leader));
+    cluster.pass(Duration::from_secs(2));
+    for id in &others {
+        let node = &cluster.nodes[id];
+        assert!(node.replica().log().unwrap().is_whole(), "{id}");
+        assert_eq!(&node.entries[..committed.len()], &committed[..], "{id}");
+    }
+}
+
+#[test]
+fn what_two_of_five_cannot_show_and_the_third_one_has_is_waited_for_while_that_is_down() {
+    for ids_known in [true, false] {
+        damage_on_a_minority_is_no_wrong_answer_while_another_one_is_down::<Raft>(ids_known);
+        damage_on_a_minority_is_no_wrong_answer_while_another_one_is_down::<Vsr>(ids_known);
+    }
+}
+
 /// All snapshots of a disk are gone, and of the log what they had covered. The others have compacted
 /// that as well.
 fn a_gap_before_the_log_is_closed_by_a_snapshot<P: Protocol>() {

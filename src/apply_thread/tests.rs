@@ -1,10 +1,11 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_core::{
     At, Ballot, Command, Digest, EntryKind, Incarnation, LogId, NodeId, Origin, Proposal, RequestId,
 };
-use quorate_handoff::{queue, slot};
+use quorate_handoff::{Advancer, queue, slot, watermark};
 use quorate_storage::{MemDisk, Owner, Store, StoreOptions};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,7 @@ impl StateMachine for Watch {
 /// An apply thread to which the test is the loop, and the log that it has been given.
 struct Fixture {
     thread: ApplyThread<Watch, MemDisk>,
+    restores: Advancer,
     done: Consumer<Completed<Watch>>,
     last: LogId,
     digest: Digest,
@@ -57,6 +59,7 @@ impl Fixture {
         let opened = Store::open(disk, &owner, StoreOptions::default(), Incarnation(1), 1);
         let ((jobs, consumer), (to_loop, done)) = (queue(usize::MAX), queue(usize::MAX));
         let (to_builder, builder) = queue(usize::MAX);
+        let (restores, newest_restore) = watermark(0);
         let thread = ApplyThread {
             applier: Applier::new(NodeId(1), machine),
             moved: Instant::now(),
@@ -64,11 +67,11 @@ impl Fixture {
             done: to_loop,
             snapshots: opened.unwrap().0.snapshots().clone(),
             builder: to_builder,
-            newest_restore: Arc::default(),
+            newest_restore,
             stopper: Stopper::default(),
         };
         let (last, digest) = (LogId::ZERO, Digest::ZERO);
-        Fixture { thread, done, last, digest, _jobs: jobs, _builder: builder }
+        Fixture { thread, restores, done, last, digest, _jobs: jobs, _builder: builder }
     }
 
     /// Applies a command of that time.
@@ -83,7 +86,7 @@ impl Fixture {
     }
 
     fn thread_generation(&self) -> Generation {
-        Generation(self.thread.newest_restore.load(Ordering::Acquire))
+        Generation(self.thread.newest_restore.current())
     }
 
     /// What queries are told of the time.
@@ -163,7 +166,7 @@ fn a_restoration_may_fail_if_a_later_one_was_asked_for() {
     fixture.thread.snapshots.retain(&[newest.id()]);
     fixture.thread.snapshots.tidy().unwrap();
     fixture.told();
-    fixture.thread.newest_restore.store(2, Ordering::Release);
+    fixture.restores.advance(2);
     let overtaken = fixture.restore(1, &gone);
     assert!(overtaken.is_ok(), "{overtaken:?}");
     assert!(fixture.told().is_empty());

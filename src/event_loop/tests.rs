@@ -6,7 +6,7 @@ use quorate_core::{
     Applied, Digest, Failure, Generation, Incarnation, LogId, LogTime, Membership, ReplicaConfig,
     SnapshotMeta, WriteSeq,
 };
-use quorate_handoff::{Consumer, Dropped, Waiter, queue, slot};
+use quorate_handoff::{Consumer, Dropped, Waiter, queue, slot, watermark};
 use quorate_raft::Raft;
 use quorate_storage::{MemDisk, Owner, Store, StoreOptions};
 
@@ -47,7 +47,7 @@ impl Fixture {
         let replica = Replica::recover(config, recovered, clock.now(), &mut effects).unwrap();
         let ((storage, writes), (applier, jobs)) = (queue(usize::MAX), queue(usize::MAX));
         let ((snapshots, _snapshots), (reads, _reads)) = (queue(usize::MAX), queue(usize::MAX));
-        let newest_restore = Arc::default();
+        let (newest_restore, _) = watermark(0);
         let workers = Workers { storage, applier, snapshots, reads, newest_restore };
         let status = Status::new(NodeId(1), "c".to_owned(), "raft");
         let event_loop = EventLoop::new(
@@ -290,7 +290,7 @@ fn the_newest_restoration_is_known_before_it_is_handed_over() {
         let generation = Generation(generation);
         let snapshot = snapshot.clone();
         fixture.event_loop.carry_out(Effect::Restore { generation, snapshot });
-        let newest = fixture.event_loop.workers.newest_restore.load(Ordering::Acquire);
+        let newest = fixture.event_loop.workers.newest_restore.current();
         assert_eq!(newest, generation.0);
         assert!(matches!(fixture.jobs.pop(), Ok(Job::Restore { .. })));
     }

@@ -9,6 +9,7 @@ use quorate_raft::{Message, Raft};
 
 use crate::marks::Mark;
 use crate::oracle::{Oracle, Simulated};
+use crate::words::Words;
 use acknowledged::Acknowledged;
 use one_vote::OneVote;
 use persistent_state::PersistentState;
@@ -21,6 +22,10 @@ impl Simulated for Raft {
             Message::InstallSnapshot { .. } => Some(Mark::SnapshotOffered),
             _ => None,
         }
+    }
+
+    fn words() -> Words {
+        Words { ballot: "term", promise: "term, vote", speaks_under_oath: true, ..Words::default() }
     }
 
     fn oracles(replicas: usize) -> Vec<Box<dyn Oracle<Raft>>> {

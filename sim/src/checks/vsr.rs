@@ -11,6 +11,7 @@ use quorate_vsr::{Message, Vsr};
 
 use crate::marks::Mark;
 use crate::oracle::{Oracle, Simulated};
+use crate::words::Words;
 use do_view_change::Reports;
 use one_log::OneLog;
 use persistent_view::PersistentView;
@@ -25,6 +26,18 @@ impl Simulated for Vsr {
             Message::Nack { .. } => Some(Mark::EntryNacked),
             Message::Checkpoint { .. } => Some(Mark::SnapshotOffered),
             _ => None,
+        }
+    }
+
+    fn words() -> Words {
+        Words {
+            ballot: "view",
+            leader: "primary",
+            follower: "backup",
+            candidate: "view change",
+            elections: "view changes",
+            promise: "view",
+            speaks_under_oath: true,
         }
     }
 

@@ -6,6 +6,8 @@ use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use crate::words::Words;
+
 /// A text, by its position in [`Record::texts`]: most are there many times.
 pub(super) type Text = usize;
 
@@ -19,6 +21,7 @@ pub(super) type Micros = u64;
 #[derive(Serialize)]
 pub(crate) struct Record {
     pub(super) protocol: &'static str,
+    pub(super) words: Words,
     pub(super) seed: u64,
     pub(super) replicas: usize,
     pub(super) end: Micros,

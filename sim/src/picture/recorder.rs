@@ -22,6 +22,7 @@ use crate::clients::OpId;
 use crate::clock::Time;
 use crate::subject::Subject;
 use crate::witness::Change;
+use crate::words::Words;
 
 /// Writes down what happens.
 pub(crate) struct Recorder {
@@ -357,7 +358,8 @@ impl Recorder {
     /// The run is over.
     pub(crate) fn finish(
         self,
-        (protocol, seed, replicas): (&'static str, u64, usize),
+        (protocol, words): (&'static str, Words),
+        (seed, replicas): (u64, usize),
         now: Time,
         plan: String,
         violation: Option<&Violation>,
@@ -365,6 +367,7 @@ impl Recorder {
         use super::record::Table;
         Picture::new(Record {
             protocol,
+            words,
             seed,
             replicas,
             end: now.0,

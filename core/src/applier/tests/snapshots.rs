@@ -22,6 +22,37 @@ fn a_view_can_be_sent_elsewhere_and_does_not_see_what_happens_later() {
 }
 
 #[test]
+fn a_registration_that_is_replayed_strands_nobody() {
+    // At most two sessions; whoever is gone by then is told so, before and after.
+    let mut chain = Chain::new();
+    let before = vec![chain.found(), chain.register(OTHER, 2, 4)];
+    let replayed = vec![
+        chain.register(ME, 2, 4),
+        chain.command(ME, in_session(3, 0), Do::Note(1)),
+        chain.register(OTHER, 2, 4),
+        chain.command(OTHER, in_session(2, 0), Do::Note(2)),
+    ];
+    let mut original = applier();
+    original.apply(NOW, before).unwrap();
+    let (meta, content) = snapshot(&original);
+    let first = original.apply(NOW, replayed.clone()).unwrap().responses;
+    // The process starts again, on the snapshot from before the registrations.
+    let mut restarted = restore(&meta, &content).unwrap();
+    assert_eq!(restarted.apply(NOW, replayed).unwrap().responses, first);
+    assert_eq!(first[0].1, Outcome::Registered(SessionId(3)));
+    for applier in [&mut original, &mut restarted] {
+        let mut chain =
+            Chain { requests: 100, last: chain.last, digest: chain.digest, ..Chain::new() };
+        let retry = chain.command(ME, in_session(3, 0), Do::Note(1));
+        assert_eq!(apply(applier, retry), Some(Outcome::Response((Index(4), 1))));
+        let next = chain.command(ME, in_session(3, 1), Do::Note(3));
+        assert_eq!(apply(applier, next), Some(Outcome::Response((Index(8), 2))));
+        let evicted = chain.command(ME, in_session(2, 0), Do::Note(2));
+        assert_eq!(apply(applier, evicted), Some(Outcome::NoSession));
+    }
+}
+
+#[test]
 fn a_snapshot_keeps_its_bytes() {
     let (applier, chain) = eventful();
     let (meta, content) = snapshot(&applier);

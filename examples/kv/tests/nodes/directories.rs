@@ -54,10 +54,10 @@ async fn the_directory_of_another_node_or_cluster_is_refused_and_left_alone() {
     let before = content(ours.data(1));
     let mut other_node = Nodes::new(2, &["--cluster", "ours"]);
     other_node.set_data(2, ours.data(1).to_owned());
-    assert_refused(&other_node.run_to_its_end(2, &[]).await, "belongs to node 1");
+    assert_refused(&other_node.run_without_ports(2, &[]).await, "belongs to node 1");
     let mut other_cluster = Nodes::new(1, &["--bootstrap", "--cluster", "theirs"]);
     other_cluster.set_data(1, ours.data(1).to_owned());
-    let ended = other_cluster.run_to_its_end(1, &[]).await;
+    let ended = other_cluster.run_without_ports(1, &[]).await;
     assert_refused(&ended, "belongs to cluster \"ours\"");
     for (written_under, opened_under) in [("raft", "vsr"), ("vsr", "raft")] {
         let mut nodes = Nodes::new(1, &["--bootstrap"]);
@@ -67,7 +67,7 @@ async fn the_directory_of_another_node_or_cluster_is_refused_and_left_alone() {
         assert!(nodes.terminate(1).await.0.success());
         let before = content(nodes.data(1));
         nodes.set_protocol(opened_under);
-        let ended = nodes.run_to_its_end(1, &[]).await;
+        let ended = nodes.run_without_ports(1, &[]).await;
         assert_refused(&ended, &format!("written under protocol \"{written_under}\""));
         assert!(content(nodes.data(1)) == before, "something was changed");
     }
@@ -92,7 +92,7 @@ async fn a_directory_of_a_newer_version_is_refused_and_left_alone() {
     let mut nodes = left_behind().await;
     make_newer(&nodes.data(1).join("meta"));
     let before = content(nodes.data(1));
-    let ended = nodes.run_to_its_end(1, &[]).await;
+    let ended = nodes.run_without_ports(1, &[]).await;
     assert_refused(&ended, "meta has format version 999");
     assert!(ended.stderr.contains("newer program"), "{}", ended.stderr);
     assert!(content(nodes.data(1)) == before, "something was changed");
@@ -101,10 +101,10 @@ async fn a_directory_of_a_newer_version_is_refused_and_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_directory_founds_a_single_node_only_on_request() {
     let mut nodes = Nodes::new(1, &[]);
-    let ended = nodes.run_to_its_end(1, &[]).await;
+    let ended = nodes.run_without_ports(1, &[]).await;
     assert_refused(&ended, "bootstrap");
     assert!(!nodes.data(1).exists());
-    let ended = nodes.run_to_its_end(1, &["--bootstrap", "--segment-bytes", "5000"]).await;
+    let ended = nodes.run_without_ports(1, &["--bootstrap", "--segment-bytes", "5000"]).await;
     assert_refused(&ended, "segment_bytes");
     assert!(!nodes.data(1).exists());
 }
@@ -120,11 +120,11 @@ async fn a_read_only_disk_is_refused() {
     assert!(nodes.terminate(1).await.0.success());
     let before = content(dir.path());
     mount.set_read_only();
-    let ended = nodes.run_to_its_end(1, &[]).await;
+    let ended = nodes.run_without_ports(1, &[]).await;
     assert_refused(&ended, "Read-only file system");
     assert!(content(dir.path()) == before);
     nodes.set_data(1, dir.path().join("elsewhere"));
-    assert_refused(&nodes.run_to_its_end(1, &[]).await, "Read-only file system");
+    assert_refused(&nodes.run_without_ports(1, &[]).await, "Read-only file system");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use quorate_kv::Client;
 use quorate_kv::resp::Value;
 use tempfile::TempDir;
 
+use super::histories::Recording;
 use super::mount::Mount;
 use super::processes::{Nodes, bulk, call, insist, until};
 
@@ -101,7 +102,12 @@ async fn writes_stop_until_there_is_room(mut disks: SmallDisks, why: &str) {
     let mut acknowledged = Vec::new();
     let mut refusals = 0;
     let mut is_told_why = false;
+    let mut recording = None;
     for number in 0..2000 {
+        if number == 210 {
+            // From before there is no room until there is some again.
+            recording = Some(Recording::start(nodes));
+        }
         match set(&mut client, number).await {
             Value::Simple(_) => acknowledged.push(number),
             Value::Error(text) if text.starts_with("BUSY ") => {
@@ -148,11 +154,15 @@ async fn writes_stop_until_there_is_room(mut disks: SmallDisks, why: &str) {
         .await;
         acknowledged.push(next);
     }
+    let recording = recording.expect("so many were acknowledged");
+    recording.progress(300).await;
+    let recorded = recording.end().await;
     nodes.converge().await;
     disks.nodes.kill_all().await;
     disks.nodes.start_all().await;
     disks.nodes.leader().await;
     disks.nodes.converge().await;
+    recorded.check().await;
     for id in 1..=3 {
         check(&disks.nodes, id, &acknowledged).await;
     }

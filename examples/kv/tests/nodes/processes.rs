@@ -123,6 +123,14 @@ impl Nodes {
         Ended { status: output.status, stderr }
     }
 
+    /// The same while others listen on both of its ports: an error about anything else comes before
+    /// a socket is opened.
+    pub async fn run_without_ports(&mut self, id: usize, args: &[&str]) -> Ended {
+        let addresses = [self.address(id), self.peer_address(id)];
+        let _taken = addresses.map(|address| std::net::TcpListener::bind(address).unwrap());
+        self.run_to_its_end(id, args).await
+    }
+
     pub fn spawn(&mut self, id: usize) {
         let log = File::options().create(true).append(true).open(self.log(id)).unwrap();
         let stderr = self.list[id - 1].stderr.as_ref();

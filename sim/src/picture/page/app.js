@@ -102,7 +102,7 @@ const buildLegend = () => {
   };
   const arrow = (family) => `<line x1="4" y1="9" x2="62" y2="9" stroke="var(--kind-${family})" stroke-width="2"/><path d="M56 5l7 4-7 4" fill="none" stroke="var(--kind-${family})" stroke-width="2"/>`;
   const stripes = (colour) => `<path d="M4 17L18 1M14 17L28 1M24 17L38 1M34 17L48 1M44 17L58 1" stroke="var(--${colour})"/>`;
-  const named = [["replicate", "entries and heartbeats"], ["reply", "acknowledgements"], ["elect", record.protocol === "vsr" ? "view changes" : "elections"], ["repair", "snapshots, state transfer, repair"], ["forward", "requests between replicas"], ["found", "founding of the cluster"]];
+  const named = [["replicate", "entries and heartbeats"], ["reply", "acknowledgements"], ["elect", record.words.elections], ["repair", "snapshots, state transfer, repair"], ["forward", "requests between replicas"], ["found", "founding of the cluster"]];
   const used = new Set(arrows.map((it) => it.family));
   const lines = [
     [`<rect x="4" y="1" width="60" height="16" fill="var(--ballot-0)" stroke="var(--ink)" stroke-width="1.4"/>`, `${leaderWord}; each ${ballotWord} has a colour`],
@@ -112,7 +112,7 @@ const buildLegend = () => {
     ...named.filter(([family]) => used.has(family)).map(([family, words]) => [arrow(family), words]),
     [`<line x1="4" y1="9" x2="34" y2="9" stroke="var(--kind-replicate)" stroke-dasharray="4 3" stroke-width="2"/><path d="M33 5l8 8M33 13l8-8" stroke="var(--bad)" stroke-width="2"/>`, "lost: on the way, or at a replica that is down"],
     [`<rect x="6" y="5" width="26" height="7" fill="var(--write)"/><rect x="32" y="7" width="24" height="3" fill="var(--write)" opacity=".3"/>`, "a write until it is on the disk; then until the replica is told"],
-    [`<rect x="6" y="5" width="30" height="7" fill="var(--promise)"/>`, `a write with a new promise (${record.protocol === "vsr" ? "view" : "term, vote"})`],
+    [`<rect x="6" y="5" width="30" height="7" fill="var(--promise)"/>`, `a write with a new promise (${record.words.promise})`],
     [`<rect x="6" y="5" width="30" height="7" fill="none" stroke="var(--write)"/><rect x="20" y="2" width="3" height="13" fill="var(--bad)"/>`, "a write that never reached the disk; red: called saved before it was"],
     [`<path d="M30 12l-4-7h8z" fill="var(--good)"/>`, "learns that more is committed, up to this index"],
     [`<circle cx="30" cy="9" r="4" fill="none" stroke="var(--kind-elect)" stroke-width="1.5"/>`, "its election timer runs out"],

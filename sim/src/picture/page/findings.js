@@ -76,8 +76,8 @@ const findings = (() => {
     }
     const last = rowAt(log, state.committed);
     const counted = state.role === "leader" && latest[node] && latest[node].role === "leader" && latest[node].ballot === state.ballot;
-    if (record.protocol === "raft" && counted && last && entries[last.entry].ballot < state.ballot) {
-      report(time, node, "older", `leads in term ${state.ballot} and commits up to ${idOf(last)}, an entry of an earlier term, with none of its own`);
+    if (counted && last && entries[last.entry].ballot < state.ballot) {
+      report(time, node, "older", `leads in ${ballotWord} ${state.ballot} and commits up to ${idOf(last)}, an entry of an earlier one, with none of its own`);
     }
     committedTo = Math.max(committedTo, state.committed);
     const before = latest[node] ? latest[node].committed : 0;
@@ -121,15 +121,13 @@ const findings = (() => {
     latest[node] = state;
   };
 
-  // In a protocol that is not known here, the sender's ballot may be no promise.
-  const isKnown = record.protocol === "raft" || record.protocol === "vsr";
   const grants = new Map();
   const candidates = new Map();
   const onMessage = (arrow) => {
     const { from: node, to, kind, text, sent, copy } = arrow;
     if (copy) return;
     const said = /\b(?:term|view): b(\d+)/.exec(text);
-    if (said && isKnown && !kind.startsWith("PreVote") && Number(said[1]) > ballotIn(promised[node])) {
+    if (said && record.words.speaks_under_oath && !kind.startsWith("PreVote") && Number(said[1]) > ballotIn(promised[node])) {
       report(sent, node, "unsaved", `says ${kind} in ${ballotWord} ${said[1]}; its disk has the promise “${plain(promised[node])}”`);
     }
     const acknowledged = kind === "AppendEntriesReply" ? /Durable\(i(\d+)\)/.exec(text) : kind === "PrepareOk" ? /op: i(\d+)/.exec(text) : null;
@@ -168,7 +166,7 @@ const findings = (() => {
   const onCommitUnshown = (state, before) => {
     const { node, ballot, committed: to, time } = state;
     const seen = shown[node];
-    if (record.protocol !== "raft" || state.role !== "follower" || seen.ballot !== ballot) return;
+    if (state.role !== "follower" || seen.ballot !== ballot) return;
     if (to <= before.committed || to <= seen.to || to <= held[node].base) return;
     report(time, node, "unshown", `takes its log for committed up to ${to}; the leader of term ${ballot} has shown it no more than what is up to ${seen.to}`);
   };

@@ -1,27 +1,17 @@
-//! A protocol of one's own, in the simulator: primary and backups, with the failover that suggests
-//! itself. Whoever hears nothing from the primary for a while takes over, and asks nobody.
-//!
-//! ```text
-//! cargo run --release -p quorate-sim --example naive_failover
-//! ```
-//!
-//! The primary even waits for a majority before it calls anything committed. It does not help: two
-//! replicas believe that they lead, and the new one does not know what the old one has acknowledged.
-//! The simulator says which promise is broken, in which run, and draws it.
+//! Primary and backups: whoever hears nothing from the primary for a while takes over.
 
 use std::collections::BTreeMap;
-use std::process::ExitCode;
 
 use quorate_core::{
     Ballot, Effects, Entry, Index, Input, Log, LogId, NodeId, Now, PeerFaults, PledgeBytes,
     Protocol, Role, Settings, Standing, Timer,
 };
-use quorate_sim::{Simulated, Simulation};
+use quorate_sim::Simulated;
 use serde::{Deserialize, Serialize};
 
 /// A replica. The members take turns as primary: the ballot says whose turn it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Naive {
+pub(crate) struct Naive {
     me: NodeId,
     settings: Settings,
     ballot: Ballot,
@@ -31,7 +21,7 @@ struct Naive {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-enum Message {
+pub(crate) enum Message {
     /// The primary's: these entries follow `previous`.
     Append { ballot: Ballot, previous: LogId, commit: Index, entries: Vec<Entry> },
     /// A backup's: my log is yours up to there, and on my disk.
@@ -42,7 +32,7 @@ enum Message {
 
 /// The ballot is not taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Pledge(Ballot);
+pub(crate) struct Pledge(Ballot);
 
 impl quorate_core::Pledge for Pledge {
     fn to_bytes(&self) -> PledgeBytes {
@@ -229,15 +219,3 @@ impl Naive {
 
 /// What every protocol promises is watched. It promises nothing else.
 impl Simulated for Naive {}
-
-fn main() -> ExitCode {
-    for seed in 1..=100 {
-        let simulation = Simulation::new(seed).protocol::<Naive>().replicas(3);
-        if let Err(failed) = simulation.run() {
-            println!("{failed}");
-            return ExitCode::SUCCESS;
-        }
-    }
-    println!("no violation in 100 runs: the simulator is blind");
-    ExitCode::FAILURE
-}
