@@ -98,7 +98,6 @@ impl Mark {
                 | Mark::SnapshotChunkGone
                 | Mark::RestorationOvertaken
                 | Mark::HistoryUndecided
-                | Mark::SessionWindowExceeded
                 | Mark::DamageFoundByReading
                 | Mark::DirectoryGivenUp
                 | Mark::AcknowledgedLost
