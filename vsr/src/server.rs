@@ -45,15 +45,16 @@ impl Server {
     /// True if this replica can vouch for never having acknowledged an entry that was not found to
     /// be uncommitted since: it knows what its log holds in that place, and that is something else,
     /// or nothing. A name that is lost with its entry tells neither. Nor does a log whose end was
-    /// cut off, before it goes on in a later view than the entry's: then it is the log of that
-    /// view's primary, and what is not in it is not committed.
+    /// cut off, before it goes on in a later view than that was: then it is the log of that view's
+    /// primary, and what is not in it is not committed. Before, it may be one that what was cut off
+    /// had replaced.
     pub(crate) fn surely_lacks(&self, log: &Log, id: LogId) -> bool {
         let last = log.last();
         let is_another = match log.id_at(id.index) {
             Some(held) => held != id,
             None => id.index > last.index,
         };
-        let may_be_cut_off = last.ballot <= id.ballot && id.ballot <= self.torn;
+        let may_be_cut_off = last.ballot <= self.torn && id.ballot <= self.torn;
         self.may_vouch(log) && is_another && !may_be_cut_off
     }
 

@@ -93,7 +93,6 @@ impl Succession {
         if !self.awaits_answer_of(from) {
             return Ok(());
         }
-        self.hear(from);
         let Stretch { previous, commit, entries, .. } = stretch;
         if entries.last().is_some_and(|entry| entry.ballot() >= server.view) {
             return Err(PeerFault::FromTheFuture);
@@ -103,17 +102,22 @@ impl Succession {
             Ok(agreed) => {
                 cx.log.commit(commit.min(agreed));
                 if cx.log.last() != before {
+                    self.hear(from);
                     self.asked = None;
                 }
                 self.proceed(server, cx)
             }
             Err(Rejected::PreviousMissing) if previous.index > cx.log.committed() => {
+                self.hear(from);
                 let last = state_transfer::fall_back(cx.log, previous);
                 self.ask(server, cx, from, last);
                 Ok(())
             }
             // It is asked for again, for as long as the others are patient.
-            Err(Rejected::NoRoom | Rejected::Gap) => Ok(()),
+            Err(Rejected::NoRoom | Rejected::Gap) => {
+                self.hear(from);
+                Ok(())
+            }
             Err(rejected) => Err(rejected.into()),
         }
     }

@@ -28,6 +28,9 @@ impl Log {
             gap.last = known;
             gap.digest = behind.parent;
         }
+        if gap.first > gap.last {
+            return;
+        }
         let (first, last) = (gap.first, gap.last);
         // A search on disk may not find the names; this log has them in memory, unless they are
         // missing already, and so is all of this.

@@ -398,6 +398,23 @@ fn damage_that_reaches_into_what_is_compacted_is_noted_from_there_on() {
 }
 
 #[test]
+fn damage_to_what_is_compacted_by_now_and_to_what_is_in_memory_is_none() {
+    let mut log = log_of(&[1, 1, 1, 1, 1]);
+    let damage = gap_of(&log, 2, 5);
+    save(&mut log, 1);
+    log.commit(Index(3));
+    log.set_applied(Index(3));
+    let last = all(&log)[2].clone();
+    let snapshot = SnapshotMeta { last: last.id, digest: last.digest(), ..snapshot_of(9, 1) };
+    log.set_snapshot(snapshot.clone());
+    log.compact(&snapshot);
+    log.trim_cache(0);
+    log.note_damage(damage);
+    assert_eq!(log.gaps(), []);
+    assert_eq!((log.is_whole(), log.durable()), (true, Index(5)));
+}
+
+#[test]
 fn a_snapshot_of_a_later_ballot_than_the_log_ends_with_is_not_adopted() {
     let mut log = damaged_log(&[1, 1, 1, 2, 2], (2, 4));
     assert!(!log.adopt(&snapshot_of(3, 3)));
