@@ -4,7 +4,6 @@ use serde::Serialize;
 
 /// What a protocol calls the parts of a run, for whoever looks at its picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
 pub struct Words {
     /// A ballot: a term, a view.
     pub ballot: &'static str,

@@ -381,6 +381,14 @@ fn damage_to_what_was_found_at_the_start_and_is_in_no_memory_is_noted_though_nob
     assert_eq!(log.begin_repairs(WriteSeq(1)), [entries[1..3].to_vec()]);
 }
 
+/// A snapshot takes the place of the first three entries.
+fn compact_through_3(log: &mut Log) {
+    let last = all(log)[2].clone();
+    let snapshot = SnapshotMeta { last: last.id, digest: last.digest(), ..snapshot_of(9, 1) };
+    log.set_snapshot(snapshot.clone());
+    log.compact(&snapshot);
+}
+
 #[test]
 fn damage_that_reaches_into_what_is_compacted_is_noted_from_there_on() {
     let mut log = log_of(&[1, 1, 1, 1, 1]);
@@ -388,10 +396,7 @@ fn damage_that_reaches_into_what_is_compacted_is_noted_from_there_on() {
     save(&mut log, 1);
     log.commit(Index(5));
     log.set_applied(Index(5));
-    let last = all(&log)[2].clone();
-    let snapshot = SnapshotMeta { last: last.id, digest: last.digest(), ..snapshot_of(9, 1) };
-    log.set_snapshot(snapshot.clone());
-    log.compact(&snapshot);
+    compact_through_3(&mut log);
     log.trim_cache(0);
     log.note_damage(damage);
     assert_eq!(log.gaps(), [expected]);
@@ -404,10 +409,7 @@ fn damage_to_what_is_compacted_by_now_and_to_what_is_in_memory_is_none() {
     save(&mut log, 1);
     log.commit(Index(3));
     log.set_applied(Index(3));
-    let last = all(&log)[2].clone();
-    let snapshot = SnapshotMeta { last: last.id, digest: last.digest(), ..snapshot_of(9, 1) };
-    log.set_snapshot(snapshot.clone());
-    log.compact(&snapshot);
+    compact_through_3(&mut log);
     log.trim_cache(0);
     log.note_damage(damage);
     assert_eq!(log.gaps(), []);
