@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use crate::entry::Entry;
 use crate::membership::Membership;
 use crate::snapshot::{SnapshotId, SnapshotMeta};
-use crate::types::{Ballot, Digest, Index, LogId, LogTime};
+use crate::types::{Ballot, Digest, Incarnation, Index, LogId, LogTime, NodeId};
 use crate::write::{Gap, RecoveredLog};
 use durability::Durability;
 pub use error::Rejected;
@@ -66,6 +66,8 @@ pub struct Log {
     gaps: Gaps,
     has_room: bool,
     is_mute: bool,
+    /// Whose log this is, and on which disk; only tests of a protocol on its own leave that open.
+    owner: Option<(NodeId, Incarnation)>,
     was_torn: bool,
 }
 
@@ -122,6 +124,7 @@ impl Log {
             gaps: Gaps::new(found.gaps),
             has_room: true,
             is_mute: false,
+            owner: None,
             was_torn: found.is_torn,
         }
     }
@@ -277,13 +280,28 @@ impl Log {
         id.index < self.base.index || self.ballot_at(id.index) == Some(id.ballot)
     }
 
+    /// True of a snapshot that no correct replica has: of no members, of what no log reaches (one
+    /// entry in each nanosecond would take 146 years), or of something else than is committed here.
+    #[must_use]
+    pub fn rules_out(&self, snapshot: &SnapshotMeta) -> bool {
+        let last = snapshot.last;
+        let is_another = self.id_at(last.index).is_some_and(|held| held != last);
+        let contradicts = last.index <= self.committed && is_another;
+        contradicts || last.index >= Index::MAX || snapshot.membership.is_empty()
+    }
+
     /// True if what this replica says may count. Without, it neither votes nor acknowledges, and
     /// stands for nothing: it may have sworn or acknowledged what its disk does not know of. It
     /// takes what the leader sends, and says how far it got in a way which vouches for nothing
-    /// (see [`Protocol::vouches`](crate::Protocol::vouches)).
+    /// (see [`Protocol::vouches`](crate::Protocol::vouches)). Nor does it count if the members list
+    /// another disk in its place, be that committed or not: beside that one's word, it would count
+    /// twice.
     #[must_use]
     pub fn may_vouch(&self) -> bool {
-        !self.is_mute
+        let is_replaced = self.owner.is_some_and(|(me, disk)| {
+            self.membership().incarnation(me).is_some_and(|listed| listed != disk)
+        });
+        !self.is_mute && !is_replaced
     }
 
     /// True if the disk had kept the end of this log only in part when the process started, and it
@@ -291,6 +309,14 @@ impl Log {
     #[must_use]
     pub fn was_torn(&self) -> bool {
         self.was_torn
+    }
+
+    /// True if an entry that is not known to be committed cannot be read from this disk. Maybe
+    /// nobody else has it, and then nobody gives it back: a replica which leads would never commit
+    /// again. Another one, whose log is whole, can find out.
+    #[must_use]
+    pub fn lacks_uncommitted(&self) -> bool {
+        self.gaps.last().is_some_and(|last| last > self.committed)
     }
 
     /// Bytes of entries that are not known to be committed.

@@ -390,6 +390,7 @@ impl<P: Protocol> Replica<P> {
             return Err(Fatal::LostAlone);
         }
         log.set_room(self.has_room);
+        log.set_owner(self.me, self.incarnation);
         log.set_mute(mute);
         self.writes.set_saved(saved, log.snapshot().map(SnapshotMeta::id), mute);
         self.applying = Applying::from(log.applied());
@@ -437,7 +438,7 @@ impl<P: Protocol> Replica<P> {
                 ProtocolEffect::ReadEntries { to, from, max_bytes } => {
                     out.push(Effect::ReadEntries { reader: Reader::Peer(to), from, max_bytes });
                 }
-                ProtocolEffect::ReadReady(read, _) if self.tell_how_far_to_catch_up(read) => {}
+                ProtocolEffect::ReadReady(read, _) if self.on_confirmed(now, read, out) => {}
                 ProtocolEffect::ReadReady(read, index) if read.origin == self.me => {
                     self.requests.read_ready(read.request, index);
                 }

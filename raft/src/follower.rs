@@ -8,9 +8,6 @@ use crate::fault::PeerFault;
 use crate::message::{AppendEntries, AppendEntriesReply, Appended, MUTE, Message};
 use crate::server::{Context, Server};
 
-/// No log gets there: one entry in each nanosecond would take 146 years.
-const ABSURD_INDEX: Index = Index::MAX;
-
 /// A server that follows a leader, or waits for one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Follower {
@@ -121,9 +118,7 @@ impl Follower {
             return Err(PeerFault::FromTheFuture);
         }
         let covered = cx.log.holds(snapshot.last);
-        let contradicts = !covered && snapshot.last.index <= cx.log.committed();
-        let absurd = snapshot.last.index >= ABSURD_INDEX;
-        if contradicts || absurd || snapshot.membership.is_empty() {
+        if cx.log.rules_out(&snapshot) {
             return Err(PeerFault::ImpossibleSnapshot);
         }
         self.hear(server, cx, from)?;

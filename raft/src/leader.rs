@@ -276,7 +276,8 @@ fn replicate(
         && progress.next <= cx.log.last().index
     {
         let Some(entries) = cx.log.entries(progress.next, room) else {
-            if progress.start_reading() {
+            // What its disk cannot show comes back from a peer first.
+            if !cx.log.is_missing(progress.next) && progress.start_reading() {
                 cx.out.read_entries(to, progress.next, room);
             }
             break;

@@ -244,7 +244,7 @@ impl Raft {
                 leader.on_heartbeat_timeout(&self.server, cx);
             }
             (Timer::Quorum, State::Leader(leader)) => {
-                if leader.has_lost_quorum(&self.server, cx) {
+                if cx.log.lacks_uncommitted() || leader.has_lost_quorum(&self.server, cx) {
                     self.become_follower(cx, self.server.term());
                 }
             }

@@ -329,6 +329,84 @@ fn nothing_that_a_replacement_says_counts_before_it_is_put_back() {
     a_replacement_is_mute::<Vsr>();
 }
 
+/// A disk goes missing while another member is down, and its process is started on an empty one at
+/// once: no quorum is left, but the leader does not know yet. Then the old disk is found, intact.
+fn nobody_is_replaced_without_a_quorum_of_others<P: Protocol>(count: u64) {
+    let mut cluster = Replicas::<P>::founded(count);
+    cluster.pass(Duration::from_secs(2));
+    let leader = cluster.leader().unwrap();
+    assert!(cluster.commits(leader));
+    let mut followers = (1..=count).map(n).filter(|id| *id != leader);
+    let lost = followers.next().unwrap();
+    followers.for_each(|other| cluster.stop(other));
+    cluster.stop(lost);
+    let disk = cluster.wipe(lost, 900);
+    cluster.start(lost);
+    cluster.pass(Duration::from_secs(5));
+    assert_eq!(cluster.leader(), None);
+    assert!(cluster.nodes[&lost].replica().status().mute);
+    cluster.stop(lost);
+    cluster.nodes.insert(lost, disk);
+    cluster.start(lost);
+    cluster.pass(Duration::from_secs(5));
+    let leader = cluster.leader().unwrap();
+    assert!(cluster.commits(leader));
+}
+
+#[test]
+fn who_may_be_needed_with_the_disk_that_is_listed_is_not_replaced() {
+    nobody_is_replaced_without_a_quorum_of_others::<Raft>(3);
+    nobody_is_replaced_without_a_quorum_of_others::<Vsr>(3);
+    nobody_is_replaced_without_a_quorum_of_others::<Raft>(2);
+    nobody_is_replaced_without_a_quorum_of_others::<Vsr>(2);
+}
+
+/// The disk that was replaced has saved, before it was taken out, the entry that lists the other
+/// one. It is started again while that one is down.
+fn a_replaced_disk_is_nobody<P: Protocol>() {
+    let mut cluster = Replicas::<P>::founded(3);
+    cluster.pass(Duration::from_secs(2));
+    let leader = cluster.leader().unwrap();
+    assert!(cluster.commits(leader));
+    let mut followers = (1..=3).map(n).filter(|id| *id != leader);
+    let (replaced, other) = (followers.next().unwrap(), followers.next().unwrap());
+    cluster.stop(replaced);
+    let mut disk = cluster.wipe(replaced, 900);
+    cluster.start(replaced);
+    cluster.pass(Duration::from_secs(3));
+    assert!(!cluster.nodes[&replaced].replica().status().mute);
+    let entries = &cluster.nodes[&leader].entries;
+    let is_new = |entry: &&Entry| entry.index() > disk.entries.last().unwrap().index();
+    let missed: Vec<Entry> = entries.iter().filter(is_new).cloned().collect();
+    assert!(missed.iter().any(|entry| entry.kind == EntryKind::Membership));
+    disk.entries.extend(missed);
+    for id in [leader, replaced] {
+        cluster.stop(id);
+    }
+    let by = cluster.nodes.insert(replaced, disk).unwrap();
+    cluster.start(replaced);
+    for _ in 0..100 {
+        cluster.pass(Duration::from_millis(100));
+        assert_eq!(cluster.leader(), None, "one of three disks that count is up");
+    }
+    // By those that count, it learns that it does not.
+    cluster.start(leader);
+    cluster.pass(Duration::from_secs(5));
+    assert!(matches!(cluster.nodes[&replaced].stopped, Some(Fatal::Superseded { .. })));
+    cluster.nodes.insert(replaced, by);
+    cluster.start(replaced);
+    cluster.stop(other);
+    cluster.pass(Duration::from_secs(5));
+    let leader = cluster.leader().unwrap();
+    assert!(cluster.commits(leader));
+}
+
+#[test]
+fn a_disk_that_knows_that_it_was_replaced_counts_for_nothing_be_that_committed_or_not() {
+    a_replaced_disk_is_nobody::<Raft>();
+    a_replaced_disk_is_nobody::<Vsr>();
+}
+
 #[test]
 fn a_wiped_disk_is_put_back_by_the_others_and_counts_again() {
     is_put_back::<Raft>();

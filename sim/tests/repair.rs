@@ -28,6 +28,13 @@ fn with_a_follower_down<P: Protocol>(count: usize) -> (Replicas<P>, NodeId) {
     (cluster, follower)
 }
 
+/// The entries `first..=last`, as missing from this disk.
+fn gap(entries: &[Entry], (first, last): (u64, u64), ids_known: bool) -> Gap {
+    let at = |index| entries.iter().find(|entry| entry.index() == Index(index)).unwrap();
+    let (digest, before) = (at(last).digest(), at(first).parent);
+    Gap { first: Index(first), last: Index(last), digest, before, ids_known }
+}
+
 /// What the disk says of which entries `first..=last` cannot be read.
 fn damaged<P: Protocol>(
     cluster: &mut Replicas<P>,
@@ -38,13 +45,7 @@ fn damaged<P: Protocol>(
     let node = cluster.nodes.get_mut(&id).unwrap();
     let mut recovered = node.recovered(id);
     let at = |index: u64| node.entries.iter().find(|entry| entry.index() == Index(index));
-    let gap = Gap {
-        first: Index(first),
-        last: Index(last),
-        digest: at(last).unwrap().digest(),
-        before: at(first).unwrap().parent,
-        ids_known,
-    };
+    let gap = gap(&node.entries, (first, last), ids_known);
     let is_gone = |entry: &Entry| (first..=last).contains(&entry.index().0);
     recovered.log.gaps.push(gap);
     recovered.log.memberships.retain(|(since, _)| !(first..=last).contains(&since.0));
@@ -367,6 +368,58 @@ fn damage_of_a_single_member<P: Protocol>() {
 fn a_single_member_goes_on_without_what_its_state_covers_and_stops_if_that_is_not_all() {
     damage_of_a_single_member::<Raft>();
     damage_of_a_single_member::<Vsr>();
+}
+
+fn lets_another_one_lead_that_can_find_out<P: Protocol>() {
+    let mut cluster = Replicas::<P>::founded(3);
+    cluster.pass(Duration::from_secs(2));
+    let old = cluster.leader().unwrap();
+    let others: Vec<NodeId> = (1..=3).map(n).filter(|id| *id != old).collect();
+    // Nobody else ever gets these.
+    cluster.filter = Box::new(move |envelope| envelope.from != old);
+    for _ in 0..3 {
+        cluster.propose(old);
+    }
+    cluster.settle();
+    let end = cluster.nodes[&old].entries.last().unwrap().id;
+    (1..=3).map(n).for_each(|id| cluster.stop(id));
+    cluster.filter = Box::new(|_| true);
+
+    // It leads again, has its entries on disk only, and finds one of them damaged.
+    let node = cluster.nodes.get_mut(&old).unwrap();
+    node.reads_hang = true;
+    let mut recovered = node.recovered(old);
+    recovered.log.tail.clear();
+    cluster.start_with(old, recovered);
+    cluster.start(others[0]);
+    for _ in 0..100 {
+        cluster.pass(Duration::from_millis(100));
+        if cluster.leader() == Some(old) {
+            break;
+        }
+    }
+    assert_eq!(cluster.leader(), Some(old));
+    let node = cluster.nodes.get_mut(&old).unwrap();
+    node.reads_hang = false;
+    let gap = gap(&node.entries, (end.index.0, end.index.0), true);
+    node.entries.retain(|entry| entry.index() != end.index);
+    cluster.tell(old, Event::Damaged(vec![gap]));
+    assert!(cluster.nodes[&old].replica().log().unwrap().lacks_uncommitted());
+
+    cluster.start(others[1]);
+    cluster.pass(Duration::from_secs(2));
+    let leader = cluster.leader().unwrap();
+    assert_ne!(leader, old);
+    assert!(cluster.commits(leader));
+    assert!(cluster.commits(old), "what was damaged is replaced there");
+    let log = cluster.nodes[&old].replica().log().unwrap();
+    assert!(log.is_whole() && !log.holds(end), "{log:?}");
+}
+
+#[test]
+fn a_leader_that_lacks_what_nobody_else_has_lets_another_one_lead() {
+    lets_another_one_lead_that_can_find_out::<Raft>();
+    lets_another_one_lead_that_can_find_out::<Vsr>();
 }
 
 /// Messages that were held up.

@@ -113,7 +113,7 @@ impl Backup {
         from: NodeId,
         snapshot: SnapshotMeta,
     ) -> Result<(), PeerFault> {
-        if state_transfer::is_impossible(cx.log, &snapshot) {
+        if cx.log.rules_out(&snapshot) {
             return Err(PeerFault::ImpossibleSnapshot);
         }
         if cx.log.holds(snapshot.last) {

@@ -73,8 +73,8 @@
 //! # What keeps it going
 //!
 //! Safety never depends on time; progress does. A primary which hears no majority for an election
-//! timeout stops leading and asks to be left; so does one that hands over, as soon as its successor
-//! has everything; it never resumes its view. A wish of the primary itself is granted at once. A
+//! timeout stops leading and asks to be left; so does one whose disk cannot show an entry that may be
+//! committed, and one that hands over, as soon as its successor has everything; it never resumes its view. A wish of the primary itself is granted at once. A
 //! replica that cannot lead, because its log is damaged or it is mute, lets its turn pass, and one
 //! that would need a snapshot first passes it on.
 //!

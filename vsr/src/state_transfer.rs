@@ -1,12 +1,9 @@
 //! How a replica gets what its log lacks: it asks, and is sent what follows.
 
-use quorate_core::{Entry, Index, Log, LogId, NodeId, SnapshotMeta};
+use quorate_core::{Entry, Index, Log, LogId, NodeId};
 
 use crate::message::{Message, Stretch};
 use crate::server::{Context, Server};
-
-/// No log gets there: one entry in each nanosecond would take 146 years.
-pub(crate) const ABSURD_INDEX: Index = Index::MAX;
 
 /// For how many heartbeats an answer is waited for.
 pub(crate) const PATIENCE: u32 = 3;
@@ -73,13 +70,6 @@ pub(crate) fn send_new_state(
 ) {
     let (view, commit) = (server.view, cx.log.committed());
     cx.out.send(to, Message::NewState(Stretch { view, probe, previous, commit, entries }));
-}
-
-/// True of a snapshot that no correct primary offers: of nobody, or of something else than is
-/// committed here.
-pub(crate) fn is_impossible(log: &Log, snapshot: &SnapshotMeta) -> bool {
-    let contradicts = snapshot.last.index <= log.committed() && !log.holds(snapshot.last);
-    contradicts || snapshot.last.index >= ABSURD_INDEX || snapshot.membership.is_empty()
 }
 
 #[cfg(test)]

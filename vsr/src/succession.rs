@@ -268,7 +268,9 @@ impl Succession {
             members.incarnation(**id) == Some(report.incarnation)
         };
         if !members.is_quorum(counted().filter(is_listed).map(|(id, _)| *id)) {
-            return Ok(());
+            let silent = self.reports.values_mut().filter(|report| report.is_silent);
+            let needed = silent.map(|report| report.is_silent = false).count() > 0;
+            return if needed { self.proceed(server, cx) } else { Ok(()) };
         }
         let contradicts = |said: &DoViewChange| {
             // More is committed than the best log holds, or another log has the same end.

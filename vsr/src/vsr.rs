@@ -265,7 +265,7 @@ impl Vsr {
             }
             (Timer::Heartbeat, State::Backup(_) | State::ViewChange(_)) => self.repeat(cx),
             (Timer::Quorum, State::Primary(primary)) => {
-                if primary.has_lost_quorum(&self.server, cx) {
+                if cx.log.lacks_uncommitted() || primary.has_lost_quorum(&self.server, cx) {
                     self.abdicate(cx, self.server.view.next());
                 }
             }

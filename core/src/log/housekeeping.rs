@@ -3,7 +3,7 @@
 use super::Log;
 use crate::entry::Entry;
 use crate::snapshot::{SnapshotId, SnapshotMeta};
-use crate::types::{Index, WriteSeq};
+use crate::types::{Incarnation, Index, NodeId, WriteSeq};
 use crate::write::Run;
 
 /// What the replica around a protocol does with the log. A protocol never calls these; they are
@@ -36,6 +36,11 @@ impl Log {
     /// none.
     pub fn set_room(&mut self, room: bool) {
         self.has_room = room;
+    }
+
+    /// Whose log this is, and on which disk; see [`may_vouch`](Log::may_vouch).
+    pub fn set_owner(&mut self, me: NodeId, disk: Incarnation) {
+        self.owner = Some((me, disk));
     }
 
     /// Whether nothing that this replica says may count; see [`may_vouch`](Log::may_vouch).

@@ -7,7 +7,10 @@
 //! 1. A replaced disk has a new incarnation. What the old one said must not count beside what the
 //!    new one will say: so its place in the membership is given to the new incarnation, through
 //!    the log. The request names the incarnation which it replaces, as a leader told it, so that a
-//!    request which was overtaken by a later replacement has no effect.
+//!    request which was overtaken by a later replacement has no effect. The leader puts that into
+//!    the log once a quorum has answered it after the request: it takes one of the others to commit
+//!    that. As long as there is none, the old disk may yet be needed, if it still exists; and once
+//!    it is not listed any more, it would not count.
 //! 2. An acknowledgement may still be on its way to a leader. So the replica asks the leader, who
 //!    has itself confirmed by a quorum *after* it was asked, where its log ends. Once the
 //!    replica's own log durably holds all of that, whatever it ever acknowledged to this leader is
@@ -16,13 +19,14 @@
 //! That a replica is mute is durable before anything else is, and that it is not is durable before
 //! it speaks.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Formed, Replica};
 use crate::entry::EntryKind;
 use crate::event::{Effect, Fatal};
+use crate::membership::Membership;
 use crate::message::{Known, PeerMessage};
 use crate::protocol::{Input, Protocol, ReadId, Timer};
 use crate::types::{Ballot, Incarnation, LogId, NodeId, Now, RequestId, Start};
@@ -73,8 +77,17 @@ pub(super) struct Readmitting {
     since: Option<RequestId>,
     /// How far the log has to get.
     through: Option<LogId>,
-    /// A leader's: the questions which wait for a quorum.
-    confirming: BTreeSet<ReadId>,
+    /// A leader's: what waits for a quorum.
+    confirming: BTreeMap<ReadId, Waiting>,
+}
+
+/// What a mute replica is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Waiting {
+    /// It wants to be told how far to catch up.
+    CatchUp,
+    /// It wants to be put, with this disk, in the place of another one.
+    Rejoin { incarnation: Incarnation, replaces: Incarnation },
 }
 
 impl Readmitting {
@@ -221,10 +234,7 @@ impl<P: Protocol> Replica<P> {
         let listed = self.log().and_then(|log| log.membership().incarnation(from));
         match listed {
             Some(listed) if listed == incarnation => {
-                let read = ReadId { origin: from, request };
-                self.readmitting.confirming.retain(|other| other.origin != from);
-                self.readmitting.confirming.insert(read);
-                self.drive(now, Input::Read(read), out);
+                self.confirm(now, ReadId { origin: from, request }, Waiting::CatchUp, out);
             }
             Some(incarnation) => {
                 let listed = Readmission::Listed { incarnation };
@@ -234,18 +244,45 @@ impl<P: Protocol> Replica<P> {
         }
     }
 
+    /// Has a quorum confirm from now on that this replica leads. A later question of the same member
+    /// takes the place of an earlier one.
+    fn confirm(
+        &mut self,
+        now: Now,
+        read: ReadId,
+        waiting: Waiting,
+        out: &mut Vec<Effect<P::Message>>,
+    ) {
+        self.readmitting.confirming.retain(|other, _| other.origin != read.origin);
+        self.readmitting.confirming.insert(read, waiting);
+        self.drive(now, Input::Read(read), out);
+    }
+
     /// A quorum has confirmed that this replica leads. True if a mute replica had asked for that.
-    pub(super) fn tell_how_far_to_catch_up(&mut self, read: ReadId) -> bool {
-        if !self.readmitting.confirming.remove(&read) {
-            return false;
+    pub(super) fn on_confirmed(
+        &mut self,
+        now: Now,
+        read: ReadId,
+        out: &mut Vec<Effect<P::Message>>,
+    ) -> bool {
+        match self.readmitting.confirming.remove(&read) {
+            None => return false,
+            Some(Waiting::CatchUp) => {
+                let log = &self.formed.as_ref().expect("a protocol has confirmed it").log;
+                let catch_up = Readmission::CatchUp { request: read.request, through: log.last() };
+                self.post(read.origin, PeerMessage::Readmission(catch_up));
+            }
+            Some(Waiting::Rejoin { incarnation, replaces }) => {
+                if let Some(members) = self.members_with(read.origin, incarnation, replaces) {
+                    let payload = postcard::to_allocvec(&members).expect("plain data encodes");
+                    self.propose(now, EntryKind::Membership, payload.into(), out);
+                }
+            }
         }
-        let through = self.log().map(crate::log::Log::last).unwrap_or_default();
-        let catch_up = Readmission::CatchUp { request: read.request, through };
-        self.post(read.origin, PeerMessage::Readmission(catch_up));
         true
     }
 
-    /// Puts the new incarnation of a member in the place of the one that it replaces.
+    /// A replaced disk asks for its member's place.
     fn on_rejoin(
         &mut self,
         now: Now,
@@ -254,17 +291,30 @@ impl<P: Protocol> Replica<P> {
         replaces: Incarnation,
         out: &mut Vec<Effect<P::Message>>,
     ) {
-        let Some(log) = self.log() else { return };
+        if self.members_with(from, incarnation, replaces).is_some() {
+            let read = ReadId { origin: from, request: self.name_request() };
+            self.confirm(now, read, Waiting::Rejoin { incarnation, replaces }, out);
+        }
+    }
+
+    /// The members with this disk in the place of the one that it replaces, if this replica may
+    /// propose that.
+    fn members_with(
+        &self,
+        replaced: NodeId,
+        incarnation: Incarnation,
+        replaces: Incarnation,
+    ) -> Option<Membership> {
+        let log = self.log()?;
         let members = log.membership();
-        let is_settled = members == log.membership_at(log.committed());
         // Each member in turn: the quorum that puts one back must not rest on another one which
         // is being put back.
-        if !self.standing().serving || !is_settled || incarnation == replaces {
-            return;
-        }
-        let Some(members) = members.with_replaced(from, replaces, incarnation) else { return };
-        let payload = postcard::to_allocvec(&members).expect("plain data encodes");
-        self.propose(now, EntryKind::Membership, payload.into(), out);
+        let is_settled = members == log.membership_at(log.committed());
+        // The replaced one is mute until it is committed.
+        let others = members.peers_of(replaced);
+        let may_propose = self.standing().serving && is_settled && members.is_quorum(others);
+        let with = members.with_replaced(replaced, replaces, incarnation);
+        with.filter(|with| may_propose && with != members)
     }
 
     /// True if another disk has taken the place of this one for good; then this replica stops.
@@ -288,7 +338,7 @@ impl<P: Protocol> Replica<P> {
             return;
         };
         let log = &formed.log;
-        let me = |members: &crate::membership::Membership| members.incarnation(self.me);
+        let me = |members: &Membership| members.incarnation(self.me);
         let mine = Some(self.incarnation);
         let is_listed =
             me(log.membership()) == mine && me(log.membership_at(log.committed())) == mine;

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{Formed, Replica};
 use crate::entry::Entry;
 use crate::event::{Effect, Fatal, Reader};
-use crate::log::Rejected;
+use crate::log::{Log, Rejected};
 use crate::message::PeerMessage;
 use crate::protocol::{Protocol, Role, Standing, Timer};
 use crate::snapshot::SnapshotMeta;
@@ -106,13 +106,26 @@ impl<P: Protocol> Replica<P> {
         if self.repairing.in_vain + 1 < members {
             return;
         }
-        let covers = |snapshot: &&SnapshotMeta| end <= snapshot.last.index;
+        if self.can_do_without(end) {
+            self.compact_through(end);
+        } else if members == 1 {
+            self.stop(Fatal::LostAlone, out);
+        }
+    }
+
+    /// True if the state up to `index` is on this disk, or will be.
+    fn can_do_without(&self, index: Index) -> bool {
+        let own = self.log().and_then(Log::snapshot);
+        own.is_some_and(|snapshot| index <= snapshot.last.index)
+            || index <= self.applying.handed_over()
+    }
+
+    /// Compacts the log up to `index` at least, once its own snapshot covers that.
+    fn compact_through(&mut self, index: Index) {
+        let Some(Formed { log, .. }) = &mut self.formed else { return };
+        let covers = |snapshot: &&SnapshotMeta| index <= snapshot.last.index;
         let Some(snapshot) = log.snapshot().filter(covers).cloned() else {
-            return match end <= self.applying.handed_over() {
-                true => self.applying.renew_snapshot(end),
-                false if members == 1 => self.stop(Fatal::LostAlone, out),
-                false => {}
-            };
+            return self.applying.renew_snapshot(index);
         };
         // Nothing is acknowledged on the strength of a snapshot that a restart may not find.
         if self.writes.have_saved(snapshot.id()) {
@@ -199,8 +212,11 @@ impl<P: Protocol> Replica<P> {
             Repair::Want { first, last, digest } => self.on_want(from, first, last, digest, out),
             Repair::Entries { entries } => self.on_repair_entries(entries),
             Repair::Compacted { snapshot } => {
-                let gap = self.log().and_then(|log| log.gaps().first());
-                if gap.is_some_and(|gap| gap.first <= snapshot.last.index) {
+                let Some(log) = self.log() else { return };
+                let helps = log.gaps().first().is_some_and(|gap| gap.first <= snapshot.last.index);
+                let is_possible =
+                    !log.rules_out(&snapshot) && snapshot.last.ballot <= self.standing().ballot;
+                if helps && is_possible {
                     self.fetch_snapshot(now, from, snapshot, out);
                 }
             }
@@ -234,7 +250,9 @@ impl<P: Protocol> Replica<P> {
     fn on_lacks(&mut self, from: NodeId, ballot: Ballot, last: Index, digest: Digest) {
         let standing = self.standing();
         let Some(formed) = &self.formed else { return };
-        let gap = formed.log.gaps().iter().find(|gap| gap.last == last && gap.digest == digest);
+        let is_meant = |gap: &&Gap| gap.last == last && gap.digest == digest;
+        // Of what precedes a later one, not even a name may be known.
+        let gap = formed.log.gaps().first().filter(is_meant);
         let is_leaders = standing.leader == Some(from) && standing.ballot == ballot;
         if let Some(gap) = gap.cloned().filter(|_| is_leaders) {
             self.give_up(&gap);
@@ -245,7 +263,13 @@ impl<P: Protocol> Replica<P> {
     /// without knowing its name makes it mute.
     fn give_up(&mut self, gap: &Gap) {
         let Some(Formed { log, .. }) = &mut self.formed else { return };
-        if gap.first <= log.committed() {
+        let committed = log.committed();
+        if gap.first <= committed {
+            // That part nobody gives back by this name, and the state covers it. Then what is left
+            // is asked for.
+            if self.can_do_without(committed) {
+                self.compact_through(committed);
+            }
             return;
         }
         if log.give_up(gap) {

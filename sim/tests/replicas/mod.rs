@@ -23,6 +23,8 @@ pub struct Node<P: Protocol> {
     pub founding: FoundingRecord,
     /// The applier does not answer.
     pub hangs: bool,
+    /// Entries that are on disk only are never read.
+    pub reads_hang: bool,
     /// Snapshots that cannot be read any more.
     pub rotten: BTreeSet<SnapshotId>,
     /// How many more attempts to build a snapshot fail.
@@ -122,9 +124,10 @@ impl<P: Protocol> Replicas<P> {
         (last_write.pledge, last_write.mute) = (image.pledge.unwrap(), image.mute);
     }
 
-    /// Puts an empty disk in the place of the node's.
-    pub fn wipe(&mut self, id: NodeId, incarnation: u64) {
-        self.nodes.insert(id, Node::empty(Incarnation(incarnation)));
+    /// Puts an empty disk in the place of that of a node, which is down. Gives the old one.
+    pub fn wipe(&mut self, id: NodeId, incarnation: u64) -> Node<P> {
+        let disk = Node::empty(Incarnation(incarnation));
+        self.nodes.insert(id, disk).expect("a member")
     }
 
     fn carry_out(&mut self, id: NodeId, effects: Vec<Effect<P::Message>>) {
@@ -152,11 +155,14 @@ impl<P: Protocol> Replicas<P> {
                     let applied = Applied { generation, through, requests, deadline: None };
                     node.events.push_back(Event::Applied(applied));
                 }
+                Effect::ReadEntries { .. } if node.reads_hang => {}
                 Effect::ReadEntries { reader, from, .. } => {
-                    let on_disk = node.entries.iter().filter(|entry| entry.index() >= from);
-                    let entries: Vec<Entry> = on_disk.take(16).cloned().collect();
-                    let first = entries.first().map(Entry::index);
+                    let on_disk = node.entries.iter().skip_while(|entry| entry.index() < from);
+                    let first = on_disk.clone().next().map(Entry::index);
                     assert!(first.is_none_or(|first| first == from), "{from} is known to be lost");
+                    let ahead = on_disk.zip(from.0..).take(16);
+                    let readable = ahead.take_while(|(entry, index)| entry.index().0 == *index);
+                    let entries: Vec<Entry> = readable.map(|(entry, _)| entry.clone()).collect();
                     node.events.push_back(Event::EntriesRead { reader, from, entries });
                 }
                 Effect::Scrub { .. } => {
@@ -301,6 +307,7 @@ impl<P: Protocol> Node<P> {
             last_write: None,
             founding: FoundingRecord::default(),
             hangs: false,
+            reads_hang: false,
             rotten: BTreeSet::new(),
             failing_builds: 0,
             encoding: 0,

@@ -251,6 +251,45 @@ fn a_report_of_a_disk_that_was_replaced_according_to_the_best_log_does_not_count
 }
 
 #[test]
+fn without_the_report_of_a_disk_that_was_replaced_a_log_that_is_not_shown_is_needed() {
+    let mut cluster = Cluster::led_by_1(5);
+    cluster.isolate(3);
+    replace_disk_of_3(&mut cluster);
+    cluster.settle();
+    // Beside its old disk's report, which is late, node 3's new disk has had an entry of which only
+    // node 4 is left to tell.
+    let report = {
+        let mut old = cluster.clone();
+        old.heal();
+        let (view, target) = (Ballot(6), Ballot(6));
+        old.forge(1, 3, Message::StartViewChange { view, target });
+        old.save(3);
+        old.take(|sent| matches!(sent.message, Message::DoViewChange(_))).remove(0).message
+    };
+    cluster.cut.extend([(n(1), n(2)), (n(1), n(5))]);
+    cluster.propose(1, "a");
+    cluster.settle();
+    assert_eq!(cluster.last_index(4), Index(3));
+    leave_without_1(&mut cluster, 6);
+    cluster.cut.insert((n(2), n(4)));
+    cluster.save(2);
+    cluster.arrive(3, Incarnation(3), 2, report);
+    let be_patient = |cluster: &mut Cluster| {
+        cluster.settle();
+        cluster.now += cluster.settings.heartbeat * 3;
+        cluster.timeout(2, Timer::Heartbeat);
+        cluster.settle();
+    };
+    for _ in 0..3 {
+        be_patient(&mut cluster);
+        assert!(!cluster.node(2).leads());
+    }
+    cluster.cut.remove(&(n(2), n(4)));
+    be_patient(&mut cluster);
+    cluster.assert_log(2, &[5, 5, 5, 6], 4);
+}
+
+#[test]
 fn who_has_a_damaged_log_reports_but_does_not_lead() {
     let mut cluster = Cluster::led_by_1(3);
     cluster.propose(1, "a");
@@ -603,15 +642,17 @@ fn a_replica_whose_torn_end_was_cut_off_nacks_nothing_before_its_log_goes_on_in_
 
 #[test]
 fn what_one_cannot_show_is_kept_as_long_as_it_says_so_if_another_one_may_have_had_it() {
-    for is_torn in [false, true] {
+    for torn in [None, Some(1), Some(3)] {
         let mut cluster = Cluster::of(3);
         cluster.set_log(1, 1, &[1]);
         cluster.set_log(2, 1, &[1, 1]);
         cluster.set_log(3, 1, &[1]);
         damage(&mut cluster, 2, 2, 2);
-        cluster.crash(3);
-        cluster.nodes.get_mut(&n(3)).unwrap().disk.is_torn = is_torn;
-        cluster.restart(3);
+        if let Some(torn) = torn {
+            cluster.crash(torn);
+            cluster.nodes.get_mut(&n(torn)).unwrap().disk.is_torn = true;
+            cluster.restart(torn);
+        }
         // It is the turn of node 1, which never had the second entry.
         cluster.now += cluster.settings.election.end;
         for (from, to) in [(1, 2), (2, 1), (3, 1), (1, 3)] {
@@ -624,8 +665,8 @@ fn what_one_cannot_show_is_kept_as_long_as_it_says_so_if_another_one_may_have_ha
             (1..=3).for_each(|id| cluster.timeout(id, Timer::Heartbeat));
         }
         cluster.settle();
-        assert_eq!(cluster.node(1).leads(), !is_torn);
-        if is_torn {
+        assert_eq!(cluster.node(1).leads(), torn.is_none());
+        if torn.is_some() {
             // Those who are left decide: as if it had never reported.
             cluster.crash(2);
             for _ in 0..100 {

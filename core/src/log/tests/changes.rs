@@ -50,6 +50,31 @@ fn members_are_those_of_the_last_entry_that_lists_them_from_that_entry_on() {
 }
 
 #[test]
+fn a_disk_vouches_for_nothing_while_its_log_lists_another_in_its_place() {
+    let disk = |log: &Log| log.membership().incarnation(NodeId(1)).unwrap();
+    let mut log = log_of(&[1]);
+    let mine = disk(&log);
+    log.set_owner(NodeId(1), mine);
+    assert!(log.may_vouch());
+    let before = log.last();
+    let replaced = log.membership().with_replaced(NodeId(1), mine, Incarnation(900)).unwrap();
+    log.append(Ballot(1), listing(&replaced));
+    assert!(!log.may_vouch(), "nobody needs to have committed that");
+    let mut new = log.clone();
+    new.set_owner(NodeId(1), Incarnation(900));
+    assert!(new.may_vouch());
+    let other = Entry::new(
+        LogId::new(Index(2), Ballot(2)),
+        log.digest_at(before.index).unwrap(),
+        command("y"),
+    );
+    log.splice(before, vec![other]).unwrap();
+    assert!(log.may_vouch(), "that was cut off");
+    log.set_mute(true);
+    assert!(!log.may_vouch());
+}
+
+#[test]
 fn an_entry_that_skips_an_index_or_lists_nobody_is_refused_whatever_its_parent() {
     let log = log_of(&[1]);
     let entry = |index, proposal| {

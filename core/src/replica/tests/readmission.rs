@@ -136,7 +136,20 @@ fn listed(stage: &mut Stage, id: NodeId) -> u64 {
     stage.log().membership().incarnation(id).unwrap().0
 }
 
+/// A quorum answers the leader.
+fn confirm(stage: &mut Stage) {
+    let reads = std::mem::take(&mut stage.puppet().reads);
+    let effects = stage.effects();
+    reads.into_iter().for_each(|read| effects.read_ready(read, Index(1)));
+    stage.flush();
+}
+
 fn rejoins(stage: &mut Stage, id: NodeId, incarnation: u64, replaces: u64) {
+    asks_to_rejoin(stage, id, incarnation, replaces);
+    confirm(stage);
+}
+
+fn asks_to_rejoin(stage: &mut Stage, id: NodeId, incarnation: u64, replaces: u64) {
     let replaces = Incarnation(replaces);
     let message = PeerMessage::Readmission(Readmission::Rejoin { replaces });
     let incarnation = Incarnation(incarnation);
@@ -163,6 +176,40 @@ fn members_are_put_back_one_after_the_other_and_only_by_who_leads() {
     let last = stage.log().last();
     rejoins(&mut stage, THIRD, 901, 901);
     assert_eq!(stage.log().last(), last);
+}
+
+#[test]
+fn a_disk_is_listed_once_a_quorum_has_answered_the_leader_after_the_request() {
+    let mut stage = Stage::with_entries(1);
+    stage.commit();
+    stage.lead(1);
+    asks_to_rejoin(&mut stage, PEER, 900, 102);
+    assert_eq!(listed(&mut stage, PEER), 102);
+    confirm(&mut stage);
+    assert_eq!(listed(&mut stage, PEER), 900);
+    // What was overtaken meanwhile has no effect.
+    stage.commit();
+    asks_to_rejoin(&mut stage, THIRD, 901, 103);
+    let members = stage.log().membership().clone();
+    stage.list(&members.with_replaced(THIRD, Incarnation(103), Incarnation(902)).unwrap());
+    stage.commit();
+    confirm(&mut stage);
+    assert_eq!(listed(&mut stage, THIRD), 902);
+    // Nor is anything listed by who has stopped leading.
+    asks_to_rejoin(&mut stage, THIRD, 903, 902);
+    stage.follow(PEER, 2);
+    confirm(&mut stage);
+    assert_eq!(listed(&mut stage, THIRD), 902);
+}
+
+#[test]
+fn of_two_members_neither_is_replaced_since_that_would_take_its_own_word() {
+    let mut stage = Stage::with_entries(1);
+    stage.list(&Membership::new([(ME, Incarnation(101)), (PEER, Incarnation(102))]));
+    stage.commit();
+    stage.lead(1);
+    rejoins(&mut stage, PEER, 900, 102);
+    assert_eq!(listed(&mut stage, PEER), 102);
 }
 
 #[test]

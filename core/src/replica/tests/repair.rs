@@ -6,23 +6,32 @@ use crate::message::PeerMessage as Message;
 
 /// Entries 1 to 6, none of them known to be committed. What is in this range is lost.
 fn damaged(first: usize, last: usize) -> (Stage, Vec<Entry>) {
+    damaged_in(None, |entries| vec![gap_of(entries, first, last)])
+}
+
+/// Entries 1 to 6, of which a snapshot of this replica's own covers the first so many, and no more
+/// are known to be committed. What is in these gaps is lost.
+fn damaged_in(covered: Option<usize>, gaps: impl Fn(&[Entry]) -> Vec<Gap>) -> (Stage, Vec<Entry>) {
     let mut stage = Stage::new();
     stage.append(6);
     let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
-    let gap = gap_of(&entries, first, last);
+    let gaps = gaps(&entries);
+    let end = gaps.last().unwrap().last;
     let found = RecoveredLog {
         base: LogId::ZERO,
         base_digest: three().digest(),
         ballots: vec![(Index(1), Ballot(1))],
         memberships: vec![(Index(1), three())],
-        tail: entries.iter().filter(|entry| entry.index() > gap.last).cloned().collect(),
+        tail: entries.iter().filter(|entry| entry.index() > end).cloned().collect(),
         last: entries[5].id,
         last_digest: entries[5].digest(),
         last_time: LogTime(0),
-        gaps: vec![gap],
+        gaps,
         is_torn: false,
     };
-    *stage.log() = Log::recover(three(), None, found);
+    let snapshot = covered.map(|covered| snapshot_of(&entries[covered - 1]));
+    *stage.log() = Log::recover(three(), snapshot, found);
+    stage.save();
     (stage, entries)
 }
 
@@ -77,6 +86,34 @@ fn nothing_that_is_known_to_be_committed_is_given_up_whatever_a_leader_lacks() {
     stage.hear(PEER, lacks(3, &entries[4]));
     assert_eq!(stage.log().gaps().len(), 1);
     assert_eq!(stage.log().last().index, Index(6));
+}
+
+#[test]
+fn what_reaches_beyond_the_own_snapshot_is_given_up_from_there_on() {
+    let (mut stage, entries) = damaged_in(Some(4), |entries| vec![gap_of(entries, 3, 5)]);
+    stage.follow(PEER, 3);
+    stage.hear(PEER, lacks(3, &entries[4]));
+    assert_eq!(stage.log().base().index, Index(4), "the snapshot covers that");
+    let missing: Vec<(Index, Index)> =
+        stage.log().gaps().iter().map(|gap| (gap.first, gap.last)).collect();
+    assert_eq!(missing, [(Index(5), Index(5))]);
+    stage.hear(PEER, lacks(3, &entries[4]));
+    assert!(stage.log().is_whole());
+    assert_eq!((stage.log().last(), stage.log().committed()), (entries[3].id, Index(4)));
+    assert!(!stage.replica.status().mute, "it knows by name what it gave up");
+}
+
+#[test]
+fn what_precedes_a_gap_is_asked_for_before_the_gap_is_given_up() {
+    let (mut stage, entries) = damaged_in(None, |entries| {
+        let nameless = Gap { ids_known: false, ..gap_of(entries, 2, 3) };
+        vec![nameless, gap_of(entries, 4, 4)]
+    });
+    stage.follow(PEER, 3);
+    stage.hear(PEER, lacks(3, &entries[3]));
+    assert_eq!(stage.log().gaps().len(), 2);
+    stage.hear(PEER, lacks(3, &entries[2]));
+    assert_eq!(stage.log().last(), entries[0].id);
 }
 
 fn want(first: u64, last: &Entry) -> Message<Word> {
@@ -349,4 +386,21 @@ fn a_snapshot_is_fetched_if_it_covers_something_that_is_missing_and_then_nobody_
     assert!(!offered(&mut stage, 2));
     assert!(offered(&mut stage, 3));
     assert!(!asks(stage.on(Event::Timeout(Timer::Repair))), "it is on its way");
+}
+
+#[test]
+fn a_snapshot_that_nobody_can_have_is_not_fetched_for_a_repair() {
+    let (mut stage, entries) = damaged_in(Some(2), |entries| vec![gap_of(entries, 3, 5)]);
+    stage.follow(PEER, 3);
+    let right = snapshot_of(&entries[3]);
+    let mut named = |change: fn(&mut SnapshotMeta)| {
+        let mut snapshot = right.clone();
+        change(&mut snapshot);
+        let offer = Message::Repair(Repair::Compacted { snapshot: snapshot.clone() });
+        stage.hear(PEER, offer).contains(&Effect::BeginFetch { snapshot })
+    };
+    assert!(!named(|nobodys| nobodys.membership = Membership::default()));
+    assert!(!named(|endless| endless.last.index = Index::MAX));
+    assert!(!named(|later| later.last.ballot = Ballot(4)), "of a ballot that is none here yet");
+    assert!(named(|_| {}));
 }
