@@ -40,8 +40,9 @@
 //! the votes. Nobody is voted for while a leader is known to be alive (section 4.2.3), except if
 //! that leader itself hands over (section 3.10). In return, a leader steps down when it has not
 //! heard from a majority for a while (**CheckQuorum**, section 6.2): otherwise one whose heartbeats
-//! arrive, but who gets no answers, would keep a working majority from electing another. So does one whose disk
-//! cannot show an entry that is not committed: maybe nobody else has it, and it would lead in vain.
+//! arrive, but who gets no answers, would keep a working majority from electing another. So does one
+//! whose disk cannot show an entry that is not committed: maybe nobody else has it, and it would
+//! lead in vain.
 //!
 //! A follower may be behind, ahead, elsewhere, slow, full, or gone. What the leader knows of it
 //! decides what it is sent: one entry at a time until their logs have met; then batch upon batch

@@ -73,10 +73,11 @@
 //! # What keeps it going
 //!
 //! Safety never depends on time; progress does. A primary which hears no majority for an election
-//! timeout stops leading and asks to be left; so does one whose disk cannot show an entry that may be
-//! committed, and one that hands over, as soon as its successor has everything; it never resumes its view. A wish of the primary itself is granted at once. A
-//! replica that cannot lead, because its log is damaged or it is mute, lets its turn pass, and one
-//! that would need a snapshot first passes it on.
+//! timeout stops leading and asks to be left; so does one whose disk cannot show an entry of which
+//! it does not know that it is committed, and one that hands over, as soon as its successor has
+//! everything; it never resumes its view. A wish of the primary itself is granted at once. A replica
+//! that cannot lead, because its log is damaged or it is mute, lets its turn pass, and one that
+//! would need a snapshot first passes it on.
 //!
 //! Operations are sent once, in a stream to each backup, up to a window. A backup that finds a gap,
 //! or hears from `Commit` that it should have more, asks. Nothing is repeated for fear of loss.
