@@ -195,8 +195,9 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
     }
 
     /// How many bytes may be held for [`Client`](crate::Client)s, all together: requests from their
-    /// arrival until they are answered, and answers until they are sent. Beyond that, requests are
-    /// refused as busy. Requests which are made in this process do not count. Default: 256 MiB.
+    /// arrival until they are answered, and answers from when they are encoded until they are sent.
+    /// Beyond that, requests are refused as busy. What the state machine has answered and what is
+    /// not encoded yet does not count, nor do requests which are made in this process. Default: 256 MiB.
     pub fn client_bytes(mut self, bytes: usize) -> Self {
         self.given.client_bytes = bytes;
         self

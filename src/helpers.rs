@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use quorate_core::{
-    FetchNext, Index, NodeId, Reader, SnapshotId, SnapshotMeta, SnapshotView, StateMachine,
+    Entry, FetchNext, Index, NodeId, Reader, SnapshotId, SnapshotMeta, SnapshotView, StateMachine,
 };
 use quorate_handoff::{Consumer, Producer};
 use quorate_storage::{Disk, Scrubbed, SnapshotError, StorageError};
@@ -192,25 +192,33 @@ impl<S: StateMachine, D: Disk> ReadHelper<S, D> {
         }
     }
 
+    fn read(&self, from: Index, max_bytes: usize) -> Result<Vec<Entry>, StorageError> {
+        match self.entries.read_entries(from, max_bytes) {
+            // A snapshot was taken or installed since: the replica asks for that instead.
+            Err(StorageError::Compacted { .. }) => return Ok(Vec::new()),
+            Err(error) => {
+                // Peers have it.
+                let gaps = self.entries.scrub(from, max_bytes)?.gaps;
+                if !gaps.is_empty() {
+                    tracing::error!(%error, "damaged: to be repaired from the other members");
+                    tell(&self.done, Completed::Damaged(gaps));
+                    return Ok(Vec::new());
+                }
+                tracing::warn!(%error, "what could not be read can be read now, or is compacted");
+            }
+            Ok(entries) => return Ok(entries),
+        }
+        match self.entries.read_entries(from, max_bytes) {
+            Err(StorageError::Compacted { .. }) => Ok(Vec::new()),
+            // What cannot even be named, nobody is served from here on.
+            other => other,
+        }
+    }
+
     fn carry_out(&self, job: ReadJob) -> Result<Option<Completed<S>>, StorageError> {
         Ok(Some(match job {
             ReadJob::Entries { reader, from, max_bytes } => {
-                let entries = match self.entries.read_entries(from, max_bytes) {
-                    // A snapshot was taken or installed since: the replica asks for that instead.
-                    Err(StorageError::Compacted { .. }) => Vec::new(),
-                    Err(error) => {
-                        // Peers have it. What cannot even be named, nobody is served from here on.
-                        let gaps = self.entries.scrub(from, max_bytes)?.gaps;
-                        if gaps.is_empty() {
-                            return Err(error);
-                        }
-                        tracing::error!(%error, "damaged: to be repaired from the other members");
-                        tell(&self.done, Completed::Damaged(gaps));
-                        Vec::new()
-                    }
-                    Ok(entries) => entries,
-                };
-                Completed::EntriesRead { reader, from, entries }
+                Completed::EntriesRead { reader, from, entries: self.read(from, max_bytes)? }
             }
             ReadJob::Scrub { from, max_bytes } => {
                 let Scrubbed { next, gaps } = self.entries.scrub(from, max_bytes)?;

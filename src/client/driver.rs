@@ -281,7 +281,12 @@ impl Driver {
         self.number_commands();
         let first = self.session.as_ref().map_or(0, |session| self.first_unacknowledged(session));
         let session = self.session.as_ref().map(|session| session.id);
+        let now = Instant::now();
         for (id, one) in self.outstanding.iter_mut().filter(|(_, one)| !one.sent) {
+            // Its caller may have been told that it is not sent any more.
+            if one.order.is_abandoned(now) {
+                continue;
+            }
             let body = one.order.body.clone();
             if !out.is_empty() && out.len() + body.len() + SLACK_BYTES > SEND_BYTES {
                 break;

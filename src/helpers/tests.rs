@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_core::{
-    Applier, Ballot, Digest, Entry, EntryKind, Incarnation, LogId, LogTime, Proposal, Run, WriteSeq,
+    Applier, Ballot, Digest, EntryKind, Incarnation, LogId, LogTime, Proposal, Run, WriteSeq,
 };
 use quorate_handoff::queue;
 use quorate_storage::{MemDisk, Operation, Owner, Store, StoreOptions};
@@ -64,6 +64,15 @@ fn what_was_compacted_before_it_was_read_is_answered_with_nothing() {
     let (helper, completed, _) = helper();
     assert_eq!(read(&helper, 1).len(), 1);
     assert_eq!(read(&helper, 0), []);
+    assert!(told(&completed).is_empty());
+}
+
+#[test]
+fn what_cannot_be_read_for_a_moment_stops_nobody() {
+    let (helper, completed, disk) = helper();
+    let (log, _) = disk.contents().into_iter().find(|(name, _)| name.starts_with("wal")).unwrap();
+    disk.fail(Operation::Read, &log, ErrorKind::InvalidData, 1);
+    assert_eq!(read(&helper, 1).len(), 1);
     assert!(told(&completed).is_empty());
 }
 

@@ -122,6 +122,20 @@ pub enum StorageError {
         /// What is wrong with it.
         damage: Damage,
     },
+    /// The end of the log is damaged or missing, and the cluster has no other member. It is not known
+    /// what stood there, so nothing is written over it.
+    #[error(
+        "{file} is damaged at offset {offset}, where the log ends or should go on: what stood there \
+         may have been acknowledged, and the cluster has no other member that could have it. Nothing \
+         was changed. Check the disk; if it cannot be read again, restore a backup, and accept what \
+         was written since it was made as lost"
+    )]
+    EndLostAlone {
+        /// The file.
+        file: String,
+        /// Where in the file, in bytes.
+        offset: u64,
+    },
     /// A part of a file cannot be read.
     #[error(
         "{file} cannot be read at offset {offset} ({source}): nothing was changed; \

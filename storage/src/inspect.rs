@@ -183,7 +183,7 @@ pub fn verify<D: Disk>(disk: &Arc<D>) -> Result<Verified, StorageError> {
         snapshots: intact,
         bad_meta_copies,
         gaps: found.index.gaps.iter().cloned().collect(),
-        end_is_lost: found.end_is_lost,
+        end_is_lost: found.lost_end.is_some(),
         damage: found.damage,
     })
 }

@@ -59,8 +59,8 @@ pub(crate) struct FoundLog {
     /// No entry whose header was found has a later timestamp.
     pub(crate) last_time: LogTime,
     pub(crate) memberships: Vec<(Index, Membership)>,
-    /// What was acknowledged at the end of the log is not there.
-    pub(crate) end_is_lost: bool,
+    /// Where the end of the log was, if what was acknowledged there is gone.
+    pub(crate) lost_end: Option<Spot>,
     /// Behind the last group there is something that was not written to its end, or not kept.
     pub(crate) is_torn: bool,
     /// The segments up to this one are damaged, where the log would go on.
@@ -92,7 +92,7 @@ pub(crate) fn recover<D: Disk>(
     let sworn = meta.sworn.as_ref().map_or(0, |sworn| sworn.sequence);
     let vouched = meta.durable_through.max(sworn);
     let recovery = Recovery { disk, meta: &meta, files: &files, reading, vouched };
-    let Recovered { replay, end_is_lost, is_torn, closed_through, vouched, damage } =
+    let Recovered { replay, lost_end, is_torn, closed_through, vouched, damage } =
         recovery.run()?;
     let Replay { mut head, index, tail, last_time, first_sequences, .. } = replay;
     let found = (head.sequence, head.digest);
@@ -112,7 +112,7 @@ pub(crate) fn recover<D: Disk>(
         tail: tail.entries.into(),
         last_time,
         memberships: tail.memberships,
-        end_is_lost,
+        lost_end,
         is_torn,
         closed_through,
         damage,
@@ -130,7 +130,7 @@ struct Recovery<'a, D> {
 
 struct Recovered<'a, D> {
     replay: Replay<'a, D>,
-    end_is_lost: bool,
+    lost_end: Option<Spot>,
     is_torn: bool,
     closed_through: u64,
     vouched: u64,
@@ -147,7 +147,7 @@ impl<'a, D: Disk> Recovery<'a, D> {
             return Ok(Recovered {
                 is_torn: is_torn(&replay.head, &behind),
                 replay,
-                end_is_lost: false,
+                lost_end: None,
                 closed_through: 0,
                 vouched: self.vouched,
                 damage: Vec::new(),
@@ -227,15 +227,17 @@ impl<'a, D: Disk> Recovery<'a, D> {
         let end_is_lost = chain.vouched > last || beyond.is_some() || is_cut_short;
         let damaged_files = self.files.damaged.keys().copied();
         let mut closed_through = damaged_files.filter(|id| *id >= active).max().unwrap_or(0);
+        let mut lost_end = None;
         if end_is_lost {
             let left = survey.groups.iter().map(|group| group.spot.0);
             let left = left.chain(survey.damaged.iter().map(|spot| spot.0));
             closed_through = left.fold(closed_through.max(active), u64::max);
             let spot = beyond.copied().unwrap_or(end);
             damage.push(damaged(spot, Damage::GroupMissing));
+            lost_end = Some(spot);
         }
         let (vouched, is_torn) = (chain.vouched, is_torn(&replay.head, &survey));
-        Ok(Recovered { replay, end_is_lost, is_torn, closed_through, vouched, damage })
+        Ok(Recovered { replay, lost_end, is_torn, closed_through, vouched, damage })
     }
 }
 

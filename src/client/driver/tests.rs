@@ -143,6 +143,22 @@ fn a_command_that_was_refused_can_be_given_up_as_unsent_unless_it_was_sent_befor
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_any_more_for_a_caller_whose_time_is_over_or_who_has_left() {
+    for has_left in [false, true] {
+        let (mut driver, id, answered) = sent_after(Before::Lost);
+        fail(&mut driver, id, NotProposed::Busy.into()).unwrap();
+        driver.refused_until = None;
+        if has_left {
+            drop(answered);
+        } else {
+            let order = &driver.outstanding[&id].order;
+            tokio::time::sleep_until(order.deadline).await;
+        }
+        assert!(driver.what_to_send(&mut None).is_empty());
+    }
+}
+
 #[test]
 fn a_node_that_has_no_room_is_asked_again_and_one_without_leader_is_left() {
     for refusal in REFUSALS {

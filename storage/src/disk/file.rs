@@ -272,8 +272,9 @@ fn create_durably(path: &Path, sync: &mut impl FnMut(&Path) -> io::Result<()>) -
     };
     if path.is_dir() {
         return match sync(above) {
-            // Then it was somebody else who created it.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            // Where this process may not write, somebody else created it; and so it was where nothing
+            // can be created, and be synced.
+            Err(error) if is_not_ours(&error) => Ok(()),
             other => other,
         };
     }
@@ -283,6 +284,11 @@ fn create_durably(path: &Path, sync: &mut impl FnMut(&Path) -> io::Result<()>) -
         other => other?,
     }
     sync(above)
+}
+
+fn is_not_ours(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | InvalidInput | Unsupported)
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
@@ -360,8 +366,16 @@ mod tests {
     #[test]
     fn a_directory_that_may_not_be_durable_is_not_given_out() {
         let directory = tempfile::tempdir().unwrap();
-        let failed = create_durably(directory.path(), &mut |_| Err(io::Error::other("no")));
-        assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::Other);
+        let create = |path: &Path, kind: io::ErrorKind| {
+            create_durably(path, &mut |_| Err(kind.into())).map_err(|error| error.kind())
+        };
+        let other = io::ErrorKind::Other;
+        assert_eq!(create(directory.path(), other), Err(other));
+        // A file system on which nothing is created cannot be synced; what is created has to be.
+        for kind in [io::ErrorKind::InvalidInput, io::ErrorKind::ReadOnlyFilesystem] {
+            assert_eq!(create(directory.path(), kind), Ok(()));
+            assert_eq!(create(&directory.path().join(kind.to_string()), kind), Err(kind));
+        }
         sync_directory(directory.path()).unwrap();
         // What can be opened and not be synced.
         sync_directory(Path::new("/dev/null")).unwrap_err();

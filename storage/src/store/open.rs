@@ -42,6 +42,10 @@ pub(super) fn open<D: Disk>(
         is_owned: true,
     };
     let mut found = recovery::recover(&*disk, &meta, &files, reading)?;
+    let is_alone = meta.founding.list.as_ref().is_some_and(|list| list.len() == 1);
+    if let Some((segment, offset)) = found.lost_end.filter(|_| is_alone) {
+        return Err(StorageError::EndLostAlone { file: segment::name(segment), offset });
+    }
     let keep = [&found.head.snapshot, &found.head.older].map(Option::as_ref);
     let keep: Vec<_> = keep.into_iter().flatten().map(SnapshotMeta::id).collect();
     choose_snapshot(&mut found, &snapshots)?;
@@ -131,7 +135,7 @@ pub(crate) fn choose_snapshot<D: Disk>(
     found: &mut FoundLog,
     snapshots: &SnapshotStore<D>,
 ) -> Result<(), StorageError> {
-    let is_lost = found.head.position.is_none() && found.end_is_lost;
+    let is_lost = found.head.position.is_none() && found.lost_end.is_some();
     let nothing_to_keep = || snapshots.list().map(|stored| stored.is_empty());
     if is_lost
         && (found.meta.first_sequence > 1 || !nothing_to_keep().map_err(StorageError::Snapshots)?)
@@ -204,7 +208,7 @@ fn create_meta<D: Disk>(disk: &D, meta: &Meta) -> Result<(), StorageError> {
 /// newest pledge. All copies of the meta file are written, so that damaged ones are whole again
 /// and no start is ever counted twice. `nonce` tells it from a start of an image of this disk.
 fn sign_in(found: &mut FoundLog, nonce: u64) -> Result<Vec<crate::job::Step>, StorageError> {
-    let FoundLog { meta, head, found: last, end_is_lost, .. } = found;
+    let FoundLog { meta, head, found: last, lost_end, .. } = found;
     meta.lineage.begin(nonce);
     meta.is_clean = false;
     meta.durable_through = head.sequence;
@@ -213,7 +217,7 @@ fn sign_in(found: &mut FoundLog, nonce: u64) -> Result<Vec<crate::job::Step>, St
         None => head.pledge.as_ref().map(|pledge| Sworn::in_group(head.sequence, pledge)),
     };
     meta.found = *last;
-    meta.mute |= *end_is_lost;
+    meta.mute |= lost_end.is_some();
     if head.position.is_none() {
         meta.first_sequence = head.sequence + 1;
     }

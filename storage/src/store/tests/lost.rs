@@ -6,6 +6,7 @@ use super::fixture::*;
 use super::healing::{heal, see};
 use super::torn::write_without_sync;
 use crate::disk::{Keep, MemDisk};
+use crate::error::StorageError;
 use crate::frame::Claim;
 use crate::segment;
 use crate::store::StoreOptions;
@@ -236,4 +237,35 @@ fn a_damaged_header_far_out_in_a_segment_behind_which_the_log_goes_on_is_a_gap()
     author.disk.flip(&segment::name(1), offset + 70, 1);
     let found = see(&author.disk, options, &author.entries);
     assert_eq!((found.last, found.gaps, found.mute), (Index(32), vec![(12, 12)], false));
+}
+
+#[test]
+fn a_cluster_of_one_that_cannot_read_its_end_starts_once_that_can_be_read_again() {
+    let founders = |count| Membership::new((1..=count).map(|id| (NodeId(id), Incarnation(id))));
+    for count in [1, 3] {
+        let mut author = Author::new();
+        let record = FoundingRecord { round: 1, list: Some(founders(count)), formed: true };
+        let write = author.write(Vec::new());
+        author.save(Write { founding: Some(record), ..write });
+        (0..3).for_each(|_| author.append(1, &[b"x"]));
+        let (file, offset) = author.place_of(3);
+        let disk = author.disk.crash_keeping_all();
+        let whole = disk.content(&file).unwrap();
+        disk.set_content(&file, &whole[..offset]);
+        let before = disk.contents();
+        let is_alone = count == 1;
+        match open(&disk) {
+            Err(StorageError::EndLostAlone { file: at, .. }) => assert!(is_alone && at == file),
+            Err(error) => panic!("{error}"),
+            Ok((_, found)) => assert!(!is_alone && found.mute),
+        }
+        assert_eq!(disk.contents() == before, is_alone, "nothing is changed");
+        let disk = disk.crash_keeping_all();
+        disk.set_content(&file, &whole);
+        let (_, found) = open(&disk).unwrap();
+        assert_eq!(
+            (found.log.last.index, found.mute),
+            (Index(if is_alone { 3 } else { 2 }), !is_alone)
+        );
+    }
 }
