@@ -4,6 +4,7 @@ use crate::command::{self, CommandError, Local, Run, Spec};
 use crate::info::Surroundings;
 use crate::limits::MAX_REQUEST_BYTES;
 use crate::local;
+use crate::machine::MAX_RESPONSE_BYTES;
 use crate::op::Op;
 use crate::replies::Replies;
 use crate::resp::{Encoder, OwnedRequest, Request, Version};
@@ -113,11 +114,11 @@ impl Connection {
 
     /// Answers a request that is not executed, nor queued.
     fn refuse(&mut self, error: CommandError, out: &mut Vec<u8>) -> Step {
+        if error == CommandError::Arity("exec") {
+            self.multi = None;
+            return self.fail(&CommandError::ExecArity, out);
+        }
         if let Some(multi) = &mut self.multi {
-            if error == CommandError::Arity("exec") {
-                self.multi = None;
-                return self.fail(&CommandError::ExecArity, out);
-            }
             multi.broken |= breaks_transaction(&error);
         }
         self.fail(&error, out)
@@ -209,9 +210,14 @@ impl Connection {
         }
         let mut transaction =
             Transaction { ops: Vec::new(), parts: Vec::new(), held_bytes: multi.held_bytes };
+        let mut replied_bytes = 0;
         for queued in multi.queue {
             let mut reply = Vec::new();
             let failed = match queued {
+                // All of them are there before the first of them is sent.
+                Queued::Local(..) if replied_bytes > MAX_RESPONSE_BYTES => {
+                    Err(CommandError::RepliesTooLarge)
+                }
                 Queued::Op(op) => {
                     transaction.ops.push(op);
                     transaction.parts.push(Part::Op);
@@ -225,6 +231,8 @@ impl Connection {
             if let Err(error) = failed {
                 self.fail(&error, &mut reply);
             }
+            replied_bytes += reply.len();
+            transaction.held_bytes += reply.len();
             transaction.parts.push(Part::Ready(reply));
         }
         if transaction.ops.is_empty() {

@@ -181,18 +181,23 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
     /// that have arrived by then are answered first.
     ///
     /// # Errors
-    /// Those of the socket, and of [`Share::set`].
+    /// Those of the socket, and that of [`Share::end`].
     pub async fn serve(
         mut self,
         mut stream: TcpStream,
         around: &(dyn Fn() -> Surroundings + Sync),
         mut stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
+        let end = self.share.end();
+        tokio::pin!(end);
         loop {
             poll_fn(|cx| self.poll_advance(around, cx)).await;
-            self.share.set(self.held_bytes())?;
+            self.share.set(self.held_bytes());
             if !self.output.is_empty() {
-                self.send(&mut stream).await?;
+                tokio::select! {
+                    sent = self.send(&mut stream) => sent?,
+                    error = &mut end => return Err(error),
+                }
                 continue;
             }
             if self.is_done() {
@@ -200,6 +205,7 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
             }
             tokio::select! {
                 biased;
+                error = &mut end => return Err(error),
                 () = poll_fn(|cx| self.poll_front(cx)) => {}
                 readable = stream.readable(), if self.wants_input() => {
                     readable?;
@@ -256,7 +262,7 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
                 readable = reader.readable(), if reads_ahead => {
                     readable?;
                     self.input.read_ahead(reader.as_ref())?;
-                    self.share.set(self.held_bytes())?;
+                    self.share.set(self.held_bytes());
                     // Whoever sends without a pause must not keep a thread for itself.
                     consume_budget().await;
                 }

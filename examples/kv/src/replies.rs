@@ -33,7 +33,8 @@ impl Replies {
     }
 
     /// What they cost in memory until the last of them is encoded, about. Values are the store's
-    /// own, and cost nothing here.
+    /// own, and cost nothing here; one that is overwritten or deleted meanwhile stays until it is
+    /// encoded.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.held_bytes

@@ -370,23 +370,65 @@ async fn what_transactions_queue_is_bounded_for_all_clients_together() {
     let server = Server::with(ServerOptions { max_buffer_bytes, ..ServerOptions::default() }).await;
     let value = "x".repeat(1 << 20);
     let queue = format!("MULTI\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n{value}\r\n", 1 << 20);
-    let (mut queued, mut cut_off) = (Vec::new(), 0);
+    let mut clients = Vec::new();
     for _ in 0..10 {
         let mut client = server.connect().await;
         // Whoever is cut off may not come to the end.
         let _ = client.send(queue.as_bytes()).await;
-        let replies = [client.receive().await, client.receive().await];
-        match replies {
-            [Ok(_), Ok(reply)] => {
-                assert_eq!(text(&reply), "QUEUED");
-                queued.push(client);
-            }
-            _ => cut_off += 1,
+        let _ = [client.receive().await, client.receive().await];
+        clients.push(client);
+    }
+    let mut executed = 0;
+    for client in &mut clients {
+        if let Ok(reply) = client.call(&["EXEC"]).await {
+            assert!(matches!(reply, Value::Array(_)), "{reply:?}");
+            executed += 1;
         }
     }
-    assert!((1..=4).contains(&queued.len()) && cut_off >= 6, "{cut_off}");
-    for client in &mut queued {
-        assert!(matches!(client.call(&["EXEC"]).await.unwrap(), Value::Array(_)));
+    assert!((1..=4).contains(&executed), "{executed}");
+}
+
+#[tokio::test]
+async fn whoever_holds_much_and_does_nothing_keeps_nobody_else_from_working() {
+    let (max_buffer_bytes, max_clients) = (8 << 20, 40);
+    let options = ServerOptions { max_buffer_bytes, max_clients, ..ServerOptions::default() };
+    let server = Server::with(options).await;
+    let half = format!("*2\r\n$4\r\nECHO\r\n$4000000\r\n{}", "x".repeat(900_000));
+    let mut idle = Vec::new();
+    for _ in 0..20 {
+        let mut client = server.connect().await;
+        let _ = client.send(half.as_bytes()).await;
+        idle.push(client);
+    }
+    let mut other = server.connect().await;
+    for length in [10_000, 100_000, 500_000] {
+        let set = other.call(&["SET", "k", &"x".repeat(length)]).await;
+        assert_eq!(text(&set.expect("it holds less than they do")), "OK");
+    }
+}
+
+#[tokio::test]
+async fn what_a_transaction_replies_without_the_cluster_is_bounded() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    let name = "n".repeat(3 << 20);
+    assert_eq!(text(&client.call(&["CLIENT", "SETNAME", &name]).await.unwrap()), "OK");
+    for is_written in [false, true] {
+        client.call(&["MULTI"]).await.unwrap();
+        for _ in 0..10 {
+            client.call(&["CLIENT", "GETNAME"]).await.unwrap();
+        }
+        if is_written {
+            client.call(&["SET", "k", "v"]).await.unwrap();
+        }
+        let Value::Array(replies) = client.call(&["EXEC"]).await.unwrap() else {
+            panic!("not executed")
+        };
+        let is_name = |reply: &&Value| matches!(reply, Value::Bulk(_));
+        assert_eq!(replies.iter().filter(is_name).count(), 6);
+        assert!(text(&replies[9]).contains("too large"), "{:?}", replies[9]);
+        assert_eq!(replies.len(), if is_written { 11 } else { 10 });
+        assert!(!is_written || text(&replies[10]) == "OK");
     }
 }
 

@@ -92,7 +92,7 @@ pub enum CommandError {
     /// EXEC after a command that could not be queued.
     #[error("EXECABORT Transaction discarded because of previous errors.")]
     ExecAbort,
-    /// EXEC with arguments, which ends the transaction all the same.
+    /// EXEC with arguments, which ends the transaction all the same, if there is one.
     #[error(
         "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command"
     )]
@@ -109,6 +109,10 @@ pub enum CommandError {
     /// More queued than fits into one entry of the log.
     #[error("ERR transaction too large")]
     TransactionTooLarge,
+    /// What the commands of a transaction that are not for the log reply is too much, without this
+    /// one.
+    #[error("ERR the replies of the transaction are too large: not executed")]
+    RepliesTooLarge,
     /// Configuration comes from the command line only.
     #[error("ERR CONFIG SET is not supported: settings are given on the command line")]
     ConfigSet,

@@ -63,7 +63,7 @@ are enough. A node that stops (SIGTERM, Ctrl-C) hands its leadership over first.
 A request may have up to 4 MiB, and so may what a transaction takes in the log (64 KiB less, to be
 exact). Up to 64 MiB of requests are read from a client ahead of the replies that it has taken: one
 that pipelines more has to take replies meanwhile. What is held for all clients together is bounded
-by 256 MiB; beyond that, those for which much is held are cut off.
+by 256 MiB; beyond that, those for which most is held are cut off.
 
 Expiries follow the time of the log, which stands still during an outage: with an expiry pending
 then, EXAT, PXAT, EXPIREAT and PEXPIREAT come late by as long afterwards, until the time of the log
