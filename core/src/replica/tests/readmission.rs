@@ -94,6 +94,14 @@ fn a_log_that_is_as_long_but_another_one_is_not_what_it_has_to_get() {
 }
 
 #[test]
+fn whoever_has_lost_something_vouches_for_nothing_from_that_moment_on() {
+    let mut stage = Stage::with_entries(1);
+    assert!(stage.log().may_vouch());
+    stage.replica.fall_mute();
+    assert!(!stage.log().may_vouch(), "and not from when that is on disk");
+}
+
+#[test]
 fn a_replacement_is_mute_until_it_is_listed_in_what_is_committed() {
     let (mut stage, asked) = mute(1);
     // That another disk has the place is committed; that this one is put back is not, yet.

@@ -173,6 +173,26 @@ fn however_often_a_peer_asks_for_what_is_on_disk_it_is_read_once_at_a_time() {
 }
 
 #[test]
+fn what_was_read_for_a_peer_and_is_compacted_by_now_says_nothing() {
+    let mut stage = Stage::new();
+    stage.append(6);
+    stage.commit();
+    let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
+    stage.log().trim_cache(0);
+    // Another entry than what the peer misses was read, and cut off since.
+    let mut missed = entries[1].clone();
+    missed.id.ballot = Ballot(9);
+    stage.hear(PEER, want(2, &missed));
+    stage.lead(2);
+    let snapshot = snapshot_of(&entries[3]);
+    stage.log().set_snapshot(snapshot.clone());
+    stage.log().compact(&snapshot);
+    let (reader, from) = (Reader::Repair(PEER), Index(2));
+    let said = said(stage.on(Event::EntriesRead { reader, from, entries: entries[1..].to_vec() }));
+    assert_eq!(repairs(said), []);
+}
+
+#[test]
 fn only_who_leads_says_that_it_lacks_what_it_does_not_hold() {
     let mut stage = Stage::new();
     stage.append(6);
