@@ -295,13 +295,14 @@ impl Log {
     /// takes what the leader sends, and says how far it got in a way which vouches for nothing
     /// (see [`Protocol::vouches`](crate::Protocol::vouches)). Nor does it count if the members list
     /// another disk in its place, be that committed or not: beside that one's word, it would count
-    /// twice.
+    /// twice. (To others it does not count then in any case. While something is missing, that may be
+    /// the entry which lists this disk; and whoever lacks something does not lead.)
     #[must_use]
     pub fn may_vouch(&self) -> bool {
         let is_replaced = self.owner.is_some_and(|(me, disk)| {
             self.membership().incarnation(me).is_some_and(|listed| listed != disk)
         });
-        !self.is_mute && !is_replaced
+        !self.is_mute && !(is_replaced && self.is_whole())
     }
 
     /// True if the disk had kept the end of this log only in part when the process started, and it

@@ -447,6 +447,7 @@ impl<P: Protocol> Replica<P> {
                     self.post(read.origin, PeerMessage::Forward(ready));
                 }
                 ProtocolEffect::ReadLost(read) => {
+                    self.on_unconfirmed(read);
                     // A read of another node is asked for again by that node.
                     if read.origin == self.me {
                         self.requests.read_lost(read.request);

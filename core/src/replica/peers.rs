@@ -54,6 +54,9 @@ impl<P: Protocol> Replica<P> {
             self.ignored.outdated += 1;
             return self.post(from, PeerMessage::Readmission(Readmission::Doubt));
         }
+        if listed == incarnation {
+            self.on_word_of_listed(from);
+        }
         match message {
             PeerMessage::Protocol(message) => {
                 if P::vouches(&message) && listed != incarnation {

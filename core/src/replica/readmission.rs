@@ -8,9 +8,9 @@
 //!    new one will say: so its place in the membership is given to the new incarnation, through
 //!    the log. The request names the incarnation which it replaces, as a leader told it, so that a
 //!    request which was overtaken by a later replacement has no effect. The leader puts that into
-//!    the log once a quorum has answered it after the request: it takes one of the others to commit
-//!    that. As long as there is none, the old disk may yet be needed, if it still exists; and once
-//!    it is not listed any more, it would not count.
+//!    the log once a quorum has answered it after the request, and the old disk has said nothing
+//!    since: it takes a quorum of the others to commit that. As long as there is none, the old disk
+//!    may yet be needed, if it still exists; and once it is not listed any more, it would not count.
 //! 2. An acknowledgement may still be on its way to a leader. So the replica asks the leader, who
 //!    has itself confirmed by a quorum *after* it was asked, where its log ends. Once the
 //!    replica's own log durably holds all of that, whatever it ever acknowledged to this leader is
@@ -244,8 +244,8 @@ impl<P: Protocol> Replica<P> {
         }
     }
 
-    /// Has a quorum confirm from now on that this replica leads. A later question of the same member
-    /// takes the place of an earlier one.
+    /// Has a quorum confirm from now on that this replica leads. Another question of the same member
+    /// takes the place of an earlier one; the same one waits on, however often it is repeated.
     fn confirm(
         &mut self,
         now: Now,
@@ -253,9 +253,25 @@ impl<P: Protocol> Replica<P> {
         waiting: Waiting,
         out: &mut Vec<Effect<P::Message>>,
     ) {
-        self.readmitting.confirming.retain(|other, _| other.origin != read.origin);
-        self.readmitting.confirming.insert(read, waiting);
-        self.drive(now, Input::Read(read), out);
+        let confirming = &mut self.readmitting.confirming;
+        confirming.retain(|other, what| other.origin != read.origin || *what == waiting);
+        if confirming.keys().all(|other| other.origin != read.origin) {
+            confirming.insert(read, waiting);
+            self.drive(now, Input::Read(read), out);
+        }
+    }
+
+    /// A read can no longer be confirmed. Whoever waits for it asks again.
+    pub(super) fn on_unconfirmed(&mut self, read: ReadId) {
+        self.readmitting.confirming.remove(&read);
+    }
+
+    /// The disk of `member` that is listed has spoken: it is not gone.
+    pub(super) fn on_word_of_listed(&mut self, member: NodeId) {
+        let is_void = |read: &ReadId, waiting: &Waiting| {
+            read.origin == member && matches!(waiting, Waiting::Rejoin { .. })
+        };
+        self.readmitting.confirming.retain(|read, waiting| !is_void(read, waiting));
     }
 
     /// A quorum has confirmed that this replica leads. True if a mute replica had asked for that.

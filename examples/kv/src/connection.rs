@@ -232,7 +232,7 @@ impl Connection {
                 self.fail(&error, &mut reply);
             }
             replied_bytes += reply.len();
-            transaction.held_bytes += reply.len();
+            transaction.held_bytes += reply.capacity();
             transaction.parts.push(Part::Ready(reply));
         }
         if transaction.ops.is_empty() {
@@ -245,6 +245,12 @@ impl Connection {
 }
 
 impl Part {
+    /// What it costs in memory, about.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        size_of_val(self) + if let Part::Ready(bytes) = self { bytes.capacity() } else { 0 }
+    }
+
     /// The beginning of the array of all parts.
     #[must_use]
     pub fn array(version: Version, length: usize) -> Part {

@@ -45,7 +45,9 @@ impl Replies {
     pub fn of_transaction(version: Version, parts: Vec<Part>, replies: Vec<Reply>) -> Replies {
         let parts: Vec<Part> =
             std::iter::once(Part::array(version, parts.len())).chain(parts).collect();
-        Replies { parts: Some(parts.into_iter()), ..Replies::new(version, replies) }
+        let mut all = Replies::new(version, replies);
+        all.held_bytes += parts.iter().map(Part::held_bytes).sum::<usize>();
+        Replies { parts: Some(parts.into_iter()), ..all }
     }
 
     /// Appends replies until `out` has `enough_bytes`, or a value more; true if that was all.
@@ -114,6 +116,10 @@ mod tests {
             vec![Reply::Ok, Reply::Array(vec![bulk("a"), inner, Reply::Integer(1)]), bulk("c")]
         };
         let parts = || vec![Part::Op, Part::Ready(b"+x\r\n".to_vec()), Part::Op, Part::Op];
+        let of_transaction = Replies::of_transaction(Version::V3, parts(), replies());
+        assert!(
+            of_transaction.held_bytes() >= Replies::new(Version::V3, replies()).held_bytes() + 4
+        );
         for transaction in [false, true] {
             let all = || match transaction {
                 false => Replies::new(Version::V3, replies()),

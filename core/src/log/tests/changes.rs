@@ -70,6 +70,17 @@ fn a_disk_vouches_for_nothing_while_its_log_lists_another_in_its_place() {
     );
     log.splice(before, vec![other]).unwrap();
     assert!(log.may_vouch(), "that was cut off");
+    // What is missing may be an entry that lists it.
+    log.append(Ballot(2), listing(&replaced));
+    save(&mut log, 1);
+    assert!(!log.may_vouch());
+    let last = log.last().index;
+    log.commit(last);
+    log.set_applied(last);
+    let gap = gap_of(&log, 2, 2);
+    log.trim_cache(0);
+    log.note_damage(gap);
+    assert!(log.may_vouch() && !log.is_whole());
     log.set_mute(true);
     assert!(!log.may_vouch());
 }

@@ -203,11 +203,34 @@ fn a_disk_is_listed_once_a_quorum_has_answered_the_leader_after_the_request() {
     stage.commit();
     confirm(&mut stage);
     assert_eq!(listed(&mut stage, THIRD), 902);
-    // Nor is anything listed by who has stopped leading.
+    // Nor if the old disk turns out to be there, nor by who has stopped leading.
+    asks_to_rejoin(&mut stage, THIRD, 903, 902);
+    let message = PeerMessage::Repair(Repair::Entries { entries: Vec::new() });
+    let alive = Envelope { incarnation: Incarnation(902), ..Stage::envelope(THIRD, message) };
+    stage.on(Event::Message(alive));
+    confirm(&mut stage);
+    assert_eq!(listed(&mut stage, THIRD), 902);
     asks_to_rejoin(&mut stage, THIRD, 903, 902);
     stage.follow(PEER, 2);
     confirm(&mut stage);
     assert_eq!(listed(&mut stage, THIRD), 902);
+}
+
+#[test]
+fn a_question_that_can_no_longer_be_confirmed_is_taken_when_it_is_asked_again() {
+    let mut stage = Stage::with_entries(1);
+    stage.commit();
+    stage.lead(1);
+    for _ in 0..2 {
+        asks_to_rejoin(&mut stage, PEER, 900, 102);
+        let reads = std::mem::take(&mut stage.puppet().reads);
+        assert_eq!(reads.len(), 1);
+        let effects = stage.effects();
+        reads.into_iter().for_each(|read| effects.read_lost(read));
+        stage.flush();
+    }
+    rejoins(&mut stage, PEER, 900, 102);
+    assert_eq!(listed(&mut stage, PEER), 900);
 }
 
 #[test]
@@ -231,15 +254,15 @@ fn a_leader_says_where_its_log_ends_once_a_quorum_has_confirmed_it_after_the_que
     stage.lead(1);
     stage.hear(PEER, ask(2));
     stage.append(3);
+    // However often it asks before the answer, the question is the first one.
     stage.hear(PEER, ask(3));
     let reads = stage.puppet().reads.clone();
-    assert_eq!(reads.iter().map(|read| read.request).collect::<Vec<_>>(), [name(2), name(3)]);
+    assert_eq!(reads.iter().map(|read| read.request).collect::<Vec<_>>(), [name(2)]);
     let effects = stage.effects();
     reads.into_iter().for_each(|read| effects.read_ready(read, Index(1)));
     let through = stage.log().last();
     assert!(through.index > stage.log().committed());
-    // One answer for all that it has asked.
-    let request = name(3);
+    let request = name(2);
     let answers: Vec<Said> = said(stage.flush())
         .into_iter()
         .filter(|(_, message)| matches!(message, PeerMessage::Readmission(_)))
