@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::error::{NotProposed, ReadError, RequestError};
+use crate::error::{NotProposed, ReadError, RequestError, SessionError};
 use crate::net::client_wire::MAX_BYTES;
 use crate::net::{TcpTransport, Transport};
 use crate::requests::Read;
@@ -32,6 +32,10 @@ const QUEUE: usize = 1024;
 /// A client of a cluster, under a session: it finds a node that serves, moves to another one when
 /// that fails, and sends again what was not answered, so that each command is executed once at
 /// most.
+///
+/// Open one for a process and clone it: each opens a session when it is first used, and a cluster keeps
+/// [`max_sessions`](crate::Settings::max_sessions). With one for each request, those of others are
+/// evicted, whose outstanding commands then end with [`SessionError::Expired`].
 ///
 /// Needs a tokio runtime, which drives the connection. Clones share the connection and the
 /// session; the last one that is dropped ends them. Requests of several tasks are sent together,
@@ -162,16 +166,18 @@ impl<S: StateMachine> Client<S> {
         Client { orders: self.orders.clone(), patience, machine: PhantomData }
     }
 
-    /// Has the cluster execute a command, once.
+    /// Has the cluster execute a command, once. Nothing happens before the future is first polled; of
+    /// one that is dropped, the command is executed at most once, and not sent again.
     ///
     /// # Errors
     /// See [`RequestError`]. What passes with time is tried again until the client's patience ends; the
     /// error is then what the last node said, or [`NotProposed::NoLeader`] if none that was reached
-    /// serves: of addresses and cluster names that are wrong, the log of the program tells.
+    /// serves: of addresses at which nobody answers, and of cluster names that are wrong, the log of
+    /// the program tells.
     /// [`RequestError::Unknown`] if the client's patience ended before the
     /// outcome was known; it is not sent again after that, but may have been executed. To call
     /// `propose` once more is another command: read first what the state is.
-    /// [`SessionError::Expired`](crate::SessionError::Expired) says the same of a command whose
+    /// [`SessionError::Expired`] says the same of a command whose
     /// session was evicted; the client opens another one by itself.
     pub async fn propose(&self, command: &S::Command) -> Result<S::Response, RequestError> {
         let body = encode(command).ok_or(NotProposed::Unencodable)?;
@@ -180,7 +186,8 @@ impl<S: StateMachine> Client<S> {
         }
         let fate = Arc::new(Fate::default());
         match self.ask(Wanted::Command, body, &fate).await {
-            Some(Ok(bytes)) => decode(&bytes).ok_or(RequestError::Unknown),
+            // It was executed.
+            Some(Ok(bytes)) => decode(&bytes).ok_or(SessionError::ResponseDropped.into()),
             Some(Err(Failed::Request(error))) => Err(error),
             Some(Err(Failed::Read(_))) => Err(RequestError::Unknown),
             None if fate.give_up() => Err(fate.refusal().into()),
@@ -200,7 +207,7 @@ impl<S: StateMachine> Client<S> {
         }
         let fate = Arc::new(Fate::default());
         match self.ask(Wanted::Query(level), body, &fate).await {
-            Some(Ok(bytes)) => decode(&bytes).ok_or(ReadError::Unreadable),
+            Some(Ok(bytes)) => decode(&bytes).ok_or(ReadError::Unencodable),
             Some(Err(Failed::Read(error))) => Err(error),
             None if fate.refusal() == NotProposed::Busy => Err(ReadError::Busy),
             Some(Err(Failed::Request(_))) | None => Err(ReadError::NoLeader),

@@ -108,7 +108,8 @@ pub enum StopReason {
     /// acknowledged since. Check the disk, then restart.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// An entry cannot be applied.
+    /// An entry cannot be applied: the program cannot read it, or memory is damaged. The entry is
+    /// committed, and will be applied at the next start, by a program that can.
     #[error(transparent)]
     Apply(#[from] ApplyError),
     /// The user's state machine panicked. It will do so again at each start, on every replica,

@@ -98,12 +98,12 @@ pub use error::{
 pub use net::{Acceptor, Connection, TcpTransport, Transport};
 pub use node::Node;
 pub use quorate_core::{
-    ApplyError, At, Ballot, Digest, Fatal, Ignored, Incarnation, Index, LogId, LogTime, Membership,
-    NodeId, PeerFaults, Protocol, RestoreError, Role, SessionId, Settings, SettingsError,
-    SnapshotMeta, Snapshottable, StateMachine,
+    ApplyError, At, Ballot, Digest, EntryKind, Fatal, Ignored, Incarnation, Index, LogId, LogTime,
+    Membership, NodeId, PeerFaults, Protocol, RestoreError, Role, SessionId, Settings,
+    SettingsError, SnapshotId, SnapshotMeta, Snapshottable, StateMachine,
 };
 pub use quorate_raft::Raft;
-pub use quorate_storage::StorageError;
+pub use quorate_storage::{Damage, SnapshotDamage, SnapshotError, StorageError};
 pub use quorate_vsr::Vsr;
 pub use requests::Read;
 pub use session::Session;

@@ -86,8 +86,9 @@ impl<P: Protocol, S: StateMachine> Node<P, S> {
     /// Opens a session, under which retries are applied once.
     ///
     /// # Errors
-    /// See [`RequestError`]. A session whose registration is of unknown outcome is never used; it
-    /// is evicted like any other that nobody uses.
+    /// See [`RequestError`]. A session whose registration is of unknown outcome is never used.
+    /// Sessions end by being evicted: beyond [`max_sessions`](crate::Settings::max_sessions), the one
+    /// that was not used for longest. So open one for a process, not for a request.
     pub async fn session(&self) -> Result<Session<S>, RequestError> {
         Session::open(self.inner.requests.clone()).await
     }

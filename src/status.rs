@@ -10,8 +10,8 @@ use quorate_core::{
 };
 use serde::{Deserialize, Serialize};
 
-/// How a node stood a moment ago.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How a node stood a moment ago. Serializable, for whatever collects metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Status {
     /// This node.
@@ -133,7 +133,7 @@ impl Status {
 }
 
 /// How another node stood when it was last heard from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PeerStatus {
     /// The node.
@@ -157,7 +157,7 @@ pub struct PeerStatus {
 }
 
 /// A change of leader, as one node saw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LastElection {
     /// The ballot.

@@ -117,16 +117,6 @@ pub enum ApplyError {
         /// The entry.
         index: Index,
     },
-    /// A response cannot be encoded, or what was kept of it cannot be decoded.
-    #[error(
-        "the response to the command in entry {index} does not survive encoding and decoding: \
-         its type must be plain serde data (no untagged, flattened or skipped fields), and may \
-         change only in ways that still read what older versions wrote"
-    )]
-    Response {
-        /// The entry.
-        index: Index,
-    },
 }
 
 impl ApplyError {
@@ -136,8 +126,7 @@ impl ApplyError {
         match self {
             ApplyError::Damaged { index }
             | ApplyError::Payload { index, .. }
-            | ApplyError::Command { index }
-            | ApplyError::Response { index } => *index,
+            | ApplyError::Command { index } => *index,
         }
     }
 }
@@ -332,8 +321,9 @@ impl<S: StateMachine> Applier<S> {
             Some(Verdict::Fresh(slot)) => Some(slot),
             Some(Verdict::Answered(_)) if !own => return Ok(None),
             Some(Verdict::Answered(kept)) => {
-                let response = decode(&kept).ok_or(ApplyError::Response { index })?;
-                return Ok(Some(Outcome::Response(response)));
+                // It was applied: what has become of its type is no reason to stop.
+                let response = decode(&kept).map(Outcome::Response);
+                return Ok(Some(response.unwrap_or(Outcome::ResponseDropped)));
             }
             Some(Verdict::Dropped) => return Ok(own.then_some(Outcome::ResponseDropped)),
             Some(Verdict::Acknowledged) => return Ok(own.then_some(Outcome::Acknowledged)),
@@ -343,8 +333,9 @@ impl<S: StateMachine> Applier<S> {
         let body = decode(&command.body).ok_or(ApplyError::Command { index })?;
         let response = self.machine.apply(at, body);
         if let Some(slot) = slot {
-            let kept = encode(&response).ok_or(ApplyError::Response { index })?;
-            self.books.sessions.keep(slot, kept);
+            // Whether it can be encoded is the same on every replica.
+            let kept = postcard::to_allocvec(&response).ok();
+            self.books.sessions.keep(slot, kept.map(Bytes::from));
         }
         Ok(own.then_some(Outcome::Response(response)))
     }
@@ -393,16 +384,6 @@ impl<S: StateMachine<Response: fmt::Debug>> fmt::Debug for Batch<S> {
 fn seed_of(digest: Digest) -> u64 {
     let (low, _) = digest.0.split_first_chunk().expect("a digest has sixteen bytes");
     u64::from_le_bytes(*low)
-}
-
-/// The response as it is kept for retries; `None` if its type cannot be kept. Debug builds also
-/// find out whether it can be read back, which a release learns only from a retry.
-fn encode<R: serde::Serialize + DeserializeOwned>(response: &R) -> Option<Bytes> {
-    let bytes = postcard::to_allocvec(response).ok()?;
-    if cfg!(debug_assertions) {
-        decode::<R>(&bytes)?;
-    }
-    Some(bytes.into())
 }
 
 /// What the bytes say, down to the last of them.

@@ -38,7 +38,7 @@ pub struct At {
 /// [postcard](https://docs.rs/postcard), which does not describe itself: types that ask what comes
 /// next (`#[serde(tag)]`, `untagged`, `flatten`, `skip_serializing_if`, `serde_json::Value`) are
 /// written and cannot be read. A command that cannot be read back is refused when it is proposed.
-/// `quorate_sim::check_state_machine` finds all of that in a test.
+/// `quorate_sim::check_state_machine` finds that of commands, responses and snapshots in a test.
 ///
 /// ```
 /// use quorate_core::{At, StateMachine};
@@ -69,6 +69,8 @@ pub trait StateMachine: Snapshottable {
     /// What clients ask to be done. Travels through the log: see above what its type must be.
     type Command: Serialize + DeserializeOwned + Send + 'static;
     /// What they are answered. Kept in the session table, encoded, until the client acknowledges it.
+    /// If it cannot be encoded, or not be read back, a client whose answer is lost on the way is told
+    /// that its command was executed, and not what was answered.
     type Response: Serialize + DeserializeOwned + Send + 'static;
     /// A question that changes nothing. Does not go through the log.
     type Query: Serialize + DeserializeOwned + Send + 'static;
@@ -81,7 +83,9 @@ pub trait StateMachine: Snapshottable {
     /// answer errors as responses instead.
     fn apply(&mut self, at: &At, command: Self::Command) -> Self::Response;
 
-    /// Answers one question from the current state.
+    /// Answers one question from the current state. Runs on the thread that applies: while it lasts,
+    /// nothing else is applied or answered on this node. A panic fails this one question, if the
+    /// program unwinds (not with `panic = "abort"`).
     fn query(&self, at: &At, query: Self::Query) -> Self::Answer;
 
     /// The earliest moment of log time at which this machine wants [`expire`] to be called though
@@ -108,6 +112,7 @@ pub trait StateMachine: Snapshottable {
 /// bytes are postcard. The clone happens between two commands, so it should take milliseconds at
 /// most: with large state use a persistent map (as the `kv` example does), or implement this
 /// trait by hand, for a type that is not all three of `Clone`, `Serialize` and `Deserialize`.
+/// To restore one takes memory for its bytes and for the state at the same time.
 ///
 /// Nothing reads a snapshot back before the log that it covers is given up. `write` and `restore`
 /// that do not fit together are noticed at the next start only, too late:

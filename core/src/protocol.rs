@@ -90,7 +90,7 @@ pub trait Protocol: Clone + Eq + Hash + Debug + Send + 'static {
 
 /// Messages that were ignored although they were current: their senders are broken, or they were
 /// damaged on the way.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct PeerFaults {
     /// How many there were.
     pub count: u64,

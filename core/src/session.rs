@@ -156,20 +156,21 @@ impl Sessions {
     }
 
     /// Keeps the encoded response to a request that was judged fresh and has been applied, as
-    /// long as it is not acknowledged and there is room.
+    /// long as it is not acknowledged and there is room. Without one, of a request that is sent
+    /// again it is known that it was applied, and no more.
     ///
     /// # Panics
     /// If anything was done with the table since the slot was given out.
-    pub fn keep(&mut self, slot: Slot, response: Bytes) {
+    pub fn keep(&mut self, slot: Slot, response: Option<Bytes>) {
         let Slot { session: id, sequence } = slot;
         let session = self.table.get_mut(&id).expect("the session was used just before");
         let session = Arc::make_mut(session);
         let at = session.last_use;
-        if !response.is_empty() {
+        if let Some(response) = response.as_ref().filter(|response| !response.is_empty()) {
             self.by_age.insert(at, (id, sequence));
             self.response_bytes += response.len() as u64;
         }
-        let kept = Kept { at, response: Some(response) };
+        let kept = Kept { at, response };
         let before = session.responses.insert(sequence, kept);
         assert!(before.is_none(), "a response is never replaced");
         self.drop_oldest();

@@ -135,7 +135,7 @@ fn play(u: &mut Unstructured<'_>) -> Result<()> {
                 let judged = match table.request(Index(at), &asked) {
                     Verdict::Fresh(slot) => {
                         let response = Bytes::from(vec![at as u8; u.int_in_range(0..=20)?]);
-                        table.keep(slot, response.clone());
+                        table.keep(slot, Some(response.clone()));
                         naive.keep(at, &asked, response);
                         Judged::Fresh
                     }

@@ -128,15 +128,16 @@ impl Driver {
 
     async fn connect(&mut self) -> Result<Greeted, HandshakeError> {
         let connected = self.greet_next().await;
-        if let Err(error) = &connected {
-            let address = &self.addresses[self.next_address];
-            let refused =
-                matches!(error, HandshakeError::Refused(_) | HandshakeError::RefusedByThem(_));
-            let text = error.to_string();
-            // Once, and not at each of many attempts.
-            if refused && self.told.get(address) != Some(&text) {
-                tracing::warn!(%address, %error, "no node of this cluster");
-                self.told.insert(address.clone(), text);
+        let address = &self.addresses[self.next_address];
+        match &connected {
+            Ok(_) => drop(self.told.remove(address)),
+            Err(error) => {
+                let text = error.to_string();
+                // Once, and not at each of many attempts.
+                if self.told.get(address) != Some(&text) {
+                    tracing::warn!(%address, %error, "no node of this cluster to be reached");
+                    self.told.insert(address.clone(), text);
+                }
             }
         }
         connected

@@ -61,8 +61,8 @@ pub enum RestoreError {
     },
     /// The content ends too early.
     #[error(
-        "the snapshot's content ends before its {size_bytes} bytes are complete: remove it, so \
-         that an older one is used or another fetched"
+        "the snapshot's content ends before its {size_bytes} bytes are complete: empty the \
+         directory and start again under the same id, the others put it back"
     )]
     Truncated {
         /// The length announced.
@@ -76,14 +76,14 @@ pub enum RestoreError {
     Trailing,
     /// The framework's own part makes no sense.
     #[error(
-        "the framework's part of the snapshot is malformed: remove it, so that an older one is \
-         used or another fetched"
+        "the framework's part of the snapshot is malformed: empty the directory and start again \
+         under the same id, the others put it back"
     )]
     Malformed,
     /// The content is that of another snapshot.
     #[error(
-        "the snapshot's content is not of entry {expected} as announced: its {field} differs; \
-         remove it, so that an older one is used or another fetched"
+        "the snapshot's content is not of entry {expected} as announced: its {field} differs: \
+         empty the directory and start again under the same id, the others put it back"
     )]
     Differs {
         /// The last entry that it should cover.

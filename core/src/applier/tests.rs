@@ -408,34 +408,63 @@ fn a_state_in_the_middle_of_an_entry_is_not_used_until_it_is_replaced() {
     assert_eq!(applier.query(()).0, Index(4));
 }
 
-/// A response which cannot be read back, as a skipped field makes it.
+/// Its responses cannot be read back, as a skipped field makes it, or not even be encoded.
 #[derive(Default, Clone, Serialize, Deserialize)]
-struct Forgetful;
+struct Forgetful {
+    applied: u8,
+}
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq)]
 struct Skips {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<u8>,
+    applied: u8,
+}
+
+impl Serialize for Skips {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.applied {
+            1 => to.serialize_unit(),
+            _ => Err(serde::ser::Error::custom("cannot be encoded")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Skips {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Skips, D::Error> {
+        u8::deserialize(from).map(|applied| Skips { applied })
+    }
 }
 
 impl StateMachine for Forgetful {
     type Command = ();
     type Response = Skips;
     type Query = ();
-    type Answer = ();
+    type Answer = u8;
     fn apply(&mut self, _: &At, (): ()) -> Skips {
-        Skips { value: None }
+        self.applied += 1;
+        Skips { applied: self.applied }
     }
-    fn query(&self, _: &At, (): ()) {}
+    fn query(&self, _: &At, (): ()) -> u8 {
+        self.applied
+    }
 }
 
 #[test]
-fn a_response_that_cannot_be_kept_stops_the_replica_rather_than_being_lost() {
-    let (mut applier, mut chain) = (Applier::new(ME, Forgetful), Chain::new());
+fn a_response_that_cannot_be_kept_stops_nobody_and_its_command_takes_effect_once() {
+    let (mut applier, mut chain) = (Applier::new(ME, Forgetful::default()), Chain::new());
     apply(&mut applier, chain.register(ME, 10, 4));
-    let (origin, session) = (chain.origin(ME), in_session(1, 0));
-    let command = Command { origin, session, body: Bytes::new() };
-    let entry = chain.append(EntryKind::Command, command.encode());
-    let error = applier.apply(NOW, vec![entry]).unwrap_err();
-    assert_eq!(error, ApplyError::Response { index: Index(2) });
+    for sequence in 0..2 {
+        for again in [false, true] {
+            let (origin, session) = (chain.origin(ME), in_session(1, sequence));
+            let command = Command { origin, session, body: Bytes::new() };
+            let entry = chain.append(EntryKind::Command, command.encode());
+            let answered = applier.apply(NOW, vec![entry]).unwrap().responses.remove(0).1;
+            let applied = sequence as u8 + 1;
+            let expected = match again {
+                false => Outcome::Response(Skips { applied }),
+                true => Outcome::ResponseDropped,
+            };
+            assert_eq!(answered, expected);
+            assert_eq!(applier.query(()), applied);
+        }
+    }
 }

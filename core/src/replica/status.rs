@@ -1,5 +1,7 @@
 //! A replica's account of itself.
 
+use serde::Serialize;
+
 use crate::membership::Membership;
 use crate::protocol::{PeerFaults, Role};
 use crate::snapshot::SnapshotMeta;
@@ -48,7 +50,8 @@ pub struct Status {
 }
 
 /// Messages that were ignored. Each is somebody else's fault, or an echo of the past.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
 pub struct Ignored {
     /// Addressed to somebody else, or from somebody who is not a member.
     pub strangers: u64,

@@ -26,7 +26,7 @@ fn ask(sessions: &mut Sessions, at: u64, request: InSession, text: &'static str)
     let verdict = sessions.request(Index(at), &request);
     if let Verdict::Fresh(slot) = verdict {
         let same = Slot { session: slot.session, sequence: slot.sequence };
-        sessions.keep(slot, Bytes::from_static(text.as_bytes()));
+        sessions.keep(slot, Some(Bytes::from_static(text.as_bytes())));
         return Verdict::Fresh(same);
     }
     verdict
@@ -293,7 +293,7 @@ proptest! {
             let request = asked(id, sequence, first);
             let given = match sessions.request(Index(at), &request) {
                 Verdict::Fresh(slot) => {
-                    sessions.keep(slot, response(at).into());
+                    sessions.keep(slot, Some(response(at).into()));
                     Ok(at)
                 }
                 Verdict::Answered(kept) => Ok(u64::from_le_bytes(kept[..8].try_into().unwrap())),

@@ -11,8 +11,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// A replicated key-value server that speaks the Redis protocol.
 ///
 /// Every write is on the disks of a majority of the nodes before it is acknowledged, and every
-/// read sees all acknowledged writes, whichever node a client is connected to. redis-cli,
-/// redis-benchmark and Redis client libraries work unchanged.
+/// read sees all acknowledged writes, whichever node a client is connected to (after READONLY, what
+/// that node has). redis-cli, redis-benchmark and Redis client libraries that keep to the commands
+/// which COMMAND lists work unchanged.
 #[derive(Debug, Parser)]
 #[command(name = "kv", version, max_term_width = 100)]
 pub struct Cli {
@@ -37,8 +38,8 @@ pub enum Command {
         groups: bool,
     },
     /// Check every byte of a data directory, without changing it. Ends with status 1 and the
-    /// place if something is damaged; on the directory of a node that runs, damage at the very
-    /// end means something only if it stays.
+    /// place if anything is missing; damage that costs nothing is shown. On the directory of a node
+    /// that runs, damage at the very end means something only if it stays.
     Verify {
         /// The data directory of a node.
         dir: PathBuf,
