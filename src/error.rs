@@ -348,6 +348,7 @@ mod tests {
             assert_eq!(ReadError::from(failure), of_read);
             assert!(RequestError::from(failure).surely_not_applied());
         }
+        assert_eq!(RequestError::from(Failure::Unknown), RequestError::Unknown);
     }
 
     #[test]

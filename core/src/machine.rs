@@ -20,7 +20,8 @@ pub struct At {
     /// [`deadline`](StateMachine::deadline). So it runs on while nobody writes; between two nodes
     /// it may differ by the time that entries take from one to the other, and after a change of
     /// leader, an outage or a restart it may go back by as much as the cluster was without a
-    /// leader, or the node away.
+    /// leader, or the node away; and by a tenth of the time for which nothing was applied while the
+    /// leader's wall clock was behind log time.
     pub time: LogTime,
     /// A number that differs from entry to entry and is the same on every replica: a seed for
     /// commands that need randomness.

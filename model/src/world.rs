@@ -94,7 +94,7 @@ impl<'r, P: Simulated> World<'r, P> {
         let disk = if was_idle { disk } else { Speed::Slow };
         let slow = was_idle && disk == Speed::Slow;
         // Whether there will be something to write is not known yet.
-        let spent = if slow { pay_for_slowness(1, spent, bounds)? } else { spent };
+        let spent_if_it_writes = if slow { pay_for_slowness(1, spent, bounds)? } else { spent };
         let arrived;
         let happening = match turn {
             Turn::Arrival(delivery) => {
@@ -105,7 +105,8 @@ impl<'r, P: Simulated> World<'r, P> {
             Turn::Local(_, local) => happening_of(local, self.history.committed()),
         };
         let came = self.nodes[at].take(happening, disk, self.rules);
-        self.spent = spent;
+        let writes = self.nodes[at].unsaved() > 0;
+        self.spent = if writes { spent_if_it_writes } else { spent };
         Some(self.note(at, came))
     }
 

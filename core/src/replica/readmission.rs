@@ -20,6 +20,7 @@
 //! it speaks.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -77,8 +78,8 @@ pub(super) struct Readmitting {
     since: Option<RequestId>,
     /// How far the log has to get.
     through: Option<LogId>,
-    /// A leader's: what waits for a quorum.
-    confirming: BTreeMap<ReadId, Waiting>,
+    /// A leader's: what waits for a quorum, and since when.
+    confirming: BTreeMap<ReadId, (Waiting, Duration)>,
 }
 
 /// What a mute replica is waiting for.
@@ -245,7 +246,8 @@ impl<P: Protocol> Replica<P> {
     }
 
     /// Has a quorum confirm from now on that this replica leads. Another question of the same member
-    /// takes the place of an earlier one; the same one waits on, however often it is repeated.
+    /// takes the place of an earlier one. The same one waits on, however often it is repeated, for as
+    /// long as a leader does that hears no quorum: then it is lost.
     fn confirm(
         &mut self,
         now: Now,
@@ -254,9 +256,12 @@ impl<P: Protocol> Replica<P> {
         out: &mut Vec<Effect<P::Message>>,
     ) {
         let confirming = &mut self.readmitting.confirming;
-        confirming.retain(|other, what| other.origin != read.origin || *what == waiting);
+        let lasts = self.settings.election.end;
+        confirming.retain(|other, (what, since)| {
+            other.origin != read.origin || (*what == waiting && now.monotonic < *since + lasts)
+        });
         if confirming.keys().all(|other| other.origin != read.origin) {
-            confirming.insert(read, waiting);
+            confirming.insert(read, (waiting, now.monotonic));
             self.drive(now, Input::Read(read), out);
         }
     }
@@ -268,10 +273,9 @@ impl<P: Protocol> Replica<P> {
 
     /// The disk of `member` that is listed has spoken: it is not gone.
     pub(super) fn on_word_of_listed(&mut self, member: NodeId) {
-        let is_void = |read: &ReadId, waiting: &Waiting| {
-            read.origin == member && matches!(waiting, Waiting::Rejoin { .. })
-        };
-        self.readmitting.confirming.retain(|read, waiting| !is_void(read, waiting));
+        self.readmitting.confirming.retain(|read, (waiting, _)| {
+            read.origin != member || matches!(waiting, Waiting::CatchUp)
+        });
     }
 
     /// A quorum has confirmed that this replica leads. True if a mute replica had asked for that.
@@ -283,12 +287,12 @@ impl<P: Protocol> Replica<P> {
     ) -> bool {
         match self.readmitting.confirming.remove(&read) {
             None => return false,
-            Some(Waiting::CatchUp) => {
+            Some((Waiting::CatchUp, _)) => {
                 let log = &self.formed.as_ref().expect("a protocol has confirmed it").log;
                 let catch_up = Readmission::CatchUp { request: read.request, through: log.last() };
                 self.post(read.origin, PeerMessage::Readmission(catch_up));
             }
-            Some(Waiting::Rejoin { incarnation, replaces }) => {
+            Some((Waiting::Rejoin { incarnation, replaces }, _)) => {
                 if let Some(members) = self.members_with(read.origin, incarnation, replaces) {
                     let payload = postcard::to_allocvec(&members).expect("plain data encodes");
                     self.propose(now, EntryKind::Membership, payload.into(), out);

@@ -310,7 +310,8 @@ impl<P: Protocol> Replica<P> {
             self.time_entry = self.log().map(Log::last);
         } else {
             self.deadline_timer = Some(deadline);
-            let wait = deadline.since(time);
+            // Log time may run faster than this clock by a tenth. Woken too early, it looks again.
+            let wait = deadline.since(time) * 10 / 11;
             let range = wait..wait + Duration::from_millis(1);
             out.push(Effect::SetTimer(Timer::Deadline, range));
         }

@@ -49,6 +49,9 @@ fn a_retry_gets_the_first_response() {
     assert_eq!(ask(&mut sessions, 4, asked(id, 1, 1), "one"), fresh(id, 1));
     assert_eq!(ask(&mut sessions, 5, asked(id, 1, 1), "two"), answered("one"));
     assert_eq!(ask(&mut sessions, 9, asked(id, 1, 0), "two"), answered("one"));
+    // Nothing is a response, too.
+    assert_eq!(ask(&mut sessions, 10, asked(id, 2, 1), ""), fresh(id, 2));
+    assert_eq!(ask(&mut sessions, 11, asked(id, 2, 1), "two"), answered(""));
 }
 
 #[test]

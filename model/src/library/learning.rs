@@ -4,9 +4,10 @@ use quorate_core::Envelope;
 use quorate_sim::{Simulated, Violation};
 
 use super::{Library, Move, MoveEvent, Profile, Step};
-use crate::cluster::{happening_of, link_between};
+use crate::cluster::{arrival, happening_of, link_between};
 use crate::hashed::{Hashed, spread};
-use crate::node::{Came, Happening, Node, position, taking};
+use crate::network::Way;
+use crate::node::{Came, Node, position, taking};
 use crate::promises::History;
 use crate::rules::{Local, Speed};
 
@@ -28,18 +29,22 @@ impl<P: Simulated> Library<P> {
 
     pub(super) fn step(&mut self, node: u32, key: u32, what: Move, history: u32) -> Step {
         let slow = u64::from(what.disk == Speed::Slow) << 63;
-        let pair = slow | u64::from(node) << 32 | u64::from(key);
+        let batched = matches!(what.event, MoveEvent::Arrival(_, Way::Batched));
+        assert!(node >> 30 == 0, "memory ends before");
+        let pair = slow | u64::from(batched) << 62 | u64::from(node) << 32 | u64::from(key);
         if let Some(step) = self.steps.get(&pair) {
             return *step;
         }
         let before = self.nodes.get(node).clone();
         let message = (key >> 31 == 0).then(|| self.messages.get(key).clone());
         let happening = match (&message, what.event) {
-            (Some(message), _) => Happening::Message(&**message),
+            (Some(message), MoveEvent::Arrival(_, way)) => arrival(message, way),
             (None, MoveEvent::Local(_, local)) => {
                 happening_of(local, self.committed[history as usize])
             }
-            (None, _) => unreachable!("only messages are delivered"),
+            (Some(_), MoveEvent::Local(..)) | (None, MoveEvent::Arrival(..)) => {
+                unreachable!("messages, and nothing else, are delivered")
+            }
         };
         let (after, came) = taking(&before, happening, what.disk, &self.rules);
         let Came { sent, entries, crashed, verdict, .. } = came;

@@ -54,6 +54,7 @@ fn stateright_finds_the_same_states_of_raft() {
     agree::<Raft>(Bounds { overtakings: None, ..alike });
     agree::<Raft>(Bounds { slow_writes: 1, crashes: 1, ..alike });
     agree::<Raft>(Bounds { slow_writes: 1, oaths: 1, ..alike });
+    agree::<Raft>(Bounds { batched: 1, ..alike });
 }
 
 #[test]
@@ -61,6 +62,7 @@ fn stateright_finds_the_same_states_of_vsr() {
     agree::<Vsr>(TINY);
     agree::<Vsr>(Bounds { overtakings: Some(1), ..TINY });
     agree::<Vsr>(Bounds { slow_writes: 1, oaths: 1, ..TINY });
+    agree::<Vsr>(Bounds { batched: 1, ..TINY });
 }
 
 /// What a page of the Explorer says.

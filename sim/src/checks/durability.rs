@@ -23,7 +23,11 @@ pub fn believes(node: usize, durable: Index, held: &Mirror, disk: &Mirror) -> Ve
     // disk has that until the snapshot takes its place.
     let believed = held.at(durable);
     let is_there = disk.at(durable);
-    let agrees = if durable < held.base() { is_there.is_some() } else { believed == is_there };
+    let agrees = if durable < held.base() {
+        is_there.is_some()
+    } else {
+        believed.is_some() && believed == is_there
+    };
     PROPERTY.require(agrees, || {
         format!("replica {}, {durable:?}: {believed:?}; on disk: {is_there:?}", node + 1)
     })
@@ -41,6 +45,7 @@ mod tests {
         let held = mirror(&[1, 1, 1]);
         believes(0, Index(2), &held, &disk).unwrap();
         assert!(believes(0, Index(3), &held, &disk).is_err());
+        assert!(believes(0, Index(3), &disk, &disk).is_err(), "nobody has that");
         let held = mirror(&[1, 2]);
         let other = believes(0, Index(2), &held, &disk);
         assert!(other.is_err(), "the disk has another entry there");

@@ -176,6 +176,7 @@ pub(super) struct Image {
 }
 
 /// All replicas' logs. Replicas are named by their position.
+#[derive(Clone)]
 pub(super) struct Logs {
     /// As each replica holds it, saved or not.
     pub(super) held: Vec<Mirror>,
@@ -248,10 +249,11 @@ impl Logs {
         self.disks[node].peers == *peers || unsynced.any(|told| told == peers)
     }
 
-    /// True if the disk was told that the replica is mute, by what is on it or by a write that has not
-    /// reached it.
-    pub(super) fn may_be_mute(&self, node: usize) -> bool {
-        self.disks[node].mute || self.unsynced[node].iter().any(|write| write.mute)
+    /// True if the disk was told that the replica is mute, or that it is not, by what is on it or by a
+    /// write that has not reached it.
+    pub(super) fn may_say_of_muteness(&self, node: usize, mute: bool) -> bool {
+        let mut unsynced = self.unsynced[node].iter().map(|write| write.mute);
+        self.disks[node].mute == mute || unsynced.any(|told| told == mute)
     }
 
     /// The process has died: of the writes which had not reached the disk, as many are there as

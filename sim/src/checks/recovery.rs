@@ -58,7 +58,7 @@ pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verd
     let differs = difference(&logs.disks[node], found);
     let unsynced: Vec<_> = logs.unsynced_pledges(node).collect();
     let may_know = logs.may_know_of_peers(node, &found.peers);
-    let may_be_mute = logs.may_be_mute(node);
+    let may_be_mute = logs.may_say_of_muteness(node, found.mute);
     let is_a_state_of_the_disk = logs.settle(node, |disk| is_found(disk, found));
     PROPERTY.require(is_a_state_of_the_disk, || {
         let Recovered { pledge, snapshot, log, .. } = found;
@@ -73,7 +73,7 @@ pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verd
             differs.unwrap_or("nothing")
         )
     })?;
-    BESIDE.require(may_know && (may_be_mute || !found.mute), || {
+    BESIDE.require(may_know && may_be_mute, || {
         let Recovered { peers, mute, .. } = found;
         format!("replica {} found that it is mute: {mute}; of others {peers:?}", node + 1)
     })?;
@@ -97,8 +97,9 @@ pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verd
     let place = |pledge| unsynced.iter().rposition(|(_, it)| Some(*it) == pledge);
     let is_ahead = !is_in_log && place(found.sworn) >= place(found.pledge);
     *sworn = found.sworn.filter(|_| is_ahead).map(|pledge| (WriteSeq(0), pledge));
-    // What was heard of others may be missing though the rest of the same write is there.
+    // What stands beside the log may be missing though the rest of the same write is there.
     logs.disks[node].peers = found.peers.clone();
+    logs.disks[node].mute = found.mute;
     Ok(())
 }
 
@@ -262,6 +263,27 @@ mod tests {
         let mut logs = after_three_writes();
         logs.sworn(0, WriteSeq(3));
         recovered(0, &found(3), &mut logs).unwrap();
+    }
+
+    #[test]
+    fn muteness_that_nobody_asked_for_or_that_is_forgotten_is_found() {
+        let mute = |mute, last| Recovered { mute, ..found(last) };
+        let mut logs = after_three_writes();
+        assert!(recovered(0, &mute(true, 1), &mut logs).is_err());
+        let mut logs = after_three_writes();
+        let of = |mute, index: u64| {
+            let run = run(index - 1, 1, digest(index - 1, 1), &[1]);
+            quorate_core::Write { mute, ..write(vec![run]) }
+        };
+        logs.write(0, WriteSeq(4), &of(true, 4));
+        logs.synced(0, WriteSeq(4));
+        assert!(recovered(0, &mute(false, 4), &mut logs.clone()).is_err());
+        // Of a write that ended it, the entries may be there, and not that.
+        logs.write(0, WriteSeq(5), &of(false, 5));
+        recovered(0, &mute(false, 5), &mut logs.clone()).unwrap();
+        recovered(0, &mute(true, 5), &mut logs).unwrap();
+        recovered(0, &mute(true, 5), &mut logs).unwrap();
+        assert!(recovered(0, &mute(false, 5), &mut logs).is_err());
     }
 
     #[test]

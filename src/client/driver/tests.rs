@@ -12,6 +12,7 @@ use crate::client::{Client, Fate};
 use crate::net::frame_reader::FrameReader;
 use crate::net::testing::{Echo, hello_of_peer};
 use crate::net::{Acceptor, Connection, TcpTransport};
+use crate::requests::Read;
 
 /// A node whose cluster is founded.
 fn hello_of_node() -> Hello {
@@ -62,6 +63,51 @@ fn little_is_on_its_way_at_once_however_much_is_outstanding() {
         }
         assert_eq!(sent, count);
     }
+}
+
+/// The requests in these frames.
+fn asked(mut bytes: BytesMut) -> Vec<What> {
+    let mut asked = Vec::new();
+    while let Some(header) = frame::Header::peek(&bytes).unwrap() {
+        let frame = frame::take(&header, &mut bytes).unwrap();
+        asked.push(frame.decode::<Ask>().unwrap().what);
+    }
+    asked
+}
+
+#[test]
+fn what_is_sent_is_what_was_asked_for_and_acknowledges_what_was_answered() {
+    let mut driver = driver();
+    let mut answers = Vec::new();
+    let mut admit = |driver: &mut Driver, what| {
+        let (order, answered) = order(b"body");
+        driver.admit(Order { what, ..order });
+        answers.push(answered);
+        *driver.outstanding.last_key_value().unwrap().0
+    };
+    let body = Bytes::from_static(b"body");
+    let read = |level| What::Read { level, query: body.clone() };
+    let command = |sequence, first_unacknowledged| {
+        let session = InSession { session: SessionId(1), sequence, first_unacknowledged };
+        What::Propose { session: Some(session), command: body.clone() }
+    };
+    let first = admit(&mut driver, Wanted::Command);
+    admit(&mut driver, Wanted::Query(Read::Linearizable));
+    let second = admit(&mut driver, Wanted::Command);
+    admit(&mut driver, Wanted::Query(Read::Local));
+    let sent = asked(BytesMut::from(driver.what_to_send(&mut None)));
+    assert_eq!(sent, [command(0, 0), read(Read::Linearizable), command(1, 0), read(Read::Local)]);
+    let answer = |driver: &mut Driver, id| {
+        driver.on_reply(Reply { id, answer: Answer::Done(Bytes::new()) }, &mut None).unwrap();
+    };
+    answer(&mut driver, second);
+    admit(&mut driver, Wanted::Command);
+    let sent = asked(BytesMut::from(driver.what_to_send(&mut None)));
+    assert_eq!(sent, [command(2, 0)], "the first one is awaited still");
+    answer(&mut driver, first);
+    admit(&mut driver, Wanted::Command);
+    let sent = asked(BytesMut::from(driver.what_to_send(&mut None)));
+    assert_eq!(sent, [command(3, 2)]);
 }
 
 /// What became of an attempt before the last one.
@@ -187,7 +233,7 @@ fn a_query_is_asked_again_where_that_helps_and_answered_where_not() {
     ] {
         let mut driver = driver();
         let (order, mut answered) = order(b"query");
-        driver.admit(Order { what: Wanted::Query(crate::requests::Read::Local), ..order });
+        driver.admit(Order { what: Wanted::Query(Read::Local), ..order });
         let id = *driver.outstanding.first_key_value().unwrap().0;
         assert!(!driver.what_to_send(&mut None).is_empty());
         let reply = Reply { id, answer: Answer::ReadFailed(error) };
@@ -571,7 +617,7 @@ async fn orders_of_those_who_gave_up_during_an_outage_are_forgotten_in_it_and_ne
     for number in 0..1000 {
         let (mut left, answered) = order(b"left");
         if number % 2 == 0 {
-            left.what = Wanted::Query(crate::requests::Read::Local);
+            left.what = Wanted::Query(Read::Local);
         }
         if number % 3 == 0 {
             left.deadline = Instant::now() + Duration::from_millis(number);

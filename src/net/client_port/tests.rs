@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use quorate_core::{At, Outcome, Settings};
+use quorate_core::{At, InSession, Outcome, SessionId, Settings};
 use quorate_handoff::queue;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
@@ -39,6 +39,26 @@ async fn answer(played: &Played, mut count: usize, length: usize) {
     while count > 0 {
         count -= played.answer_all(length);
         yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_passed_on_as_it_was_asked() {
+    let (played, budget) = (played(), Budget::new(MAX_COMMAND));
+    let (mut end, _) = client(&played, &budget);
+    let session = InSession { session: SessionId(3), sequence: 7, first_unacknowledged: 5 };
+    for session in [None, Some(session)] {
+        let command: Bytes = postcard::to_allocvec(&vec![1_u8; 3]).unwrap().into();
+        let what = What::Propose { session, command: command.clone() };
+        end.send(Kind::Request, &Ask { id: 1, what }).await;
+        let passed_on = loop {
+            if let Some(request) = played.asked().pop_front() {
+                break request;
+            }
+            yield_now().await;
+        };
+        let Request::Propose { body, session: asked, .. } = passed_on else { panic!("a command") };
+        assert_eq!((body, asked), (command, session));
     }
 }
 

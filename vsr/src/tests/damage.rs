@@ -412,6 +412,30 @@ fn a_nack_counts_once_and_only_from_the_disk_that_is_listed() {
     assert_eq!(cluster.node(3).views(), [5, 5, 5, 7]);
 }
 
+/// Of four, three are a quorum: two that never had it are enough.
+#[test]
+fn of_an_even_number_those_who_never_had_it_need_only_leave_less_than_a_quorum() {
+    let mut cluster = Cluster::of(4);
+    cluster.set_log(1, 1, &[1, 1]);
+    cluster.set_log(2, 1, &[1]);
+    cluster.set_log(3, 1, &[1]);
+    damage(&mut cluster, 1, 2, 2);
+    cluster.crash(4);
+    // It is the turn of node 3.
+    cluster.now += cluster.settings.election.end;
+    for (from, to) in [(1, 2), (2, 1), (3, 1), (1, 3), (2, 3), (3, 2)] {
+        let (view, target) = (Ballot(1), Ballot(6));
+        cluster.forge(from, to, Message::StartViewChange { view, target });
+    }
+    for _ in 0..20 {
+        cluster.settle();
+        cluster.now += cluster.settings.heartbeat;
+        (1..=3).for_each(|id| cluster.timeout(id, Timer::Heartbeat));
+    }
+    assert!(cluster.node(3).leads());
+    assert_eq!(cluster.node(3).views(), [1, 6]);
+}
+
 #[test]
 fn nacks_count_although_what_is_missing_is_told_again() {
     let mut cluster = best_log_is_damaged();

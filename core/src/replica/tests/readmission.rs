@@ -229,6 +229,16 @@ fn a_question_that_can_no_longer_be_confirmed_is_taken_when_it_is_asked_again() 
         reads.into_iter().for_each(|read| effects.read_lost(read));
         stage.flush();
     }
+    // Or that was lost and nobody says so, be it with an earlier leadership.
+    for passed in [Duration::ZERO, stage.replica.settings.election.end] {
+        stage.now.monotonic += passed;
+        asks_to_rejoin(&mut stage, PEER, 900, 102);
+        let reads = std::mem::take(&mut stage.puppet().reads);
+        assert_eq!(reads.len(), 1);
+        asks_to_rejoin(&mut stage, PEER, 900, 102);
+        assert_eq!(stage.puppet().reads, []);
+    }
+    stage.now.monotonic += stage.replica.settings.election.end;
     rejoins(&mut stage, PEER, 900, 102);
     assert_eq!(listed(&mut stage, PEER), 900);
 }

@@ -281,11 +281,13 @@ fn the_whole_log_is_read_back_part_by_part_and_then_again() {
         let gaps = Vec::new();
         stage.on(Event::Scrubbed { next: Index(next), gaps });
         let effects = stage.on(Event::Timeout(Timer::Scrub));
-        let from = effects.into_iter().find_map(|effect| match effect {
-            Effect::Scrub { from, .. } => Some(from.0),
+        let scrub = effects.into_iter().find_map(|effect| match effect {
+            Effect::Scrub { from, max_bytes } => Some((from.0, max_bytes)),
             _ => None,
         });
-        from.unwrap()
+        let (from, max_bytes) = scrub.unwrap();
+        assert_eq!(max_bytes, Settings::default().append_bytes, "or it would never come round");
+        from
     };
     assert_eq!([0, 3, 5, 6, 7].map(&mut scrubbed), [1, 3, 5, 1, 1]);
     let scrubbed = stage.on(Event::Scrubbed { next: Index(3), gaps: Vec::new() });

@@ -138,8 +138,16 @@ fn a_read_is_forwarded_to_the_leader() {
     stage.follow(PEER, 2);
     let request = stage.replica.name_request();
     let read = Forward::Read { ballot: Ballot(2), request };
-    assert_eq!(said(stage.on(Event::Read { request })), [(PEER, PeerMessage::Forward(read))]);
+    let asked = [(PEER, PeerMessage::Forward(read))];
+    assert_eq!(said(stage.on(Event::Read { request })), asked);
     assert_eq!(stage.puppet().reads, []);
+    // The question, or its answer, may be lost.
+    assert_eq!(said(stage.on(Event::Timeout(Timer::Requests))), []);
+    stage.now.monotonic += stage.replica.resend_interval().end;
+    assert_eq!(said(stage.on(Event::Timeout(Timer::Requests))), asked);
+    stage.hear(PEER, PeerMessage::Forward(Forward::ReadReady { request, index: Index(0) }));
+    stage.now.monotonic += stage.replica.resend_interval().end;
+    assert_eq!(said(stage.on(Event::Timeout(Timer::Requests))), []);
 }
 
 #[test]

@@ -182,10 +182,18 @@ fn a_snapshot_is_fetched_chunk_by_chunk_and_told_to_the_protocol() {
     let id = snapshot.id();
     let asked = [(PEER, PeerMessage::Snapshot(SnapshotMessage::Fetch { snapshot: id, chunk: 0 }))];
     let out = progress(&mut stage, &snapshot, FetchNext::Chunk(0));
-    let is_timer = |effect: &Effect<_>| matches!(effect, Effect::SetTimer(Timer::Fetch, _));
-    assert!(out.iter().any(is_timer));
+    let waits = |out: &[Effect<Word>]| {
+        let wait = |effect: &Effect<_>| match effect {
+            Effect::SetTimer(Timer::Fetch, range) => Some(range.start),
+            _ => None,
+        };
+        out.iter().find_map(wait).unwrap()
+    };
+    let patience = waits(&out);
     assert_eq!(said(out), asked);
-    assert_eq!(said(stage.on(Event::Timeout(Timer::Fetch))), asked, "it seems lost");
+    let out = stage.on(Event::Timeout(Timer::Fetch));
+    assert_eq!(waits(&out), 2 * patience, "on a slow line it takes longer");
+    assert_eq!(said(out), asked, "it seems lost");
     let bytes = Bytes::from_static(b"sta");
     let checksum = Digest::of(&bytes);
     let chunk = SnapshotMessage::Chunk { snapshot: id, chunk: 0, checksum, bytes: bytes.clone() };

@@ -40,11 +40,13 @@ fn a_leader_puts_time_into_the_log_once_when_a_deadline_is_due() {
     let mut stage = Stage::with_entries(0);
     stage.lead(1);
     let deadline = LogTime(3_000_000);
-    assert_eq!(timers(&deadline_at(&mut stage, Some(deadline))), [3 * SECOND]);
+    // Drawn on by that of the wall, its clock may run faster by a tenth.
+    let [wait] = timers(&deadline_at(&mut stage, Some(deadline)))[..] else { panic!("one") };
+    assert_eq!((wait * 11 / 10).as_micros(), 2_999_999);
     assert_eq!(timers(&stage.flush()), [], "that timer runs");
     pass(&mut stage, 2 * SECOND);
     let effects = stage.on(Event::Timeout(Timer::Deadline));
-    assert!(timers(&effects)[0] < SECOND, "its clock is drawn on by that of the wall");
+    assert!(timers(&effects)[0] < SECOND);
     assert_eq!(kinds(&mut stage), []);
     pass(&mut stage, SECOND);
     stage.on(Event::Timeout(Timer::Deadline));
