@@ -47,7 +47,7 @@ impl<P: Simulated> Library<P> {
             }
         };
         let (after, came) = taking(&before, happening, what.disk, &self.rules);
-        let Came { sent, entries, crashed, verdict, .. } = came;
+        let Came { sent, entries, crashed, is_unfinished, verdict, .. } = came;
         let after = Hashed::new(after);
         let is_idle = after == before && sent.is_empty() && verdict.is_ok();
         let says_nothing = !crashed && entries.is_empty();
@@ -62,7 +62,9 @@ impl<P: Simulated> Library<P> {
         }
         let old_look = self.profiles[node as usize].look;
         let new_look = self.profiles[number as usize].look;
-        let is_seen = old_look != new_look || !says_nothing;
+        // At the end of a batch there may be no change since its last message.
+        let changed = old_look != new_look || self.rules.bounds.batched > 0;
+        let is_seen = !is_unfinished && (changed || !says_nothing);
         let sight = is_seen.then(|| self.sights.number(Hashed::new(sight)).0);
         let step = Step { node: number, sent: (from, count), sight, is_idle, broken };
         self.steps.insert(pair, step);
