@@ -299,10 +299,11 @@ impl Log {
     /// the entry which lists this disk; and whoever lacks something does not lead.)
     #[must_use]
     pub fn may_vouch(&self) -> bool {
-        let is_replaced = self.owner.is_some_and(|(me, disk)| {
+        let is_another = |(me, disk): (NodeId, Incarnation)| {
             self.membership().incarnation(me).is_some_and(|listed| listed != disk)
-        });
-        !self.is_mute && !(is_replaced && self.is_whole())
+        };
+        let is_replaced = self.is_whole() && self.owner.is_some_and(is_another);
+        !self.is_mute && !is_replaced
     }
 
     /// True if the disk had kept the end of this log only in part when the process started, and it
