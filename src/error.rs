@@ -257,11 +257,13 @@ pub enum SessionError {
          has done"
     )]
     Acknowledged,
-    /// The request was executed, once. Its response was lost on the way, and is no longer kept: it,
-    /// or what others were answered since, was too large.
+    /// The request was executed, once. Its response was lost on the way and is no longer kept, since
+    /// it, or what others were answered since, was too large; or its type cannot be encoded and read
+    /// back, which takes plain serde data.
     #[error(
-        "the request was executed, once, but its response was lost and is no longer kept; read \
-         what it has done, or raise max_response_bytes"
+        "the request was executed, once, but its response is not to be had: it was lost and is no \
+         longer kept, or its type cannot be encoded and read back; read what the request has done. \
+         Raise max_response_bytes, or make the type plain serde data"
     )]
     ResponseDropped,
 }

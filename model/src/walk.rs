@@ -152,8 +152,13 @@ fn retold<P: Simulated>(rules: &Rules, turns: &[(Turn, Speed)]) -> Vec<Action> {
     let (mut world, _) = World::<P>::founded(rules);
     let mut actions = Vec::with_capacity(turns.len());
     for (turn, disk) in turns {
-        actions.push(world.action(*turn, *disk));
+        let (mut action, at) = (world.action(*turn, *disk), world.node_of(*turn));
         let gone = caught(|| world.go(*turn, *disk));
+        // A disk that had nothing to write was not slow.
+        if world.is_saved(at) {
+            action.disk = Speed::Immediate;
+        }
+        actions.push(action);
         if !matches!(gone, Ok(Some(Ok(())))) {
             break;
         }

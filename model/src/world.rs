@@ -129,6 +129,19 @@ impl<'r, P: Simulated> World<'r, P> {
             .try_for_each(|(a, b)| one_log(a, self.nodes[a].held(), b, self.nodes[b].held()))
     }
 
+    /// Whose turn it is.
+    pub(crate) fn node_of(&self, turn: Turn) -> usize {
+        match turn {
+            Turn::Local(node, _) => node,
+            Turn::Arrival(delivery) => position(self.network[delivery.place].to),
+        }
+    }
+
+    /// True if nothing waits for this one's disk.
+    pub(crate) fn is_saved(&self, node: usize) -> bool {
+        self.nodes[node].unsaved() == 0
+    }
+
     /// This turn, in the terms of the [`Cluster`](crate::cluster::Cluster).
     pub(crate) fn action(&self, turn: Turn, disk: Speed) -> Action {
         let (what, at) = match turn {

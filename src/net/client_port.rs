@@ -216,7 +216,8 @@ fn begin<S: StateMachine>(
             },
             Begun::Propose(queued) => match outcome(queued).await.and_then(response_of) {
                 // It was applied all the same.
-                Ok(response) => encoded(&response).unwrap_or(Answer::Failed(RequestError::Unknown)),
+                Ok(response) => encoded(&response)
+                    .unwrap_or(Answer::Failed(SessionError::ResponseDropped.into())),
                 Err(error) => Answer::Failed(error),
             },
             Begun::Read(answer) => match answer.await {

@@ -109,6 +109,9 @@ pub(super) struct Disk {
     /// The pledge of a write that has not reached the disk itself.
     pub(super) sworn: Option<(WriteSeq, PledgeBytes)>,
     pub(super) snapshot: Option<SnapshotId>,
+    /// The log may point to these, which a start could not read. They may be written anew, in the same
+    /// bytes, before anything else is.
+    pub(super) unread_snapshots: Vec<SnapshotId>,
     pub(super) founding: FoundingRecord,
     pub(super) mute: bool,
     /// The latest start of each other replica's process that it knows of.
@@ -134,22 +137,30 @@ struct WriteIds {
 
 impl Disk {
     fn apply(&mut self, write: &WriteIds) {
-        if write.mute && !self.mute {
-            // What it falls mute over may be what this very write cuts off.
-            self.lose(self.log.clone());
-            self.is_loss_known = true;
-        }
+        // What it falls mute over may be what this very write cuts off.
+        self.set_mute(write.mute);
         write.runs.iter().for_each(|run| self.log.apply(run));
         self.pledge = Some(write.pledge);
         self.sworn.take_if(|(seq, _)| *seq <= write.seq);
         self.snapshot = write.snapshot;
-        self.mute = write.mute;
+        if self.snapshot.is_some() {
+            self.unread_snapshots.clear();
+        }
         if let Some(founding) = &write.founding {
             self.founding = founding.clone();
         }
         if let Some(peers) = &write.peers {
             self.peers = peers.clone();
         }
+    }
+
+    /// It says so of the replica.
+    pub(super) fn set_mute(&mut self, mute: bool) {
+        if mute && !self.mute {
+            self.lose(self.log.clone());
+            self.is_loss_known = true;
+        }
+        self.mute = mute;
     }
 
     /// What others may count on: what it held before a loss, or what it holds.
@@ -281,6 +292,8 @@ impl Logs {
             disk.log.ending_with(last, digest).as_ref() == Some(&disk.log)
                 || disk.log.last_id() == LogId::ZERO && last == LogId::ZERO
         };
+        let mut pointed_to: Vec<SnapshotId> = self.disks[node].snapshot.into_iter().collect();
+        pointed_to.extend(self.unsynced[node].iter().filter_map(|write| write.snapshot));
         if !found.mute {
             if !self.settle(node, is_end) {
                 return false;
@@ -299,6 +312,8 @@ impl Logs {
         let disk = &mut self.disks[node];
         disk.pledge = found.pledge;
         disk.snapshot = found.snapshot.as_ref().map(|meta| meta.id());
+        pointed_to.retain(|snapshot| Some(*snapshot) != disk.snapshot);
+        disk.unread_snapshots.extend(pointed_to);
         disk.founding = found.founding.clone();
         disk.mute = found.mute;
         disk.peers = found.peers.clone();

@@ -97,9 +97,10 @@ pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verd
     let place = |pledge| unsynced.iter().rposition(|(_, it)| Some(*it) == pledge);
     let is_ahead = !is_in_log && place(found.sworn) >= place(found.pledge);
     *sworn = found.sworn.filter(|_| is_ahead).map(|pledge| (WriteSeq(0), pledge));
+    logs.disks[node].snapshot = found.snapshot.as_ref().map(|meta| meta.id());
     // What stands beside the log may be missing though the rest of the same write is there.
     logs.disks[node].peers = found.peers.clone();
-    logs.disks[node].mute = found.mute;
+    logs.disks[node].set_mute(found.mute);
     Ok(())
 }
 
@@ -141,11 +142,13 @@ fn is_found(disk: &Disk, found: &Recovered) -> bool {
 
 /// In what the disk is not what was found.
 fn difference(disk: &Disk, found: &Recovered) -> Option<&'static str> {
+    let snapshot = found.snapshot.as_ref().map(|meta| meta.id());
+    let is_back = snapshot.is_some_and(|snapshot| disk.unread_snapshots.contains(&snapshot));
     let parts = [
         // It falls mute before the rest of the write is there.
         ("muteness", found.mute || !disk.mute),
         ("the pledge", found.pledge.unwrap_or([0; 64]) == disk.pledge.unwrap_or([0; 64])),
-        ("the snapshot", found.snapshot.as_ref().map(|meta| meta.id()) == disk.snapshot),
+        ("the snapshot", snapshot == disk.snapshot || is_back),
         ("the founding", found.founding == disk.founding),
         ("the end of the log", is_end(&disk.log, found)),
         ("the entries in memory", is_tail(&disk.log, found)),
@@ -188,7 +191,8 @@ fn are_ballots(log: &Mirror, found: &Recovered) -> bool {
 #[cfg(test)]
 mod tests {
     use quorate_core::{
-        FoundingRecord, Identity, Incarnation, Lineage, NodeId, RecoveredLog, WriteSeq,
+        Digest, FoundingRecord, Identity, Incarnation, Lineage, LogTime, Membership, NodeId,
+        RecoveredLog, SnapshotMeta, WriteSeq,
     };
 
     use super::super::testing::{digest, entry, run, write};
@@ -284,6 +288,33 @@ mod tests {
         recovered(0, &mute(true, 5), &mut logs).unwrap();
         recovered(0, &mute(true, 5), &mut logs).unwrap();
         assert!(recovered(0, &mute(false, 5), &mut logs).is_err());
+    }
+
+    #[test]
+    fn a_snapshot_that_one_start_cannot_read_may_be_back_at_the_next() {
+        let snapshot = |size_bytes| SnapshotMeta {
+            last: entry(1, 1).id,
+            digest: digest(1, 1),
+            membership: Membership::new([(NodeId(1), Incarnation(1))]),
+            time: LogTime(0),
+            size_bytes,
+            content: Digest::of(&[size_bytes as u8]),
+        };
+        let with = |snapshot, last| Recovered { snapshot, ..found(last) };
+        let mut logs = after_three_writes();
+        logs.synced(0, WriteSeq(3));
+        let pointing = quorate_core::Write {
+            snapshot: Some(snapshot(1)),
+            ..write(vec![run(3, 1, digest(3, 1), &[1])])
+        };
+        logs.write(0, WriteSeq(4), &pointing);
+        logs.synced(0, WriteSeq(4));
+        assert!(recovered(0, &with(None, 4), &mut logs.clone()).is_err());
+        recovered_damaged(0, &with(None, 4), &mut logs).unwrap();
+        recovered(0, &with(None, 4), &mut logs.clone()).unwrap();
+        assert!(recovered(0, &with(Some(snapshot(2)), 4), &mut logs.clone()).is_err());
+        recovered(0, &with(Some(snapshot(1)), 4), &mut logs).unwrap();
+        assert!(recovered(0, &with(None, 4), &mut logs).is_err());
     }
 
     #[test]

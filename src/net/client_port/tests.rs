@@ -277,7 +277,7 @@ async fn of_an_answer_that_cannot_be_serialized_a_reader_is_told_so() {
     }
     assert_eq!(read.await, Answer::ReadFailed(ReadError::Unencodable));
     // The command was executed.
-    assert_eq!(propose.await, Answer::Failed(RequestError::Unknown));
+    assert_eq!(propose.await, Answer::Failed(SessionError::ResponseDropped.into()));
 }
 
 #[tokio::test]
