@@ -193,26 +193,24 @@ impl<S: StateMachine, D: Disk> ReadHelper<S, D> {
     }
 
     fn read(&self, from: Index, max_bytes: usize) -> Result<Vec<Entry>, StorageError> {
-        match self.entries.read_entries(from, max_bytes) {
+        let read = || match self.entries.read_entries(from, max_bytes) {
             // A snapshot was taken or installed since: the replica asks for that instead.
-            Err(StorageError::Compacted { .. }) => return Ok(Vec::new()),
-            Err(error) => {
-                // Peers have it.
-                let gaps = self.entries.scrub(from, max_bytes)?.gaps;
-                if !gaps.is_empty() {
-                    tracing::error!(%error, "damaged: to be repaired from the other members");
-                    tell(&self.done, Completed::Damaged(gaps));
-                    return Ok(Vec::new());
-                }
-                tracing::warn!(%error, "what could not be read can be read now, or is compacted");
-            }
-            Ok(entries) => return Ok(entries),
-        }
-        match self.entries.read_entries(from, max_bytes) {
             Err(StorageError::Compacted { .. }) => Ok(Vec::new()),
-            // What cannot even be named, nobody is served from here on.
             other => other,
+        };
+        let error = match read() {
+            Ok(entries) => return Ok(entries),
+            Err(error) => error,
+        };
+        let gaps = self.entries.scrub(from, max_bytes)?.gaps;
+        if gaps.is_empty() {
+            tracing::warn!(%error, "what could not be read can be read now, or is compacted");
+            // What cannot even be named, nobody is served from here on.
+            return read();
         }
+        tracing::error!(%error, "damaged: to be repaired from the other members");
+        tell(&self.done, Completed::Damaged(gaps));
+        Ok(Vec::new())
     }
 
     fn carry_out(&self, job: ReadJob) -> Result<Option<Completed<S>>, StorageError> {

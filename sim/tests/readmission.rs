@@ -32,6 +32,15 @@ fn cut_off<P: Protocol>(node: NodeId) -> Filter<P> {
     Box::new(move |envelope| ![envelope.from, envelope.to].contains(&node))
 }
 
+/// A cluster that has committed something, its leader, and the others.
+fn led<P: Protocol>(count: u64) -> (Replicas<P>, NodeId, Vec<NodeId>) {
+    let mut cluster = Replicas::<P>::founded(count);
+    cluster.pass(Duration::from_secs(2));
+    let leader = cluster.leader().unwrap();
+    assert!(cluster.commits(leader));
+    (cluster, leader, (1..=count).map(n).filter(|id| *id != leader).collect())
+}
+
 impl<P: Protocol> Replicas<P> {
     fn start_again(&mut self, id: NodeId, times: u64) {
         for _ in 0..times {
@@ -96,12 +105,8 @@ fn an_old_image_is_noticed_however_often_it_was_started_before_anybody_hears_fro
 
 /// One member has heard of the starts since, and the other has not: it hears from the image first.
 fn whoever_knows_better_notices<P: Protocol>(starts_of_image: u64) {
-    let mut cluster = Replicas::<P>::founded(3);
-    cluster.pass(Duration::from_secs(2));
-    let leader = cluster.leader().unwrap();
-    assert!(cluster.commits(leader));
-    let mut followers = (1..=3).map(n).filter(|id| *id != leader);
-    let (restored, other) = (followers.next().unwrap(), followers.next().unwrap());
+    let (mut cluster, _, followers) = led::<P>(3);
+    let (restored, other) = (followers[0], followers[1]);
     let image = cluster.nodes[&restored].recovered(restored);
     cluster.filter = Box::new(move |envelope| (envelope.from, envelope.to) != (restored, other));
     cluster.start_again(restored, 2);
@@ -173,12 +178,8 @@ fn an_old_image_finds_out_by_what_it_hears_before_it_counts_that() {
 /// A disk is started several times before anybody hears from it, and what it answers when it is
 /// asked is lost at first.
 fn a_disk_counts_again<P: Protocol>(starts_unheard: u64) {
-    let mut cluster = Replicas::<P>::founded(3);
-    cluster.pass(Duration::from_secs(2));
-    let leader = cluster.leader().unwrap();
-    assert!(cluster.commits(leader));
-    let mut followers = (1..=3).map(n).filter(|id| *id != leader);
-    let (again, other) = (followers.next().unwrap(), followers.next().unwrap());
+    let (mut cluster, _, followers) = led::<P>(3);
+    let (again, other) = (followers[0], followers[1]);
     cluster.stop(other);
     cluster.filter = unheard::<P>(again);
     cluster.start_again(again, starts_unheard);
@@ -300,12 +301,8 @@ fn a_place_that_was_given_to_a_later_replacement_is_not_taken_back() {
 /// Until it is put back, nothing that the replacement says counts: with one other down there is no
 /// quorum, whatever the replacement holds by then.
 fn a_replacement_is_mute<P: Protocol>() {
-    let mut cluster = Replicas::<P>::founded(3);
-    cluster.pass(Duration::from_secs(2));
-    let leader = cluster.leader().unwrap();
-    assert!(cluster.commits(leader));
-    let mut followers = (1..=3).map(n).filter(|id| *id != leader);
-    let (wiped, other) = (followers.next().unwrap(), followers.next().unwrap());
+    let (mut cluster, leader, followers) = led::<P>(3);
+    let (wiped, other) = (followers[0], followers[1]);
     cluster.stop(wiped);
     cluster.stop(other);
     cluster.wipe(wiped, 900);
@@ -332,14 +329,9 @@ fn nothing_that_a_replacement_says_counts_before_it_is_put_back() {
 /// A disk goes missing while another member is down, and its process is started on an empty one at
 /// once: no quorum is left, but the leader does not know yet. Then the old disk is found, intact.
 fn nobody_is_replaced_without_a_quorum_of_others<P: Protocol>(count: u64, found_after: u64) {
-    let mut cluster = Replicas::<P>::founded(count);
-    cluster.pass(Duration::from_secs(2));
-    let leader = cluster.leader().unwrap();
-    assert!(cluster.commits(leader));
-    let mut followers = (1..=count).map(n).filter(|id| *id != leader);
-    let lost = followers.next().unwrap();
-    followers.for_each(|other| cluster.stop(other));
-    cluster.stop(lost);
+    let (mut cluster, _, followers) = led::<P>(count);
+    followers.iter().for_each(|id| cluster.stop(*id));
+    let lost = followers[0];
     let disk = cluster.wipe(lost, 900);
     cluster.start(lost);
     cluster.pass(Duration::from_millis(found_after));
@@ -368,12 +360,8 @@ fn who_may_be_needed_with_the_disk_that_is_listed_is_not_replaced() {
 /// The disk that was replaced has saved, before it was taken out, the entry that lists the other
 /// one. It is started again while that one is down.
 fn a_replaced_disk_is_nobody<P: Protocol>() {
-    let mut cluster = Replicas::<P>::founded(3);
-    cluster.pass(Duration::from_secs(2));
-    let leader = cluster.leader().unwrap();
-    assert!(cluster.commits(leader));
-    let mut followers = (1..=3).map(n).filter(|id| *id != leader);
-    let (replaced, other) = (followers.next().unwrap(), followers.next().unwrap());
+    let (mut cluster, leader, followers) = led::<P>(3);
+    let (replaced, other) = (followers[0], followers[1]);
     cluster.stop(replaced);
     let mut disk = cluster.wipe(replaced, 900);
     cluster.start(replaced);
@@ -421,12 +409,8 @@ fn a_wiped_disk_is_put_back_by_the_others_and_counts_again() {
 }
 
 fn is_put_back<P: Protocol>() {
-    let mut cluster = Replicas::<P>::founded(3);
-    cluster.pass(Duration::from_secs(2));
-    let leader = cluster.leader().unwrap();
-    assert!(cluster.commits(leader));
-    let mut followers = (1..=3).map(n).filter(|id| *id != leader);
-    let (wiped, other) = (followers.next().unwrap(), followers.next().unwrap());
+    let (mut cluster, leader, followers) = led::<P>(3);
+    let (wiped, other) = (followers[0], followers[1]);
     cluster.stop(wiped);
     cluster.wipe(wiped, 900);
     cluster.start(wiped);

@@ -227,14 +227,12 @@ impl<'a, D: Disk> Recovery<'a, D> {
         let end_is_lost = chain.vouched > last || beyond.is_some() || is_cut_short;
         let damaged_files = self.files.damaged.keys().copied();
         let mut closed_through = damaged_files.filter(|id| *id >= active).max().unwrap_or(0);
-        let mut lost_end = None;
-        if end_is_lost {
+        let lost_end = end_is_lost.then(|| beyond.copied().unwrap_or(end));
+        if let Some(spot) = lost_end {
             let left = survey.groups.iter().map(|group| group.spot.0);
             let left = left.chain(survey.damaged.iter().map(|spot| spot.0));
             closed_through = left.fold(closed_through.max(active), u64::max);
-            let spot = beyond.copied().unwrap_or(end);
             damage.push(damaged(spot, Damage::GroupMissing));
-            lost_end = Some(spot);
         }
         let (vouched, is_torn) = (chain.vouched, is_torn(&replay.head, &survey));
         Ok(Recovered { replay, lost_end, is_torn, closed_through, vouched, damage })

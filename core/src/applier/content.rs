@@ -61,8 +61,9 @@ pub enum RestoreError {
     },
     /// The content ends too early.
     #[error(
-        "the snapshot's content ends before its {size_bytes} bytes are complete: empty the \
-         directory and start again under the same id, the others put it back"
+        "the snapshot's content ends before its {size_bytes} bytes are complete: if \
+         only this node says so, empty its directory and start again under the same id; if others \
+         do, run the program that wrote it"
     )]
     Truncated {
         /// The length announced.
@@ -76,14 +77,15 @@ pub enum RestoreError {
     Trailing,
     /// The framework's own part makes no sense.
     #[error(
-        "the framework's part of the snapshot is malformed: empty the directory and start again \
-         under the same id, the others put it back"
+        "the framework's part of the snapshot is malformed: if only this node says so, empty its \
+         directory and start again under the same id; if others do, run the program that wrote it"
     )]
     Malformed,
     /// The content is that of another snapshot.
     #[error(
         "the snapshot's content is not of entry {expected} as announced: its {field} differs: \
-         empty the directory and start again under the same id, the others put it back"
+         if only this node says so, empty its directory and start again under the same id; if \
+         others do, run the program that wrote it"
     )]
     Differs {
         /// The last entry that it should cover.

@@ -390,20 +390,32 @@ async fn what_transactions_queue_is_bounded_for_all_clients_together() {
 
 #[tokio::test]
 async fn whoever_holds_much_and_does_nothing_keeps_nobody_else_from_working() {
-    let (max_buffer_bytes, max_clients) = (8 << 20, 40);
+    let (max_buffer_bytes, max_clients) = (8 << 20, 100);
     let options = ServerOptions { max_buffer_bytes, max_clients, ..ServerOptions::default() };
     let server = Server::with(options).await;
-    let half = format!("*2\r\n$4\r\nECHO\r\n$4000000\r\n{}", "x".repeat(900_000));
-    let mut idle = Vec::new();
-    for _ in 0..20 {
+    let queue = |length| {
+        let value = "x".repeat(length);
+        format!("MULTI\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${length}\r\n{value}\r\n")
+    };
+    // More than there is room for: what is left then is less than one of them holds.
+    let (mut idle, mut others) = (Vec::new(), Vec::new());
+    for _ in 0..40 {
         let mut client = server.connect().await;
-        let _ = client.send(half.as_bytes()).await;
+        let _ = client.send(queue(300_000).as_bytes()).await;
+        let _ = [client.receive().await, client.receive().await];
         idle.push(client);
     }
-    let mut other = server.connect().await;
-    for length in [10_000, 100_000, 500_000] {
-        let set = other.call(&["SET", "k", &"x".repeat(length)]).await;
-        assert_eq!(text(&set.expect("it holds less than they do")), "OK");
+    for _ in 0..20 {
+        let mut client = server.connect().await;
+        client.send(queue(100_000).as_bytes()).await.unwrap();
+        for expected in ["OK", "QUEUED"] {
+            assert_eq!(text(&client.receive().await.unwrap()), expected);
+        }
+        others.push(client);
+    }
+    for client in &mut others {
+        let executed = client.call(&["EXEC"]).await.expect("it holds less than they do");
+        assert!(matches!(executed, Value::Array(_)), "{executed:?}");
     }
 }
 

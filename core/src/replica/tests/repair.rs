@@ -35,6 +35,16 @@ fn damaged_in(covered: Option<usize>, gaps: impl Fn(&[Entry]) -> Vec<Gap>) -> (S
     (stage, entries)
 }
 
+/// Entries 1 to 6, all of them committed; memory does not hold them any more.
+fn on_disk_only() -> (Stage, Vec<Entry>) {
+    let mut stage = Stage::new();
+    stage.append(6);
+    stage.commit();
+    let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
+    stage.log().trim_cache(0);
+    (stage, entries)
+}
+
 /// True if somebody is asked for what is missing.
 fn asks(effects: Vec<Effect<Word>>) -> bool {
     let repair = |(_, message): &Said| matches!(message, Message::Repair(Repair::Want { .. }));
@@ -75,11 +85,7 @@ fn who_gives_up_what_it_does_not_know_by_name_is_mute() {
 
 #[test]
 fn nothing_that_is_known_to_be_committed_is_given_up_whatever_a_leader_lacks() {
-    let mut stage = Stage::new();
-    stage.append(6);
-    stage.commit();
-    let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
-    stage.log().trim_cache(0);
+    let (mut stage, entries) = on_disk_only();
     stage.on(Event::Damaged(vec![gap_of(&entries, 4, 5)]));
     assert_eq!(stage.log().gaps().len(), 1);
     stage.follow(PEER, 3);
@@ -151,11 +157,7 @@ fn a_peer_gets_what_it_asks_for_and_no_more() {
 
 #[test]
 fn however_often_a_peer_asks_for_what_is_on_disk_it_is_read_once_at_a_time() {
-    let mut stage = Stage::new();
-    stage.append(6);
-    stage.commit();
-    let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
-    stage.log().trim_cache(0);
+    let (mut stage, entries) = on_disk_only();
     let read_for = |stage: &mut Stage, peer| {
         let out = stage.hear(peer, want(2, &entries[3]));
         let reader = Reader::Repair(peer);
@@ -174,11 +176,7 @@ fn however_often_a_peer_asks_for_what_is_on_disk_it_is_read_once_at_a_time() {
 
 #[test]
 fn what_was_read_for_a_peer_and_is_compacted_by_now_says_nothing() {
-    let mut stage = Stage::new();
-    stage.append(6);
-    stage.commit();
-    let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
-    stage.log().trim_cache(0);
+    let (mut stage, entries) = on_disk_only();
     // Another entry than what the peer misses was read, and cut off since.
     let mut missed = entries[1].clone();
     missed.id.ballot = Ballot(9);

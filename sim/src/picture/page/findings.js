@@ -168,7 +168,7 @@ const findings = (() => {
     const seen = shown[node];
     if (state.role !== "follower" || seen.ballot !== ballot) return;
     if (to <= before.committed || to <= seen.to || to <= held[node].base) return;
-    report(time, node, "unshown", `takes its log for committed up to ${to}; the leader of term ${ballot} has shown it no more than what is up to ${seen.to}`);
+    report(time, node, "unshown", `takes its log for committed up to ${to}; the ${leaderWord} of ${ballotWord} ${ballot} has shown it no more than what is up to ${seen.to}`);
   };
 
   // VSR: a view begins with the best log that a quorum reports, unless somebody says that what that one lacks, or is
