@@ -21,7 +21,10 @@ pub enum SnapshotError {
     },
     /// A write, a sync or a change of a name failed. What was written of the snapshot does not
     /// count. After a failed sync of the directory nothing can be stored until a restart.
-    #[error("cannot {operation} {file} ({source}): check the disk, then restart")]
+    #[error(
+        "cannot {operation} {file} ({source}): the snapshot does not count; check the disk, and restart \
+         if the next one fails as well"
+    )]
     WriteFailed {
         /// What was tried.
         operation: &'static str,
