@@ -14,10 +14,10 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::error::{NotProposed, ReadError, RequestError, SessionError};
+use crate::error::{NotProposed, ReadError, RequestError};
 use crate::net::client_wire::MAX_BYTES;
 use crate::net::{TcpTransport, Transport};
-use crate::requests::Read;
+use crate::requests::{Read, decoded};
 use driver::Driver;
 
 /// How long a request is tried, if nothing else is said.
@@ -35,13 +35,25 @@ const QUEUE: usize = 1024;
 ///
 /// Open one for a process and clone it: each opens a session when it is first used, and a cluster keeps
 /// [`max_sessions`](crate::Settings::max_sessions). With one for each request, those of others are
-/// evicted, whose outstanding commands then end with [`SessionError::Expired`].
+/// evicted, whose outstanding commands then end with
+/// [`SessionError::Expired`](crate::SessionError::Expired).
 ///
 /// Needs a tokio runtime, which drives the connection. Clones share the connection and the
 /// session; the last one that is dropped ends them. Requests of several tasks are sent together,
 /// and executed in no particular order; a task that awaits each answer sees its own effects in
 /// linearizable reads. A local read answers from the node that the client is connected to, and
 /// after it has moved that may be an older state than it has seen.
+///
+/// # Exactly once
+///
+/// What was not answered is sent again under the number which it had, and the cluster knows it again
+/// by that. The session and its numbers are in this process's memory: with the process, exactly-once
+/// ends. A program that has crashed cannot ask what became of its last commands, and to propose one of
+/// them once more is another command. The same holds after [`RequestError::Unknown`].
+///
+/// Where that matters, have commands carry a key of your own, the number of an order, say. Save the key
+/// before you propose the command, and propose it again under the same key. The state machine keeps the
+/// keys that it has seen, in its state, and answers one that comes again without executing it.
 pub struct Client<S> {
     orders: mpsc::Sender<Order>,
     patience: Duration,
@@ -132,7 +144,9 @@ impl<S: StateMachine> Client<S> {
     /// `host:port`: some of them are enough, if they are up. Waits for nothing: requests do.
     ///
     /// # Errors
-    /// See [`ConnectError`].
+    /// See [`ConnectError`]. That nobody answers at an address, or that the cluster there has another
+    /// name, is no error here: requests then find no node until their time is over, and why stands only
+    /// in the program's log (`tracing`), once for each address.
     pub fn connect<A: Into<String>>(
         addresses: impl IntoIterator<Item = A>,
         cluster: impl Into<String>,
@@ -166,19 +180,23 @@ impl<S: StateMachine> Client<S> {
         Client { orders: self.orders.clone(), patience, machine: PhantomData }
     }
 
-    /// Has the cluster execute a command, once. Nothing happens before the future is first polled; of
-    /// one that is dropped, the command is executed at most once, and not sent again.
+    /// Has the cluster execute a command, once.
+    ///
+    /// Nothing happens before the future is first polled. If it is dropped, the command is executed at
+    /// most once, and not sent again.
     ///
     /// # Errors
-    /// See [`RequestError`]. What passes with time is tried again until the client's patience ends; the
-    /// error is then what the last node said, or [`NotProposed::NoLeader`] if none that was reached
-    /// serves: of addresses at which nobody answers, and of cluster names that are wrong, the log of
-    /// the program tells.
-    /// [`RequestError::Unknown`] if the client's patience ended before the
-    /// outcome was known; it is not sent again after that, but may have been executed. To call
-    /// `propose` once more is another command: read first what the state is.
-    /// [`SessionError::Expired`] says the same of a command whose
-    /// session was evicted; the client opens another one by itself.
+    /// See [`RequestError`].
+    ///
+    /// - What passes with time is tried again until the client's patience ends. The error is then what the
+    ///   last node said, or [`NotProposed::NoLeader`] if no node that serves was reached.
+    /// - [`RequestError::Unknown`] if the patience ended before the outcome was known. The command is not
+    ///   sent again after that, but may have been executed. To call `propose` once more is another
+    ///   command: read first what the state is.
+    /// - [`SessionError::Expired`](crate::SessionError::Expired) says the same of a command whose session
+    ///   was evicted; the client opens another one by itself.
+    /// - [`RequestError::ResponseUnreadable`] if the command was executed and `S::Response` is not what
+    ///   the cluster answers.
     pub async fn propose(&self, command: &S::Command) -> Result<S::Response, RequestError> {
         let body = encode(command).ok_or(NotProposed::Unencodable)?;
         if body.len() > MAX_BYTES {
@@ -187,7 +205,7 @@ impl<S: StateMachine> Client<S> {
         let fate = Arc::new(Fate::default());
         match self.ask(Wanted::Command, body, &fate).await {
             // It was executed.
-            Some(Ok(bytes)) => decode(&bytes).ok_or(SessionError::ResponseDropped.into()),
+            Some(Ok(bytes)) => decoded(&bytes).ok_or(RequestError::ResponseUnreadable),
             Some(Err(Failed::Request(error))) => Err(error),
             Some(Err(Failed::Read(_))) => Err(RequestError::Unknown),
             None if fate.give_up() => Err(fate.refusal().into()),
@@ -198,8 +216,15 @@ impl<S: StateMachine> Client<S> {
     /// Has a node answer a query: the node that this client is connected to, from the state that
     /// `level` asks for.
     ///
+    /// Nothing happens before the future is first polled. If it is dropped, the query is not sent again.
+    ///
     /// # Errors
     /// See [`ReadError`].
+    ///
+    /// - What passes with time is tried again until the client's patience ends. The error is then
+    ///   [`ReadError::Busy`] if a node said so; else [`ReadError::NoLeader`] of a linearizable read that
+    ///   was sent to a node; else [`ReadError::Unreachable`].
+    /// - [`ReadError::AnswerUnreadable`] if `S::Answer` is not what the cluster answers.
     pub async fn read(&self, level: Read, query: &S::Query) -> Result<S::Answer, ReadError> {
         let body = encode(query).ok_or(ReadError::Unencodable)?;
         if body.len() > MAX_BYTES {
@@ -207,9 +232,11 @@ impl<S: StateMachine> Client<S> {
         }
         let fate = Arc::new(Fate::default());
         match self.ask(Wanted::Query(level), body, &fate).await {
-            Some(Ok(bytes)) => decode(&bytes).ok_or(ReadError::Unencodable),
+            Some(Ok(bytes)) => decoded(&bytes).ok_or(ReadError::AnswerUnreadable),
             Some(Err(Failed::Read(error))) => Err(error),
             None if fate.refusal() == NotProposed::Busy => Err(ReadError::Busy),
+            // A local read needs no leader, and what was never sent has reached no node.
+            None if level == Read::Local || fate.give_up() => Err(ReadError::Unreachable),
             Some(Err(Failed::Request(_))) | None => Err(ReadError::NoLeader),
         }
     }
@@ -247,10 +274,6 @@ impl<S> std::fmt::Debug for Client<S> {
 
 fn encode<T: Serialize>(value: &T) -> Option<Bytes> {
     postcard::to_allocvec(value).ok().map(Bytes::from)
-}
-
-fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    postcard::from_bytes(bytes).ok()
 }
 
 #[cfg(test)]

@@ -196,8 +196,11 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
 
     /// How many bytes may be held for [`Client`](crate::Client)s, all together: requests from their
     /// arrival until they are answered, and answers from when they are encoded until they are sent.
-    /// Beyond that, requests are refused as busy. What the state machine has answered and what is
-    /// not encoded yet does not count, nor do requests which are made in this process. Default: 256 MiB.
+    /// A single one is held however large it is, while there is nothing else. Beyond that, requests are
+    /// refused as busy, and so are reads for whose answers there is no room. A command whose response
+    /// finds none was executed; its client asks for the response again, under its session. What the
+    /// state machine has answered and what is not encoded yet does not count, nor do requests which are
+    /// made in this process. Default: 256 MiB.
     pub fn client_bytes(mut self, bytes: usize) -> Self {
         self.given.client_bytes = bytes;
         self
@@ -211,6 +214,10 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
 
     /// The state machine in its initial state, which must be the same on all members.
     /// Default: `S::default()`.
+    ///
+    /// A snapshot that is restored, at a start or from another member, takes the place of all of it.
+    /// What [`Snapshottable::write`](crate::Snapshottable::write) leaves out, be it a limit that was
+    /// configured here, is gone from then on: what `apply` depends on must be part of the state.
     pub fn machine(self, machine: S) -> Builder<P, S, GivenMachine<S>> {
         Builder { given: self.given, machine: GivenMachine(machine), node: self.node }
     }
@@ -218,6 +225,10 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
     /// Starts the node. Ready once what is on disk has been recovered and the node listens. That
     /// waits for nobody else: whether there is a leader yet, [`Node::status`] tells, and requests
     /// wait for one by themselves.
+    ///
+    /// Nothing happens before the future is first polled. If it is dropped after that, the start is given
+    /// up: the node stops by itself once it is ready, and holds its data directory and its port until it
+    /// has stopped.
     ///
     /// # Errors
     /// See [`StartError`]. Whatever is wrong with the description or the data directory is found

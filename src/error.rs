@@ -45,6 +45,9 @@ pub enum ConfigError {
 }
 
 /// Why a node did not start. Nothing listens then.
+///
+/// The text says what to do. What the operating system said is the error's
+/// [`source`](std::error::Error::source): print both.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -52,7 +55,7 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The data directory can be neither opened nor created.
-    #[error("the data directory {} cannot be opened: {source}", path.display())]
+    #[error("the data directory {} cannot be opened", path.display())]
     DataDir {
         /// The directory.
         path: PathBuf,
@@ -67,8 +70,8 @@ pub enum StartError {
     Fatal(#[from] Fatal),
     /// The address cannot be listened at.
     #[error(
-        "cannot listen at {address}: {source}; if the others dial this node at another address than \
-         its own, give its own with listen(..)"
+        "cannot listen at {address}; if the others dial this node at another address than its own, \
+         give its own with listen(..)"
     )]
     Bind {
         /// The address.
@@ -87,7 +90,7 @@ pub enum StartError {
         needed: u64,
     },
     /// The operating system gave no thread, no runtime or no randomness.
-    #[error("the operating system refused what a node needs: {0}")]
+    #[error("the operating system refused what a node needs")]
     System(#[source] io::Error),
     /// It stopped again before it was ready.
     #[error("the node stopped while it started: {0}")]
@@ -161,13 +164,13 @@ pub struct ShutdownTimeout {
 
 /// What became of a proposal that was not answered with a response.
 ///
-/// The three outcomes are never mixed: it surely has no effect, it may have one, or its session
-/// has something to say about it.
+/// What is known of it is never mixed: it surely has no effect, it may have one, it was executed and
+/// its response cannot be read, or its session has something to say about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
     /// It surely has not taken effect, and never will: it is safe to send it again.
-    #[error("not proposed: {0}")]
+    #[error(transparent)]
     NotProposed(#[from] NotProposed),
     /// It may have been applied, or may still be. To propose it again could apply it twice, under a
     /// [`Session`](crate::Session) or by a [`Client`](crate::Client) as well: those have sent it again
@@ -182,9 +185,27 @@ pub enum RequestError {
     /// The session does not let it pass.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// A [`Client`](crate::Client)'s: the command was executed, once, and the client cannot read what it
+    /// was answered. Its types are not those of the cluster, or the response is not plain serde data. To
+    /// propose it again would execute it twice: give the client the cluster's types, and read what the
+    /// command has done.
+    #[error(
+        "the command was executed, once, but its response cannot be read; the client's types must be \
+         those of the cluster, and plain serde data; read what the command has done"
+    )]
+    ResponseUnreadable,
 }
 
 impl RequestError {
+    /// True if the command surely has not taken effect and never will.
+    #[must_use]
+    pub fn surely_not_applied(self) -> bool {
+        matches!(
+            self,
+            RequestError::NotProposed(_) | RequestError::Session(SessionError::WindowExceeded)
+        )
+    }
+
     /// True if it surely was not applied, and the same node is likely to take it a little later: there
     /// is no use in another node.
     #[must_use]
@@ -194,7 +215,7 @@ impl RequestError {
                 matches!(why, NotProposed::Busy | NotProposed::Overdue | NotProposed::DiskFull)
             }
             RequestError::Session(why) => why == SessionError::WindowExceeded,
-            RequestError::Unknown => false,
+            RequestError::Unknown | RequestError::ResponseUnreadable => false,
         }
     }
 }
@@ -204,36 +225,43 @@ impl RequestError {
 #[non_exhaustive]
 pub enum NotProposed {
     /// Too much is waiting already.
-    #[error("too many requests are waiting; send it again a little later")]
+    #[error("not proposed: too many requests are waiting; send it again a little later")]
     Busy,
     /// The leader's disk is full.
-    #[error("the leader's disk is full; make room there, then send it again")]
+    #[error("not proposed: the leader's disk is full; make room there, then send it again")]
     DiskFull,
-    /// No leader was found in time.
+    /// No leader was found in time. A [`Client`](crate::Client) says so, too, if it reached no node that
+    /// serves. Whether no address answers or the cluster has another name, only the program's log
+    /// (`tracing`) tells.
     #[error(
-        "no leader was found in time; send it again once a majority of the nodes is up, or all of \
-         them if the cluster was never formed"
+        "not proposed: no leader was found in time; send it again once a majority of the nodes is \
+         up, or all of them if the cluster was never formed"
     )]
     NoLeader,
     /// It is larger than [`max_command_bytes`](crate::Settings::max_command_bytes).
-    #[error("it is larger than max_command_bytes; split it, or raise that setting on all nodes")]
+    #[error(
+        "not proposed: it is larger than max_command_bytes; split it, or raise that setting on all \
+         nodes"
+    )]
     TooLarge,
     /// It cannot be serialized, or not be read back.
     #[error(
-        "it cannot be serialized and read back; its type must be plain serde data, for a format \
-         that does not describe itself (postcard)"
+        "not proposed: it cannot be serialized and read back; its type must be plain serde data, for \
+         a format that does not describe itself (postcard)"
     )]
     Unencodable,
     /// The other end could not read it.
-    #[error("the node cannot read it; the client's types must be those of the cluster")]
+    #[error(
+        "not proposed: the node cannot read it; the client's types must be those of the cluster"
+    )]
     Unreadable,
     /// The node is being shut down, or has stopped.
-    #[error("the node is shutting down or has stopped; send it to another one")]
+    #[error("not proposed: the node is shutting down or has stopped; send it to another one")]
     ShuttingDown,
     /// What the leader took before waits too long for a majority to save it, or for the state machine.
     #[error(
-        "requests before it are overdue: the disks of a majority may be full or slow, or the load \
-         too high; send it again a little later"
+        "not proposed: requests before it are overdue: the disks of a majority may be full or slow, \
+         or the load too high; send it again a little later"
     )]
     Overdue,
 }
@@ -268,7 +296,7 @@ pub enum SessionError {
     ResponseDropped,
 }
 
-/// Why a read was not answered. Reads have no effect: all of these can be tried again.
+/// Why a read was not answered. A read has no effect: to ask again does no harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -297,16 +325,27 @@ pub enum ReadError {
     /// answer is larger than can be sent.
     #[error("the query or its answer is too large; ask for less at once")]
     TooLarge,
+    /// A [`Client`](crate::Client)'s: no node answered in time. Whether no address answers or the cluster
+    /// has another name, only the program's log (`tracing`) tells.
+    #[error(
+        "no node answered in time; is one up, are the addresses and the cluster's name right (the \
+         program's log says what came of each address), and was the cluster ever formed?"
+    )]
+    Unreachable,
+    /// A [`Client`](crate::Client)'s: there is an answer, and the client cannot read it. Its types are
+    /// not those of the cluster, or the answer is not plain serde data.
+    #[error(
+        "the answer cannot be read; the client's types must be those of the cluster, and plain serde \
+         data"
+    )]
+    AnswerUnreadable,
 }
 
-impl RequestError {
-    /// True if the command surely has not taken effect and never will.
+impl ReadError {
+    /// True if the same node is likely to answer a little later: there is no use in another node.
     #[must_use]
-    pub fn surely_not_applied(&self) -> bool {
-        matches!(
-            self,
-            RequestError::NotProposed(_) | RequestError::Session(SessionError::WindowExceeded)
-        )
+    pub fn is_transient(self) -> bool {
+        self == ReadError::Busy
     }
 }
 
@@ -354,10 +393,60 @@ mod tests {
     }
 
     #[test]
+    fn what_a_node_takes_a_little_later_is_transient_and_what_it_may_have_done_is_not() {
+        for error in [
+            RequestError::from(NotProposed::Busy),
+            NotProposed::Overdue.into(),
+            NotProposed::DiskFull.into(),
+            SessionError::WindowExceeded.into(),
+        ] {
+            assert!(error.is_transient() && error.surely_not_applied(), "{error}");
+        }
+        for error in [
+            RequestError::from(NotProposed::NoLeader),
+            NotProposed::Unreadable.into(),
+            RequestError::Unknown,
+            RequestError::ResponseUnreadable,
+            SessionError::Expired.into(),
+        ] {
+            assert!(!error.is_transient(), "{error}");
+        }
+        assert!(ReadError::Busy.is_transient());
+        for error in [ReadError::NoLeader, ReadError::Unreachable, ReadError::AnswerUnreadable] {
+            assert!(!error.is_transient(), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_text_says_what_its_source_says() {
+        fn is_said_twice(error: &dyn std::error::Error) -> bool {
+            let text = error.to_string();
+            let mut sources = std::iter::successors(error.source(), |&error| error.source());
+            sources.any(|source| text.contains(&source.to_string()))
+        }
+        let source = || io::Error::from(io::ErrorKind::AddrInUse);
+        let path = PathBuf::from("data");
+        for error in [
+            StartError::DataDir { path, source: source() },
+            StartError::Bind { address: "a:1".to_owned(), source: source() },
+            StartError::System(source()),
+            StartError::Config(SettingsError::Election.into()),
+            StartError::Stopped(StopReason::Fatal(Fatal::LostAlone)),
+        ] {
+            assert!(!is_said_twice(&error), "{error}");
+        }
+        for error in [RequestError::from(NotProposed::Busy), SessionError::Expired.into()] {
+            assert!(!is_said_twice(&error), "{error}");
+        }
+        assert!(RequestError::from(NotProposed::Busy).to_string().starts_with("not proposed: "));
+    }
+
+    #[test]
     fn only_what_was_refused_surely_has_no_effect() {
         assert!(RequestError::from(SessionError::WindowExceeded).surely_not_applied());
         for error in [
             RequestError::Unknown,
+            RequestError::ResponseUnreadable,
             SessionError::Expired.into(),
             SessionError::Acknowledged.into(),
             SessionError::ResponseDropped.into(),

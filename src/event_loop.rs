@@ -297,8 +297,8 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
 
     /// The node has stopped: whoever waits is told what can be told.
     fn refuse_what_is_left(self, mut gathering: Gathering<P, S>) {
-        let _ = gathering.inputs.requests.try_pop_all(&mut gathering.requests);
         gathering.inputs.requests.close();
+        let _ = gathering.inputs.requests.try_pop_all(&mut gathering.requests);
         for request in gathering.requests.drain(..) {
             refuse(request, NotProposed::ShuttingDown);
         }

@@ -54,7 +54,8 @@
 //!   minority. Three outcomes are never mixed: answered, [surely without
 //!   effect](RequestError::NotProposed), [unknown](RequestError::Unknown).
 //! - Each call of `propose`, at a [`Node`], under a [`Session`] or by a [`Client`] from outside, takes
-//!   effect at most once, however often the command has to be sent.
+//!   effect at most once, however often the command has to be sent. A process that has crashed does not
+//!   know what became of its last calls: [`Client`](Client#exactly-once) says what to do then.
 //! - A [linearizable](Read::Linearizable) read sees every write that was answered before it began,
 //!   whichever nodes were asked.
 //! - Disks tear and rot, networks lose and repeat, clocks jump: they lose nothing that was answered
@@ -66,6 +67,7 @@
 //! - [`Settings`]: times and limits. [`Builder`]: everything else that is set.
 //! - [`Node::status`]: who leads, how far everybody is. The crate `tracing` gets what is worth a
 //!   line, in a span that names cluster and node.
+//! - [`Client`]: for programs that are no members, as in `examples/locks.rs`, a lock service with leases.
 //! - [`Transport`]: connections other than plain TCP.
 //! - [`Raft`] and [`Vsr`] are implementations of [`Protocol`]. To implement a protocol of your own,
 //!   use the crate `quorate-core`, which has all that the trait is made of.

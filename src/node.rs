@@ -25,7 +25,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(4500);
 /// A node runs on threads of its own; its methods can be called from any thread and awaited on any
 /// runtime. Clones are handles on the same node. End it with [`shutdown`](Node::shutdown): that
 /// loses no time to an election. Dropping the last handle stops its threads, too, but waits for
-/// nothing and hands nothing over.
+/// nothing and hands nothing over: the node holds its data directory and its port a moment longer. To
+/// start it again in the same process, await `shutdown` first.
 pub struct Node<P, S: StateMachine> {
     inner: Arc<Inner<S>>,
     protocol: PhantomData<fn() -> P>,
@@ -71,7 +72,9 @@ impl<P: Protocol, S: StateMachine> Node<P, S> {
     }
 
     /// Answers a query from the state that `level` asks for. Like a
-    /// [proposal](Node::propose), it is put into line at once.
+    /// [proposal](Node::propose), it is put into line at once, not when the future is first polled. If
+    /// the future is dropped, the leader may still be asked, but the state machine is not, unless its
+    /// turn has come already.
     ///
     /// # Errors
     /// See [`ReadError`]. A read has no effect and can always be tried again.
@@ -83,12 +86,17 @@ impl<P: Protocol, S: StateMachine> Node<P, S> {
         self.inner.requests.read(level, query)
     }
 
-    /// Opens a session, under which retries are applied once.
+    /// Opens a session, under which retries are applied once. Sessions end by being evicted: beyond
+    /// [`max_sessions`](crate::Settings::max_sessions), the one that was not used for longest. So open one
+    /// for a process, not for a request.
+    ///
+    /// It is asked for once, when the future is first polled, and takes up to
+    /// [`request_timeout`](crate::Settings::request_timeout). If the future is dropped after that, the
+    /// session may be opened all the same. Nobody uses it then, and it is evicted in its turn.
     ///
     /// # Errors
-    /// See [`RequestError`]. A session whose registration is of unknown outcome is never used.
-    /// Sessions end by being evicted: beyond [`max_sessions`](crate::Settings::max_sessions), the one
-    /// that was not used for longest. So open one for a process, not for a request.
+    /// See [`RequestError`]. To ask again does no harm: a session whose registration is of unknown
+    /// outcome is never used.
     pub async fn session(&self) -> Result<Session<S>, RequestError> {
         Session::open(self.inner.requests.clone()).await
     }
@@ -116,10 +124,13 @@ impl<P: Protocol, S: StateMachine> Node<P, S> {
 
     /// Stops the node in good order: it takes no more requests, lets another node lead if it
     /// leads, waits a little for what is outstanding, and ends every thread. Takes up to five
-    /// seconds, usually much less.
+    /// seconds, usually much less. Afterwards its data directory and its port are free.
+    ///
+    /// Begins when the future is first polled, and then goes on if the future is dropped. It may be
+    /// called several times, and at several handles: each call waits for the same end.
     ///
     /// # Errors
-    /// If threads are still running after that.
+    /// If threads are still running after that. They hold the data directory until they end.
     pub async fn shutdown(&self) -> Result<(), ShutdownTimeout> {
         // Refused only if the loop has ended already.
         let _ = self.inner.to_loop.push_unbounded(Completed::ShutDown, 0);
@@ -133,7 +144,8 @@ impl<P: Protocol, S: StateMachine> Node<P, S> {
         }
     }
 
-    /// Waits until the node has stopped and all of its threads have ended; says why.
+    /// Waits until the node has stopped and all of its threads have ended; says why. Dropping the future
+    /// changes nothing.
     pub async fn stopped(&self) -> StopReason {
         self.inner.stopper.signal().stopped().await;
         self.inner.stopper.reason().unwrap_or(StopReason::Shutdown)

@@ -17,10 +17,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A session: each call of [`propose`](Session::propose) takes effect at most once, however often
 /// its command has to be sent. Numbers and acknowledgements are kept here.
 ///
-/// A request of unknown outcome (its leader died, say) is sent again, under the same number, for
-/// up to 30 s. What is refused before it was ever sent is handed back at once instead, as without
-/// a session. Commands proposed one after the other without waiting are executed in that order
-/// unless the outcome of one of them was unknown and it was sent again.
+/// A request of unknown outcome (its leader died, say) is sent again, under the same number: until 30 s
+/// after the first attempt was given up. Each attempt takes up to
+/// [`request_timeout`](crate::Settings::request_timeout), the last one as well. What is refused before
+/// it was ever sent is handed back at once instead, as without a session. Commands proposed one after
+/// the other without waiting are executed in that order unless the outcome of one of them was unknown
+/// and it was sent again.
+///
+/// That ends with this handle's process: see [`Client`](crate::Client#exactly-once) for what to do then.
 ///
 /// The session lives in the replicated state and is not tied to this node: but this handle is.
 /// A client outside uses [`Client`](crate::Client), which moves from node to node.
@@ -63,8 +67,8 @@ impl<S: StateMachine> Session<S> {
     }
 
     /// Replicates and executes a command, once. It is put into line at once, not when the future
-    /// is first polled. Dropping the future gives up its retries: the command may be executed or
-    /// not, but once at most.
+    /// is first polled; it is sent again only while the future is polled. Dropping the future gives up
+    /// its retries: the command may be executed or not, but once at most.
     ///
     /// # Errors
     /// See [`RequestError`]. [`RequestError::Unknown`] if the outcome was still unknown when the time

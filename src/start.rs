@@ -11,6 +11,7 @@ use quorate_core::{
 };
 use quorate_handoff::{Completion, Producer, queue, slot, watermark};
 use quorate_storage::{Disk, Store};
+use tokio::runtime::{Builder, Handle};
 
 use crate::apply_thread::ApplyThread;
 use crate::completed::Completed;
@@ -82,14 +83,23 @@ fn run<P: Protocol, S: StateMachine, D: Disk>(
     stopper: &Stopper,
     outcome: Outcome<S>,
 ) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
+    let build = |mut builder: Builder| builder.enable_all().build();
+    let of_clients = || {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(1).thread_name("clients");
+        build(builder)
+    };
+    let runtimes = build(Builder::new_current_thread()).and_then(|own| Ok((own, of_clients()?)));
+    let (runtime, of_clients) = match runtimes {
+        Ok(runtimes) => runtimes,
         Err(error) => {
             let _ = outcome.complete(Err(StartError::System(error)));
             return;
         }
     };
-    let prepared = runtime.block_on(prepare::<P, S, D>(config, machine, open, stopper));
+    let clients_at = of_clients.handle().clone();
+    let preparing = prepare::<P, S, D>(config, machine, open, stopper, clients_at);
+    let prepared = runtime.block_on(preparing);
     match prepared {
         Ok(prepared) => runtime.block_on(prepared.run(stopper, outcome)),
         Err(error) => {
@@ -99,6 +109,7 @@ fn run<P: Protocol, S: StateMachine, D: Disk>(
     }
     // A look-up of a name may hang: nobody waits for it any more.
     runtime.shutdown_background();
+    of_clients.shutdown_background();
 }
 
 /// A node whose disk has been read and whose port is open.
@@ -139,6 +150,7 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
     machine: S,
     open: impl FnOnce(&Config) -> Result<D, StartError>,
     stopper: &Stopper,
+    clients_at: Handle,
 ) -> Result<Prepared<P, S>, StartError> {
     let peers = others(&config).count();
     let places = OpenFiles::of_this_process().places(peers, config.max_clients)?;
@@ -184,6 +196,7 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
         requests: handle.clone(),
         places,
         client_bytes: config.client_bytes,
+        clients_at,
     };
     stopper.spawn_task("listener", listen(acceptor, port));
     let links = dial_others(&config, &local, stopper);

@@ -348,10 +348,16 @@ impl Log {
         Some(self.cache.range(start..).take_while(fits).cloned().collect())
     }
 
+    /// The first entry that is in memory; the index behind the last if none is.
+    #[must_use]
+    pub fn first_in_memory(&self) -> Index {
+        Index(self.last.index.0 + 1 - self.cache.len() as u64)
+    }
+
     /// The position of `index` in the cache, or the cache's end for the index behind the last.
     fn cache_position(&self, index: Index) -> Option<usize> {
-        let first = self.last.index.0 + 1 - self.cache.len() as u64;
-        let position = usize::try_from(index.0.checked_sub(first)?).ok()?;
+        let first = self.first_in_memory();
+        let position = usize::try_from(index.0.checked_sub(first.0)?).ok()?;
         Some(position.min(self.cache.len()))
     }
 

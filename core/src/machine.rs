@@ -12,16 +12,33 @@ use crate::types::{Index, LogTime};
 pub struct At {
     /// The index of the entry which is being applied; for a query, of the last applied entry.
     pub index: Index,
-    /// Log time. Use this instead of a clock: it is the same on every replica, never goes back,
-    /// and a leader change or an outage makes it stand still rather than jump.
+    /// Log time: use this instead of a clock. For a command it is what the leader stamped the entry
+    /// with, so it is the same on every replica, and never goes back. How it moves on depends on
+    /// [`deadline`](StateMachine::deadline):
     ///
-    /// For a query: that of the last applied entry, moved on by the time for which the node that
-    /// answers has applied none, but never to the machine's
-    /// [`deadline`](StateMachine::deadline). So it runs on while nobody writes; between two nodes
-    /// it may differ by the time that entries take from one to the other, and after a change of
-    /// leader, an outage or a restart it may go back by as much as the cluster was without a
-    /// leader, or the node away; and by a tenth of the time for which nothing was applied while the
-    /// leader's wall clock was behind log time.
+    /// - While that is `Some`, log time moves on at 0.9 to 1.1 times the rate of the leader's monotonic
+    ///   clock. Without a leader it stands still: the next leader goes on from the last entry of its log,
+    ///   so what had passed since that entry does not count.
+    /// - While that is `None`, and the leader has applied all of its log, log time follows the leader's
+    ///   wall clock, and may jump forward by any amount. It does not jump back: if it is ahead of the
+    ///   wall clock, it moves on at 0.9 times the rate until it no longer is.
+    ///
+    /// So declare a deadline for every moment that you compare with log time, in `apply` or in `query`.
+    /// A moment without one may be over with the next entry.
+    ///
+    /// A lease of length d, whose end is a deadline, can be relied on for d * 10/11: counted by its
+    /// holder, on its own clock, from before it sent the request, and as far as that clock runs at the
+    /// rate of the leader's.
+    ///
+    /// For a query, log time is that of the last applied entry, moved on by the time for which the node
+    /// that answers has applied none, but never to the deadline: that is reached when the log says so.
+    /// So it runs on while nobody writes.
+    ///
+    /// - Between two nodes it may differ by the time that an entry takes from one to the other, and by
+    ///   what is said by entries which only one of them has applied.
+    /// - At one node it may go back by the time that the next entry takes from the leader's stamp to the
+    ///   state machine, and by a tenth of what has passed since the last one; after a change of leader or
+    ///   a restart of the node, by all that has passed since the last one.
     pub time: LogTime,
     /// A number that differs from entry to entry and is the same on every replica: a seed for
     /// commands that need randomness.
@@ -78,9 +95,15 @@ pub trait StateMachine: Snapshottable {
     /// What a question is answered.
     type Answer: Serialize + DeserializeOwned + Send + 'static;
 
-    /// Executes one command. Called once for each command in the log, in log order; for one that a
-    /// client sent several times under its session, only the first time. A panic
-    /// stops the replica with an error that names the index, and every other replica with it:
+    /// Executes one command. On each replica it is called in log order, once for each command in the
+    /// log; for one that a client sent several times under its session, only the first time.
+    ///
+    /// That is once in the history of a state, not once for ever. After a restart the state is that of the
+    /// newest snapshot, and what follows it in the log is executed again; what a replica gets in a
+    /// snapshot of another one, it does not execute at all. So change nothing but the state here: send no
+    /// messages, write no files.
+    ///
+    /// A panic stops the replica with an error that names the index, and every other replica with it:
     /// answer errors as responses instead.
     fn apply(&mut self, at: &At, command: Self::Command) -> Self::Response;
 
@@ -91,7 +114,7 @@ pub trait StateMachine: Snapshottable {
 
     /// The earliest moment of log time at which this machine wants [`expire`] to be called though
     /// nobody sends a command; `None` if there is none. Asked before every entry, so it should
-    /// be cheap.
+    /// be cheap. Only while there is one does log time keep to the pace of a clock: see [`At::time`].
     ///
     /// [`expire`]: StateMachine::expire
     fn deadline(&self) -> Option<LogTime> {
@@ -114,6 +137,10 @@ pub trait StateMachine: Snapshottable {
 /// most: with large state use a persistent map (as the `kv` example does), or implement this
 /// trait by hand, for a type that is not all three of `Clone`, `Serialize` and `Deserialize`.
 /// To restore one takes memory for its bytes and for the state at the same time.
+///
+/// What is restored takes the place of the whole machine, also of one that the node was given
+/// (`Builder::machine`). What `write` leaves out of it, be it a limit that was configured or a handle, is
+/// gone from then on, on this replica alone: what `apply` depends on must be in the snapshot.
 ///
 /// Nothing reads a snapshot back before the log that it covers is given up. `write` and `restore`
 /// that do not fit together are noticed at the next start only, too late:

@@ -25,6 +25,8 @@ pub struct Envelope<M> {
     pub previous_nonce: u64,
     /// What the sender knows of the receiver.
     pub known: Option<Known>,
+    /// The sender's disk has room for entries.
+    pub has_room: bool,
     /// What it says.
     pub message: PeerMessage<M>,
 }

@@ -31,6 +31,44 @@ use crate::write::PledgeBytes;
 /// unsaved, it waits for that, and for nothing else. A disk that is full takes no entries but
 /// still keeps pledges, so a pledge may be on disk before entries that precede it. Once a write is
 /// saved, the protocol gets [`Input::Saved`], and [`Log::durable`] says how far the log has come.
+///
+/// # What a protocol owes
+///
+/// The replica takes for granted that a protocol does the following:
+///
+/// - It sets [`Timer::Election`] in [`recover`](Protocol::recover): nothing else wakes a replica that
+///   nobody speaks to. A timer that was set in an earlier role may still run out: ignore it.
+/// - Whatever it must not forget (ballot, vote) is in the [`pledge`](Protocol::pledge) from the end of
+///   the step in which it changed. The ballot of its [`Standing`] never decreases, and no entry of its
+///   log has a later one.
+/// - Whoever begins to lead first appends [`Log::opening`], in its own ballot, and is `serving` only after
+///   that. The opening commits what earlier leaders left, founds the list of members in an empty log,
+///   and tells every node what became of requests that it sent in earlier ballots.
+/// - While it is `serving`, it appends exactly one entry for each [`Input::Propose`], in that step and in
+///   the ballot of its standing. The replica asserts it.
+/// - Each [`Input::Read`] is answered by [`Effects::read_ready`] or [`Effects::read_lost`]: ready only
+///   once a quorum has followed this leader *since the input*, with an index that covers the opening
+///   and everything committed; lost when it stops leading.
+/// - Before each vote or acknowledgement it asks [`Log::may_vouch`], and says none if that is false.
+///   [`vouches`](Protocol::vouches) is true of these messages and of no others.
+/// - It acknowledges no more than [`Log::durable`], or by [`Effects::after_save`] if the log
+///   [is whole](Log::is_whole).
+/// - It stands for leader only if the log may vouch, is whole, and lists this node; it looks again when
+///   the votes are there. A leader steps down if the log
+///   [lacks an uncommitted entry](Log::lacks_uncommitted).
+/// - It commits only what a quorum of the members has on its disks, counting an acknowledgement only
+///   under the incarnation that the log lists, and of earlier ballots only together with an entry of
+///   its own. A follower commits no further than [`Log::splice`] says that the logs agree.
+/// - A peer that needs what [`Log::entries`] no longer has gets it by [`Effects::read_entries`], or is
+///   offered the snapshot. On [`Input::SnapshotFetched`], [`Log::rebase`] only if the log does not hold
+///   the snapshot's last entry and has committed less; a leader never does.
+/// - Nothing that a peer says makes it panic: it ignores that and counts it in
+///   [`faults`](Protocol::faults).
+/// - [`flush`](Protocol::flush) is called again as long as it sends messages to the replica itself: that
+///   must end.
+///
+/// [`Input::HandOver`] and [`acknowledged`](Protocol::acknowledged) may be left out: then a shutdown
+/// costs an election, and a disk that does not keep what it said was saved goes unnoticed.
 pub trait Protocol: Clone + Eq + Hash + Debug + Send + 'static {
     /// The name in data directories and handshakes: data of one protocol is not opened under
     /// another.

@@ -113,6 +113,12 @@ pub struct Replica<P: Protocol> {
     deadline_timer: Option<LogTime>,
     time_entry: Option<crate::types::LogId>,
     hand_over_since: Option<Duration>,
+    /// The others whose disks have room, as each has said last.
+    roomy: BTreeSet<NodeId>,
+    /// Since when a leader was seen to have no room.
+    full_since: Option<Duration>,
+    /// How often it was handed over for want of room, since there was some.
+    handed_over_full: u32,
     /// The last index which a leader says that this replica has acknowledged, if it was not there.
     lost: Option<Index>,
     ignored: Ignored,
@@ -186,6 +192,9 @@ impl<P: Protocol> Replica<P> {
             deadline_timer: None,
             time_entry: None,
             hand_over_since: None,
+            roomy: BTreeSet::new(),
+            full_since: None,
+            handed_over_full: 0,
             lost: None,
             ignored: Ignored::default(),
         };
@@ -285,7 +294,7 @@ impl<P: Protocol> Replica<P> {
         }
         self.serve_requests(now, out);
         self.keep_log_time(now, out);
-        self.hand_over_if_disk_hangs(now, out);
+        self.hand_over_if_disk_fails(now, out);
         self.flush_protocol(now, out);
         self.feed_applier(out);
         self.answer_reads(out);
@@ -313,7 +322,11 @@ impl<P: Protocol> Replica<P> {
     fn flush_protocol(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
         loop {
             let Some(formed) = &mut self.formed else { return };
+            let sworn = formed.protocol.pledge().promise();
             formed.protocol.flush(now, &mut formed.log, &mut formed.effects);
+            if formed.protocol.pledge().promise() != sworn {
+                self.take_back_what_is_vouched_for();
+            }
             self.route(now, out);
             let own = self.take_messages_to_itself();
             if own.is_empty() {
@@ -416,7 +429,7 @@ impl<P: Protocol> Replica<P> {
             self.restore_snapshot(out);
         }
         if swears {
-            self.take_back_what_this_batch_vouches_for();
+            self.take_back_what_is_vouched_for();
         }
         self.route(now, out);
     }
@@ -482,6 +495,9 @@ impl<P: Protocol> Replica<P> {
 
     fn on_room(&mut self, room: bool) {
         self.has_room = room;
+        if room {
+            self.handed_over_full = 0;
+        }
         if let Some(formed) = &mut self.formed {
             formed.log.set_room(room);
         }

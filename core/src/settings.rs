@@ -23,7 +23,8 @@ pub struct Settings {
     /// How many bytes of entries one message to a peer carries; at least one entry is sent. At
     /// most [`Settings::MAX_MESSAGE_BYTES`]. Default: 1 MiB.
     pub append_bytes: usize,
-    /// How many bytes of entries may be on their way to one peer, unacknowledged. At most
+    /// How many bytes of entries may be on their way to one peer, unacknowledged; a quarter of it is how
+    /// many bytes of requests are forwarded to a leader ahead of its answers. At most
     /// [`Settings::MAX_PENDING_BYTES`]. Default: 8 MiB.
     pub window_bytes: usize,
     /// How many bytes of entries a leader takes that are not committed and applied yet. Beyond that,

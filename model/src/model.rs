@@ -32,6 +32,7 @@ pub struct Model<P> {
 
 /// How a check or a walk ended.
 #[derive(Debug)]
+#[must_use = "it says whether the promises hold"]
 pub enum Ending<P: Simulated> {
     /// Everything within the bounds was looked at, and every promise is kept.
     Exhausted,
@@ -43,6 +44,7 @@ pub enum Ending<P: Simulated> {
 
 /// What came of a check.
 #[derive(Debug)]
+#[must_use = "it says whether the promises hold"]
 pub struct Checked<P: Simulated> {
     /// How it ended.
     pub ending: Ending<P>,
@@ -73,7 +75,6 @@ impl<P: Simulated> Model<P> {
     }
 
     /// Looks at every state within the bounds.
-    #[must_use]
     pub fn check(&self) -> Checked<P> {
         self.check_in(Order::DepthFirst, &mut |_| {})
     }

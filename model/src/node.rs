@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_core::{
     Ballot, Command, Effect, Entry, EntryKind, Envelope, Event, Index, Log, Membership, NodeId,
-    Now, Origin, Replica, ReplicaConfig, RequestId, Role, Timer, Write, WriteSeq,
+    Now, Origin, PeerMessage, Replica, ReplicaConfig, RequestId, Role, Timer, Write, WriteSeq,
 };
 use quorate_sim::oracles::Mirror;
 use quorate_sim::{Simulated, Verdict};
@@ -145,6 +145,7 @@ impl<P: Simulated> Node<P> {
     ) -> Came<P::Message> {
         if let Happening::Batched(envelope) = happening {
             self.inputs += 1;
+            self.hear(envelope);
             self.replica.step(NOW, Event::Message(envelope.clone()), &mut self.batch);
             return Came { is_unfinished: true, ..Came::new(Ok(())) };
         }
@@ -156,6 +157,7 @@ impl<P: Simulated> Node<P> {
         match happening {
             Happening::Batched(_) => unreachable!("nothing is carried out while a batch goes on"),
             Happening::Message(envelope) => {
+                self.hear(envelope);
                 self.step(now, Event::Message(envelope.clone()), &mut effects);
             }
             Happening::Timeout(timer) => self.step(now, Event::Timeout(timer), &mut effects),
@@ -168,6 +170,12 @@ impl<P: Simulated> Node<P> {
             }
         }
         self.finish(effects, now, rules, (crashed, changed_disk), verdict)
+    }
+
+    fn hear(&mut self, envelope: &Envelope<P::Message>) {
+        if let PeerMessage::Protocol(message) = &envelope.message {
+            self.watch.hears(position(envelope.from), message);
+        }
     }
 
     fn step(&mut self, now: Now, event: Event<P::Message>, effects: &mut Vec<Effect<P::Message>>) {

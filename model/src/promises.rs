@@ -10,7 +10,7 @@ use std::hash::{Hash, Hasher};
 use quorate_core::{Ballot, Entry, Index, Log, Pledge, PledgeBytes, Protocol, Role, Run};
 use quorate_sim::oracles::{
     AppendOnly, Commit, ElectionSafety, LeaderCompleteness, LogMatching, Mirror, Monotonic,
-    believes,
+    are_right, believes,
 };
 use quorate_sim::{Kept, Oracle, Property, Simulated, Verdict};
 
@@ -56,6 +56,12 @@ impl<P: Simulated> Watch<P> {
         self.append_only.changed(self.node, held, run);
     }
 
+    /// The replica takes in a message of another one.
+    pub(crate) fn hears(&mut self, from: usize, message: &P::Message) {
+        let node = self.node;
+        self.own.iter_mut().for_each(|oracle| oracle.hears(node, from, message));
+    }
+
     /// The replica, whose log is `held` and whose disk holds another one so far, sends something.
     pub(crate) fn sends(
         &mut self,
@@ -97,6 +103,7 @@ impl<P: Simulated> Watch<P> {
     ) -> Verdict {
         let node = self.node;
         self.monotonic.stepped(node, log)?;
+        are_right(node, &protocol.faults())?;
         believes(node, log.durable(), held, disk)?;
         self.append_only.stepped(node, reign_of(protocol))?;
         self.own.iter_mut().try_for_each(|oracle| oracle.stepped(node, protocol, log))

@@ -6,16 +6,16 @@
 //! ```
 //!
 //! Whoever sends money may send no more than a limit on one day, so the bank remembers what each
-//! account has sent. "That need not be in the snapshot: it is only for today", says `#[serde(skip)]`
-//! in one of the two. All goes well until a replica restarts from a snapshot in the middle of a day:
-//! then it lets pass what all others refuse. The simulator names the command, makes the run smaller,
-//! draws it, and says how to run it again.
+//! account has sent, until the day ends: that is its deadline. "What was sent need not be in the
+//! snapshot: it is only for today", says `#[serde(skip)]` in one of the two. All goes well until a
+//! replica restarts from a snapshot in the middle of a day: then it lets pass what all others refuse.
+//! The simulator names the command, makes the run smaller, draws it, and says how to run it again.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::process::ExitCode;
 
-use quorate_core::{At, StateMachine};
+use quorate_core::{At, LogTime, StateMachine};
 use quorate_linearizability::Outcome;
 use quorate_raft::Raft;
 use quorate_sim::{
@@ -53,15 +53,18 @@ enum Question {
     Total,
 }
 
-/// The bank, and what each account has sent on which day.
+/// The bank, and what each account has sent today.
 #[derive(Clone, Serialize, Deserialize)]
 struct Bank<S> {
     balances: BTreeMap<u64, u64>,
     sent: S,
+    /// When what was sent is forgotten; `None` if nothing was. Were it compared with log time in `apply`
+    /// instead, a wall clock that jumps could end the day.
+    day_ends: Option<LogTime>,
 }
 
-/// Day and amount, by account.
-type Sent = BTreeMap<u64, (u64, u64)>;
+/// Amounts, by account.
+type Sent = BTreeMap<u64, u64>;
 
 /// Right: it is part of the state.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -98,11 +101,7 @@ impl<S: Memory> StateMachine for Bank<S> {
 
     fn apply(&mut self, at: &At, transfer: Transfer) -> Receipt {
         let Transfer { from, to, amount } = transfer;
-        let today = at.time.0 / DAY_US;
-        let (day, sent) = self.sent.sent().entry(from).or_default();
-        if *day != today {
-            (*day, *sent) = (today, 0);
-        }
+        let sent = self.sent.sent().entry(from).or_default();
         if *sent + amount > DAILY_LIMIT {
             return Receipt::LimitReached;
         }
@@ -110,6 +109,7 @@ impl<S: Memory> StateMachine for Bank<S> {
             return Receipt::TooLittleMoney;
         };
         *sent += amount;
+        self.day_ends.get_or_insert(LogTime((at.time.0 / DAY_US + 1) * DAY_US));
         self.balances.insert(from, left);
         *self.balances.entry(to).or_default() += amount;
         Receipt::Moved { left }
@@ -121,6 +121,15 @@ impl<S: Memory> StateMachine for Bank<S> {
             Question::Total => self.balances.values().sum(),
         }
     }
+
+    fn deadline(&self) -> Option<LogTime> {
+        self.day_ends
+    }
+
+    fn expire(&mut self, _: &At) {
+        self.sent.sent().clear();
+        self.day_ends = None;
+    }
 }
 
 /// Customers of such a bank.
@@ -131,7 +140,7 @@ impl<S: Memory> Workload for Customers<S> {
 
     fn machine(&self) -> Bank<S> {
         let balances = (0..ACCOUNTS).map(|account| (account, OPENING_BALANCE)).collect();
-        Bank { balances, sent: S::default() }
+        Bank { balances, sent: S::default(), day_ends: None }
     }
 
     fn command(&self, draw: &mut Draw<'_>) -> Transfer {

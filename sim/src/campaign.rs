@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::faults::Struck;
 use crate::marks::Marks;
 use crate::oracle::Simulated;
 use crate::report::{Failed, Report};
@@ -45,6 +46,14 @@ impl Summary {
         let mut marks = Marks::default();
         self.full.iter().for_each(|report| marks.add(&report.marks));
         marks
+    }
+
+    /// What has struck in the runs that count.
+    #[must_use]
+    pub fn faults(&self) -> Struck {
+        let mut faults = Struck::default();
+        self.full.iter().for_each(|report| faults.add(&report.faults));
+        faults
     }
 }
 

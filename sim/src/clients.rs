@@ -1,7 +1,7 @@
 //! The clients: each with a session or without, with several requests outstanding, asking any
 //! node, and asking another one when an answer does not come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,6 +93,8 @@ pub(crate) struct Clients {
     closed: bool,
     /// Clients do not wait before they want something more.
     rushed: bool,
+    /// Nobody asks these nodes any more.
+    avoided: BTreeSet<usize>,
     ended: Ended,
 }
 
@@ -137,6 +139,7 @@ impl Clients {
             last_op: 0,
             closed: false,
             rushed: false,
+            avoided: BTreeSet::new(),
             ended: Ended::default(),
         }
     }
@@ -149,6 +152,11 @@ impl Clients {
     /// Whether clients want far more than usual.
     pub(crate) fn rush(&mut self, rushed: bool) {
         self.rushed = rushed;
+    }
+
+    /// From here on, clients ask other nodes than these: they have waited for them long enough.
+    pub(crate) fn avoid(&mut self, nodes: BTreeSet<usize>) {
+        self.avoided = nodes;
     }
 
     /// How many requests have not ended.
@@ -245,6 +253,9 @@ impl Clients {
     }
 
     fn attempt(&mut self, client: usize, op: OpId, out: &mut Vec<Act>) {
+        while self.avoided.contains(&self.clients[client].node) {
+            self.clients[client].node = self.rng.position(self.nodes);
+        }
         let it = &mut self.clients[client];
         let node = it.node;
         let Some(Op { what, attempt, since }) = it.ops.get_mut(&op) else { return };

@@ -20,6 +20,25 @@ impl Time {
     }
 }
 
+/// Something takes longer than usual for a while.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Slowness {
+    times: u32,
+    until: Time,
+}
+
+impl Slowness {
+    /// From now on, it takes `times` as long as usual, until `time` or until an earlier spell ends.
+    pub(crate) fn begin(&mut self, times: u32, time: Time) {
+        *self = Slowness { times, until: time.max(self.until) };
+    }
+
+    /// How many times as long as usual it takes.
+    pub(crate) fn times(self, now: Time) -> u32 {
+        if now < self.until { self.times } else { 1 }
+    }
+}
+
 /// The clocks of one machine, which may be wrong.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NodeClock {

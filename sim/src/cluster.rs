@@ -1,6 +1,7 @@
 //! The cluster: all that a run consists of, and the loop that lets one thing happen after the
 //! other.
 
+mod absence;
 mod carry_out;
 mod clients;
 mod drawing;
@@ -14,20 +15,18 @@ mod overload;
 mod storage;
 mod threads;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use life::Death;
-use quorate_core::{
-    Envelope, Event, Incarnation, Index, LogTime, NodeId, Now, Protocol, Role, Standing,
-};
+use absence::Absence;
+use quorate_core::{Envelope, Event, Incarnation, LogTime, NodeId, Now, Protocol, Role, Standing};
 
 use crate::atlas::Harm;
 use crate::checks::{Checks, Converging, Unconverged, Verdict, Violation, converged};
 use crate::clients::{ClientEvent, Clients};
-use crate::clock::{Agenda, NodeClock, Time};
-use crate::faults::Plan;
+use crate::clock::{Agenda, NodeClock, Slowness, Time};
+use crate::faults::{Plan, Struck};
 use crate::marks::{Mark, Marks, sometimes};
 use crate::network::Network;
 use crate::oracle::Simulated;
@@ -64,13 +63,16 @@ pub(crate) struct Cluster<P: Simulated> {
     pub(crate) trace: Trace,
     marks: Marks,
     phase: Phase,
-    /// Nodes that stay down after the storm until the others are at rest.
-    away: BTreeSet<usize>,
+    /// Who does not come back after the storm before the others are at rest, and why.
+    away: BTreeMap<usize, Absence>,
     extensions: u32,
     crashes: u64,
-    mishaps: u64,
+    /// How often a mishap was due, and what came of it.
+    strikes: u64,
+    struck: Struck,
     calm_since: Time,
     leaders_fall_until: Time,
+    rush_until: Time,
     /// Generators of the components that have no state of their own.
     timer_rng: Rng,
     start_rng: Rng,
@@ -111,22 +113,16 @@ enum Happening<P: Protocol> {
     Fell { node: usize, life: u64 },
     /// A node has said its last word in one of its lives.
     Silence { node: usize, life: u64 },
-    /// A link fails in one direction.
-    Cut { from: usize, to: usize },
+    /// A link fails in one direction, until then.
+    Cut { from: usize, to: usize, until: Time },
     /// The partition of this number ends, unless another one has taken its place.
     Heal(u64),
-    /// Whatever is cut off is so no more.
-    HealAll,
     /// A node's machine starts the process again.
     Restart(usize),
     /// A node's process goes on.
     Resume(usize),
-    /// A node's disk is as fast as before.
-    FastDisk(usize),
     /// There is room on a node's disk again.
     RoomyDisk(usize),
-    /// A node is as fast as before.
-    FastNode(usize),
     /// Clients want as much as before.
     EndRush,
     /// The process of a node dies, in one of its lives.
@@ -164,12 +160,14 @@ impl<P: Simulated> Cluster<P> {
             trace,
             marks: Marks::default(),
             phase: Phase::Storm,
-            away: BTreeSet::new(),
+            away: BTreeMap::new(),
             extensions: 0,
             crashes: 0,
-            mishaps: 0,
+            strikes: 0,
+            struck: Struck::default(),
             calm_since: Time::ZERO,
             leaders_fall_until: Time::ZERO,
+            rush_until: Time::ZERO,
             timer_rng: Rng::new(seed, "timers"),
             start_rng: Rng::new(seed, "starts"),
             disk_rng: Rng::new(seed, "disk"),
@@ -227,9 +225,9 @@ impl<P: Simulated> Cluster<P> {
         Ok(())
     }
 
-    /// How many mishaps have happened.
-    pub(crate) fn faults(&self) -> u64 {
-        self.mishaps
+    /// How often a mishap was due.
+    pub(crate) fn strikes(&self) -> u64 {
+        self.strikes
     }
 
     /// What happened.
@@ -245,7 +243,7 @@ impl<P: Simulated> Cluster<P> {
             effects: self.checks.effects(),
             crashes: self.crashes,
             leader_changes: self.checks.leaders().saturating_sub(1),
-            faults: self.mishaps,
+            faults: self.struck.clone(),
             requests: self.clients.ended(),
             marks: self.marks.clone(),
         }
@@ -269,15 +267,12 @@ impl<P: Simulated> Cluster<P> {
             Happening::Mishap(number) => self.on_mishap(number)?,
             Happening::Fell { node, life } => self.fell(node, life),
             Happening::Silence { node, life } => self.silence(node, life),
-            Happening::Cut { from, to } => self.on_cut(from, to),
-            Happening::Heal(number) => self.network.heal_partition(number),
-            Happening::HealAll => self.network.heal(),
+            Happening::Cut { from, to, until } => self.on_cut(from, to, until),
+            Happening::Heal(number) => self.network.heal(number),
             Happening::Restart(node) => self.start(node)?,
-            Happening::Resume(node) => self.resume(node)?,
-            Happening::FastDisk(node) => self.nodes[node].slowness = 1,
-            Happening::RoomyDisk(node) => self.nodes[node].disk.set_full(false),
-            Happening::FastNode(node) => self.nodes[node].sluggishness = 1,
-            Happening::EndRush => self.clients.rush(false),
+            Happening::Resume(node) => self.on_resume(node)?,
+            Happening::RoomyDisk(node) => self.on_roomy_disk(node),
+            Happening::EndRush => self.on_end_of_rush(),
             Happening::Die { node, life } => {
                 if self.phase == Phase::Storm && self.nodes[node].life == life {
                     self.marks.note(Mark::DiedRestoring);
@@ -302,7 +297,10 @@ impl<P: Simulated> Cluster<P> {
             return Ok(());
         }
         if let Some(deferred) = &mut it.paused {
-            deferred.push(what);
+            match what {
+                Local::Ask(ask) if self.away.contains_key(&node) => self.refuse_connection(&ask),
+                what => deferred.push(what),
+            }
             return Ok(());
         }
         match what {
@@ -354,7 +352,7 @@ impl<P: Simulated> Cluster<P> {
         self.checks.committed().0 >= 330
             && self.crashes > 0
             && self.checks.leaders() > 1
-            && self.mishaps >= Report::MIN_FAULTS
+            && self.struck.total() >= Report::MIN_FAULTS
     }
 
     fn end_storm(&mut self) -> Verdict {
@@ -369,51 +367,17 @@ impl<P: Simulated> Cluster<P> {
         self.clients.rush(false);
         for node in 0..self.nodes.len() {
             let it = &mut self.nodes[node];
-            it.slowness = 1;
-            it.sluggishness = 1;
+            it.slowness = Slowness::default();
+            it.sluggishness = Slowness::default();
             it.clock.set_right(self.agenda.now());
             it.stalled_until = Time::ZERO;
             it.disk.set_full(false);
             it.disk.set_failing_sync(None);
             self.resume(node)?;
         }
-        self.go_away();
+        self.go_away()?;
         (0..self.nodes.len()).try_for_each(|node| self.start(node))?;
         self.agenda.after(AFTERWARDS, Happening::Close);
-        Ok(())
-    }
-
-    /// Some may stay away as long as the others finish what they have begun: a majority that lacks
-    /// nothing is enough for that (Ongaro 2014, section 2.1).
-    fn go_away(&mut self) {
-        self.note_recoveries();
-        let count = self.nodes.len();
-        let most = (count - 1) / 2;
-        let is_founded = self.checks.committed() > Index::ZERO;
-        let is_alarming = self.nodes.iter().any(|node| node.harm.is_unnoticed());
-        if most == 0 || !is_founded || is_alarming || self.absence_rng.one_in(2) {
-            return;
-        }
-        let wanted = 1 + self.absence_rng.position(most);
-        let first = self.absence_rng.position(count);
-        let mut sound = self.nodes.iter().filter(|node| node.harm.is_none()).count();
-        for node in (first..first + count).map(|node| node % count) {
-            let needed = usize::from(self.nodes[node].harm.is_none());
-            if self.away.len() < wanted && 2 * (sound - needed) > count {
-                sound -= needed;
-                self.crash(node, Death::Sudden);
-                self.away.insert(node);
-            }
-        }
-        sometimes!(self.marks, Mark::SomeStayAway, !self.away.is_empty());
-    }
-
-    /// The others are at rest: those that were away come back.
-    fn come_back(&mut self) -> Verdict {
-        self.calm_since = self.now();
-        let away = std::mem::take(&mut self.away);
-        away.into_iter().try_for_each(|node| self.start(node))?;
-        self.agenda.after(Duration::from_millis(20), Happening::Look);
         Ok(())
     }
 
@@ -454,12 +418,7 @@ impl<P: Simulated> Cluster<P> {
         }
         let levels = self.present().map(|node| self.level(node));
         let levels: Vec<Converging> = levels.collect::<Result<_, _>>()?;
-        converged(&levels).map(|()| levels)
-    }
-
-    /// The nodes that are not away.
-    fn present(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.nodes.len()).filter(|node| !self.away.contains(node))
+        converged(&levels, self.is_led_without_a_disk()).map(|()| levels)
     }
 
     /// Whether nodes that stand at the same place are in the same state, with all that is kept
@@ -475,7 +434,7 @@ impl<P: Simulated> Cluster<P> {
                     .fold(0, |n, byte| n << 8 | u64::from(*byte))
             });
         }
-        converged(&levels)
+        converged(&levels, self.is_led_without_a_disk())
     }
 
     fn level(&self, node: usize) -> Result<Converging, Unconverged> {
@@ -520,16 +479,18 @@ impl<P: Protocol> Node<P> {
             life: 0,
             process: None,
             paused: None,
+            paused_until: Time::ZERO,
             doomed_in: None,
             last_words_in: None,
             silent_until: None,
             dies_restoring: false,
             clock: NodeClock::new(rng.between(0, 100_000) as i64),
-            sluggishness: 1,
+            sluggishness: Slowness::default(),
             start: 0,
             image: None,
             harm: Harm::default(),
-            slowness: 1,
+            slowness: Slowness::default(),
+            full_until: Time::ZERO,
             stalled_until: Time::ZERO,
         }
     }

@@ -15,6 +15,7 @@ use quorate_core::Settings;
 use crate::rng::Rng;
 pub(crate) use load::Load;
 pub(crate) use mishaps::Mishap;
+pub use mishaps::Struck;
 use mishaps::{draw_ills, draw_medley, draw_overlap, draw_turmoil};
 pub(crate) use rates::{Completions, DiskFaults, LinkFaults};
 

@@ -25,7 +25,7 @@ pub mod oracles {
 
     pub use crate::checks::{
         AppendOnly, Commit, ElectionSafety, LeaderCompleteness, LogMatching, Mirror, Monotonic,
-        believes,
+        are_right, believes,
     };
 }
 
@@ -62,8 +62,9 @@ pub use check::Refuted;
 pub use checks::{Kept, Property, Verdict, Violation};
 pub use clock::Time;
 pub use cuts::{BadPlan, Cuts, PlanFile};
+pub use faults::Struck;
 pub use marks::{Mark, Marks};
-pub use oracle::{Oracle, Remembers, Simulated};
+pub use oracle::{Claim, Oracle, Remembers, Said, Simulated, Topic};
 pub use picture::Picture;
 pub use report::{Failed, Report};
 pub use rng::Rng;

@@ -74,8 +74,8 @@ struct Run {
     /// For how many seconds a failing seed is made smaller.
     #[arg(long, default_value_t = 60)]
     shrink_seconds: u64,
-    /// Fail, too, if a state that some hundred seeds reach was not reached: then the simulator sees
-    /// less than it should, or something does nothing at all.
+    /// Fail, too, if a kind of fault never struck, or a state that some hundred seeds reach was not
+    /// reached: then the simulator sees less than it should, or something does nothing at all.
     #[arg(long)]
     demand_marks: bool,
 }
@@ -185,7 +185,8 @@ impl Run {
         if self.demand_marks {
             let marks = summary.marks();
             let missed = marks.missed().filter(|mark| mark.is_common());
-            let missed: Vec<_> = missed.map(Mark::name).collect();
+            let missed = missed.map(|mark| mark.name().to_owned());
+            let missed: Vec<_> = summary.faults().missed().chain(missed).collect();
             if !missed.is_empty() {
                 say!("\nnot reached, and must be: {}", missed.join("; "));
                 return false;
@@ -348,16 +349,20 @@ fn print_summary(summary: &Summary, took: Duration) {
         print_histogram("commits", &column(|report| report.commits));
         print_histogram("crashes", &column(|report| report.crashes));
         print_histogram("leader changes", &column(|report| report.leader_changes));
-        print_histogram("faults", &column(|report| report.faults));
+        print_histogram("faults", &column(|report| report.faults.total()));
         print_histogram("events", &column(|report| report.events));
         print_histogram("settled after, ms", &column(|r| r.settled_after.as_millis() as u64));
         say!();
     }
-    let marks = summary.marks();
+    let (faults, marks) = (summary.faults(), summary.marks());
+    for (fault, count) in faults.iter() {
+        say!("{count:>12} {fault}");
+    }
     for (mark, count) in marks.iter() {
         say!("{count:>12} {}", mark.name());
     }
-    let missed: Vec<_> = marks.missed().map(Mark::name).collect();
+    let missed: Vec<_> =
+        faults.missed().chain(marks.missed().map(|mark| mark.name().to_owned())).collect();
     if !missed.is_empty() {
         say!("\nnever reached: {}", missed.join("; "));
     }
@@ -390,9 +395,12 @@ fn print_report(report: &Report) {
         report.commits,
         report.crashes,
         report.leader_changes,
-        report.faults,
+        report.faults.total(),
         report.settled_after.as_millis()
     );
+    for (fault, count) in report.faults.iter() {
+        say!("{count:>12} {fault}");
+    }
     for (mark, count) in report.marks.iter() {
         say!("{count:>12} {}", mark.name());
     }

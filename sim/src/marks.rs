@@ -30,6 +30,7 @@ macro_rules! marks {
 
 marks! {
     MessageLost: "messages lost",
+    MessageCut: "messages into cut links",
     MessageDuplicated: "messages duplicated",
     MessageLostWithSender: "messages lost with their sender",
     UnsyncedLost: "crashes that lost unsynced data",
@@ -57,6 +58,7 @@ marks! {
     SnapshotChunkGone: "snapshot chunks gone",
     SnapshotRestored: "snapshots restored",
     RestorationOvertaken: "restorations overtaken",
+    SnapshotUnreadable: "snapshots that cannot be read when they are needed",
     SurelyNotProposed: "requests surely not proposed",
     RequestUnknown: "requests unknown",
     AnswerAbandoned: "answers that nobody waited for any more",
@@ -70,7 +72,7 @@ marks! {
     DamageFoundByReading: "damage found when somebody needed the entry",
     EndLost: "ends of logs lost",
     EntryRepaired: "writes that carry repaired entries",
-    SyncFailed: "processes stopped by their disks",
+    SyncFailed: "processes stopped by a failed sync",
     DirectoryGivenUp: "damaged directories given up",
     DiskWiped: "disks wiped",
     ImagePutBack: "old images put back",
@@ -97,6 +99,7 @@ impl Mark {
                 | Mark::SnapshotResumed
                 | Mark::SnapshotChunkGone
                 | Mark::RestorationOvertaken
+                | Mark::SnapshotUnreadable
                 | Mark::HistoryUndecided
                 | Mark::DamageFoundByReading
                 | Mark::DirectoryGivenUp

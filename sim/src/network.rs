@@ -11,8 +11,10 @@ pub(crate) struct Network {
     rng: Rng,
     nodes: usize,
     faults: LinkFaults,
-    /// `cut[from * nodes + to]`: nothing gets through in this direction.
-    cut: Vec<bool>,
+    /// `parted[from * nodes + to]`: nothing gets through in this direction, for a partition is there.
+    parted: Vec<bool>,
+    /// Until when nothing gets through besides.
+    cut_until: Vec<Time>,
     /// How many partitions there were.
     partitions: u64,
     /// Until when a link holds back what is sent over it.
@@ -65,7 +67,8 @@ impl Network {
             rng,
             nodes,
             faults,
-            cut: vec![false; links],
+            parted: vec![false; links],
+            cut_until: vec![Time::ZERO; links],
             partitions: 0,
             clogged_until: vec![Time::ZERO; links],
             last_arrival: vec![Time::ZERO; links],
@@ -75,7 +78,7 @@ impl Network {
     /// Decides on a message that is sent now.
     pub(crate) fn send(&mut self, now: Time, from: usize, to: usize) -> Arrivals {
         let link = from * self.nodes + to;
-        if self.cut[link] || self.rng.chance(self.faults.loss_ppm) {
+        if self.is_cut(now, from, to) || self.rng.chance(self.faults.loss_ppm) {
             return [None, None];
         }
         let first = self.arrival(now, link);
@@ -117,7 +120,7 @@ impl Network {
         };
         for from in 0..n {
             for to in 0..n {
-                self.cut[from * n + to] = from != to
+                self.parted[from * n + to] = from != to
                     && match shape {
                         Partition::Split | Partition::SplitBySize => side[from] != side[to],
                         Partition::OneWay => side[from] && !side[to],
@@ -156,31 +159,34 @@ impl Network {
         }
     }
 
-    /// From here on, nothing gets through in this direction.
-    pub(crate) fn cut(&mut self, from: usize, to: usize) {
-        self.cut[from * self.nodes + to] = true;
+    /// Nothing gets through in this direction until `time`.
+    pub(crate) fn cut(&mut self, from: usize, to: usize, time: Time) {
+        let until = &mut self.cut_until[from * self.nodes + to];
+        *until = time.max(*until);
     }
 
-    /// Which links are cut: `from * nodes + to`.
-    pub(crate) fn cuts(&self) -> &[bool] {
-        &self.cut
+    /// True if there is a partition, which cuts something.
+    pub(crate) fn is_parted(&self) -> bool {
+        self.parted.contains(&true)
+    }
+
+    /// True if nothing gets through in this direction.
+    pub(crate) fn is_cut(&self, now: Time, from: usize, to: usize) -> bool {
+        let link = from * self.nodes + to;
+        self.parted[link] || now < self.cut_until[link]
     }
 
     /// Takes the partition of this number away, unless another one has taken its place.
-    pub(crate) fn heal_partition(&mut self, number: u64) {
+    pub(crate) fn heal(&mut self, number: u64) {
         if number == self.partitions {
-            self.heal();
+            self.parted.fill(false);
         }
-    }
-
-    /// Takes the partition away, and all else that was cut.
-    pub(crate) fn heal(&mut self) {
-        self.cut.fill(false);
     }
 
     /// From here on, the network does what is right.
     pub(crate) fn repair(&mut self) {
-        self.heal();
+        self.parted.fill(false);
+        self.cut_until.fill(Time::ZERO);
         self.faults.loss_ppm = 0;
         self.faults.duplicate_ppm = 0;
         self.faults.reorder_ppm = 0;
@@ -245,15 +251,33 @@ mod tests {
     #[test]
     fn partitions_cut_what_their_name_says() {
         let mut network = Network::new(Rng::new(3, "network"), 5, faults());
-        let cuts =
-            |network: &Network, from: usize| (0..5).filter(|to| network.cut[from * 5 + to]).count();
+        let cuts = |network: &Network, from: usize| {
+            (0..5).filter(|to| network.is_cut(Time::ZERO, from, *to)).count()
+        };
         network.partition(Partition::Mute, 2);
         let mute: Vec<usize> = (0..5).filter(|from| cuts(&network, *from) == 4).collect();
         assert_eq!(mute.len(), 1);
         assert_eq!((0..5).map(|from| cuts(&network, from)).sum::<usize>(), 4);
         network.partition(Partition::Isolate, 2);
         assert_eq!((0..5).map(|from| cuts(&network, from)).sum::<usize>(), 8);
-        network.heal();
+        network.heal(1);
+        assert_eq!(
+            (0..5).map(|from| cuts(&network, from)).sum::<usize>(),
+            8,
+            "of one that is gone"
+        );
+        network.heal(2);
         assert_eq!((0..5).map(|from| cuts(&network, from)).sum::<usize>(), 0);
+    }
+
+    #[test]
+    fn a_cut_ends_by_itself_and_no_partition_ends_it() {
+        let mut network = Network::new(Rng::new(3, "network"), 2, faults());
+        network.cut(0, 1, Time(500));
+        network.cut(0, 1, Time(300));
+        let number = network.partition(Partition::Deaf, 0);
+        network.heal(number);
+        let is_cut = |at| (network.is_cut(Time(at), 0, 1), network.is_cut(Time(at), 1, 0));
+        assert_eq!([499, 500].map(is_cut), [(true, false), (false, false)]);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::hash::{Hash, Hasher};
 
-use quorate_core::{Log, Protocol};
+use quorate_core::{Ballot, Index, Log, LogId, Protocol};
+use serde::Serialize;
 
 use crate::checks::{Kept, Verdict};
 use crate::marks::Mark;
@@ -15,6 +16,14 @@ pub trait Simulated: Protocol {
     /// What it means for a run that this message is sent, if anything worth noting.
     #[must_use]
     fn mark(message: &Self::Message) -> Option<Mark> {
+        let _ = message;
+        None
+    }
+
+    /// What this message says, in terms that are those of no protocol: from it the picture of a run
+    /// tells what is odd. Of a message about which nothing is said here, it shows the debug text.
+    #[must_use]
+    fn says(message: &Self::Message) -> Option<Said> {
         let _ = message;
         None
     }
@@ -33,6 +42,76 @@ pub trait Simulated: Protocol {
     }
 }
 
+/// What a message says, for whoever looks at the picture of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Said {
+    /// What it is about.
+    pub topic: Topic,
+    /// The ballot in which the sender speaks; `None` of a question before an election, which the
+    /// sender asks without having entered the ballot.
+    pub ballot: Option<Ballot>,
+    /// What it claims about the sender in that ballot, if somebody relies on that.
+    pub claim: Option<Claim>,
+}
+
+/// What a message is about: in the picture each topic has its colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Topic {
+    /// Who leads next.
+    Elect,
+    /// Entries for those who follow.
+    Replicate,
+    /// Nothing new: who leads is alive.
+    Heartbeat,
+    /// The answer of who follows.
+    Reply,
+    /// What a log lacks.
+    Repair,
+    /// A client's request on its way to who leads, and what becomes of it.
+    Forward,
+    /// The founding of the cluster.
+    Found,
+}
+
+/// What a message claims. Whoever claims what is not so is named by the picture as odd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Claim {
+    /// Its log is the leader's, and on its disk.
+    Acknowledges {
+        /// Up to and including this index.
+        through: Index,
+    },
+    /// It wants to lead: whoever votes for it has no better log.
+    Stands {
+        /// Where its log ends. The greater one is better.
+        last: LogId,
+    },
+    /// It votes for the receiver, and for nobody else in this ballot.
+    Votes,
+    /// It has left all earlier ballots; the receiver begins this one with the best log of a majority.
+    Reports {
+        /// Where its log ends. The greater one is better.
+        head: LogId,
+    },
+    /// Its log never held an entry: with enough of these, the best log may be passed over.
+    Nacks {
+        /// The name of that entry.
+        missing: LogId,
+    },
+    /// It leads, and this is in its log. Only to be said where a follower takes nothing for committed
+    /// but what it was shown by these in this ballot.
+    Shows {
+        /// The entry before those that are shown.
+        previous: LogId,
+        /// How many are shown.
+        count: usize,
+    },
+}
+
 /// One property of one protocol, watched while a cluster runs. Replicas are named by their
 /// position, from 0. Each method returns the violation that it has found, if any.
 ///
@@ -46,6 +125,11 @@ pub trait Oracle<P: Protocol>: Remembers<P> + Send + Sync {
     fn stepped(&mut self, node: usize, protocol: &P, log: &Log) -> Verdict {
         let _ = (node, protocol, log);
         Ok(())
+    }
+
+    /// A replica takes in a message of another one.
+    fn hears(&mut self, node: usize, from: usize, message: &P::Message) {
+        let _ = (node, from, message);
     }
 
     /// A replica sends a message to another one.

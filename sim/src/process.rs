@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate_core::{
     Effect, Entry, Event, Generation, InSession, Incarnation, NodeId, Protocol, Replica, RequestId,
@@ -12,10 +13,11 @@ use quorate_storage::{Job, LogReader, Owner, SnapshotStore, Store};
 
 use crate::atlas::{Harm, Image};
 use crate::clients::OpId;
-use crate::clock::{NodeClock, Time};
+use crate::clock::{NodeClock, Slowness, Time};
 use crate::disk::SimDisk;
 use crate::subject::{Applying, View};
 use crate::value::Value;
+use crate::witness::Observed;
 
 /// A replica's machine: its disk, which outlives crashes, and the process if it runs.
 pub(crate) struct Node<P: Protocol> {
@@ -29,6 +31,8 @@ pub(crate) struct Node<P: Protocol> {
     pub(crate) process: Option<Process<P>>,
     /// While the process stands still: what has come for it.
     pub(crate) paused: Option<Vec<Local<P::Message>>>,
+    /// Until when it does.
+    pub(crate) paused_until: Time,
     /// What was sent up to this moment and has not arrived is lost.
     pub(crate) silent_until: Option<Time>,
     /// After so many steps of the storage thread the process dies.
@@ -38,16 +42,18 @@ pub(crate) struct Node<P: Protocol> {
     /// It dies when it next takes over a snapshot.
     pub(crate) dies_restoring: bool,
     pub(crate) clock: NodeClock,
-    /// How often what it usually takes anything takes.
-    pub(crate) sluggishness: u32,
+    /// Of all that its process does.
+    pub(crate) sluggishness: Slowness,
     /// Which start of the process on this disk the current one is, or the last one was.
     pub(crate) start: u64,
     /// What the disk was once, to be put back.
     pub(crate) image: Option<Box<Image>>,
     /// What faults took from the disk, as long as it is not made good.
     pub(crate) harm: Harm,
-    /// While the disk is slow: how often what it usually takes.
-    pub(crate) slowness: u32,
+    /// Of its disk.
+    pub(crate) slowness: Slowness,
+    /// Until then, the disk is full.
+    pub(crate) full_until: Time,
     /// Until then, the disk is done with nothing.
     pub(crate) stalled_until: Time,
 }
@@ -73,6 +79,8 @@ pub(crate) struct Process<P: Protocol> {
     /// The apply thread.
     pub(crate) apply_queue: VecDeque<ApplyJob>,
     pub(crate) applying: bool,
+    /// When the machine was last given something to execute, by the clock of its node.
+    pub(crate) moved: Duration,
     /// The generation of the last restoration that was asked for.
     pub(crate) newest_restore: Generation,
     /// The helper threads, with what they are at.
@@ -189,6 +197,11 @@ pub(crate) struct Asked {
 }
 
 impl<P: Protocol> Process<P> {
+    /// Asks the machine, now by the clock of its node.
+    pub(crate) fn query(&self, now: Duration, query: &Value) -> Observed<Value> {
+        self.applier.query(now.saturating_sub(self.moved), query)
+    }
+
     pub(crate) fn new(
         replica: Replica<P>,
         applier: Box<dyn Applying>,
@@ -215,6 +228,7 @@ impl<P: Protocol> Process<P> {
             last_help: 0,
             last_saved: Time::ZERO,
             last_applied: Time::ZERO,
+            moved: Duration::ZERO,
             asked: BTreeMap::new(),
             effects: Vec::new(),
         }

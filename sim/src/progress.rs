@@ -37,7 +37,7 @@ impl Progress {
         let mut sums = self.sums.borrow_mut();
         sums.events += report.events;
         sums.commits += report.commits;
-        sums.faults += report.faults;
+        sums.faults += report.faults.total();
         sums.marks.add(&report.marks);
         let seconds = self.bar.elapsed().as_secs_f64().max(1e-3);
         let speed = sums.events as f64 / seconds;

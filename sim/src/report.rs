@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::checks::Violation;
 use crate::clients::Ended;
 use crate::clock::Time;
+use crate::faults::Struck;
 use crate::marks::Marks;
 
 /// A run in which every property held.
@@ -32,9 +33,9 @@ pub struct Report {
     pub crashes: u64,
     /// How often another leader, or the same in another ballot, took over.
     pub leader_changes: u64,
-    /// How many mishaps happened to processes, disks, clocks and the network as a whole; what
+    /// The mishaps that happened to processes, disks, clocks and the network as a whole; what
     /// became of single messages is not counted.
-    pub faults: u64,
+    pub faults: Struck,
     /// How the clients' requests ended.
     pub(crate) requests: Ended,
     /// States worth reaching, and how often they were.
@@ -55,7 +56,7 @@ impl Report {
         self.commits >= Self::MIN_COMMITS
             && self.crashes > 0
             && self.leader_changes > 0
-            && self.faults >= Self::MIN_FAULTS
+            && self.faults.total() >= Self::MIN_FAULTS
     }
 
     /// How many requests were acknowledged, and how many ended with an unknown outcome.
@@ -72,8 +73,8 @@ pub struct Failed {
     pub seed: u64,
     /// When it was found, in virtual time.
     pub time: Time,
-    /// How many mishaps had happened by then.
-    pub faults: u64,
+    /// How often a mishap had been due by then.
+    pub strikes: u64,
     /// Which property does not hold.
     pub violation: Violation,
     /// What happened last, in order.

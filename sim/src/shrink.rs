@@ -74,10 +74,10 @@ impl<P: Simulated> Search<P> {
 
     /// Halves, quarters and so on, down to single ones.
     fn leave_out_faults(&mut self) {
-        let mut size = self.failed.faults.next_power_of_two() / 2;
+        let mut size = self.failed.strikes.next_power_of_two() / 2;
         while size > 0 {
             let mut first = 0;
-            while first < self.failed.faults {
+            while first < self.failed.strikes {
                 let faults = first..first + size;
                 let is_news = faults.clone().any(|n| !self.best.cuts.skipped.contains(&n));
                 if is_news {

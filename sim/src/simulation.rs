@@ -205,7 +205,7 @@ impl<P: Simulated> Simulation<P> {
                     .unwrap_or_default(),
             }),
         };
-        let (seed, time, faults) = (self.seed, cluster.now(), cluster.faults());
+        let (seed, time, strikes) = (self.seed, cluster.now(), cluster.strikes());
         let replicas = cluster.plan.nodes;
         let plan = format!("{:#?}", cluster.plan);
         let (last_events, recorder) = cluster.trace.into_parts();
@@ -213,7 +213,7 @@ impl<P: Simulated> Simulation<P> {
             let (of, run) = ((P::NAME, P::words()), (seed, replicas));
             recorder.finish(of, run, time, plan, result.as_ref().err())
         });
-        let failed = |violation| Box::new(Failed { seed, time, faults, violation, last_events });
+        let failed = |violation| Box::new(Failed { seed, time, strikes, violation, last_events });
         (result.map_err(failed), picture)
     }
 }

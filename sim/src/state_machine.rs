@@ -144,13 +144,13 @@ impl fmt::Display for Flaw {
 pub fn check_state_machine<S: StateMachine + Default>(
     command: impl Fn(&mut Rng) -> S::Command,
 ) -> Result<(), Unfit> {
-    let mut states = Vec::new();
+    let mut steps = Vec::new();
     for seed in 0..RUNS {
         let mut rig = Rig::<S>::new(seed);
         let checked = catch_unwind(AssertUnwindSafe(|| rig.run(&command)));
         let commands = rig.at.index.0;
         match checked {
-            Ok(Ok(state)) => states.push((seed, commands, state)),
+            Ok(Ok(digests)) => steps.extend((1..).zip(digests).map(|(at, it)| (seed, at, it))),
             Ok(Err(flaw)) => return Err(Unfit { seed, commands, flaw }),
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -160,7 +160,7 @@ pub fn check_state_machine<S: StateMachine + Default>(
             }
         }
     }
-    compare_processes::<S>(&states)
+    compare_processes::<S>(&steps)
 }
 
 /// The instances, and where in the log they are.
@@ -181,14 +181,16 @@ impl<S: StateMachine + Default> Rig<S> {
         Rig { rng, commands, at, one, other, restored }
     }
 
-    /// Gives the digest of the last state.
-    fn run(&mut self, command: &impl Fn(&mut Rng) -> S::Command) -> Result<Digest, Flaw> {
+    /// Gives a digest of each response and the state after it.
+    fn run(&mut self, command: &impl Fn(&mut Rng) -> S::Command) -> Result<Vec<Digest>, Flaw> {
+        let mut digests = Vec::new();
         while self.at.index.0 < COMMANDS {
             let encoded = encode(&command(&mut self.commands))?;
             self.at.index = self.at.index.next();
             self.at.seed = self.rng.bits();
             self.at.time = LogTime(self.at.time.0 + self.rng.below(2_000_000));
-            let state = self.step(&encoded)?;
+            let (response, state) = self.step(&encoded)?;
+            digests.push(Digest::of(&[&response[..], &state[..]].concat()));
             if self.rng.one_in(8) {
                 self.restore(&state)?;
             }
@@ -196,11 +198,11 @@ impl<S: StateMachine + Default> Rig<S> {
                 self.damage(&state)?;
             }
         }
-        Ok(Digest::of(&snapshot(&self.one.view(), S::write)?))
+        Ok(digests)
     }
 
-    /// Applies one command to every instance; gives the bytes of the state.
-    fn step(&mut self, command: &[u8]) -> Result<Vec<u8>, Flaw> {
+    /// Applies one command to every instance; gives the bytes of the response and of the state.
+    fn step(&mut self, command: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Flaw> {
         let (view, before) = (self.one.view(), snapshot(&self.one.view(), S::write)?);
         let one = apply(&mut self.one, &self.at, command)?;
         let other = apply(&mut self.other, &self.at, command)?;
@@ -223,7 +225,7 @@ impl<S: StateMachine + Default> Rig<S> {
         {
             return Err(Flaw::Restored);
         }
-        Ok(state)
+        Ok((one, state))
     }
 
     /// Puts an instance in place of the third that was restored from this snapshot.
@@ -280,10 +282,10 @@ fn snapshot<V>(
     Ok(bytes)
 }
 
-/// Has a second process come to the same states. Memory lies elsewhere in it, and hash maps have
+/// Has a second process come to the same responses and states. Memory lies elsewhere in it, and hash maps have
 /// other seeds.
-fn compare_processes<S>(states: &[(u64, u64, Digest)]) -> Result<(), Unfit> {
-    let mine: Vec<String> = states.iter().map(|(_, _, digest)| format!("{:?}", digest.0)).collect();
+fn compare_processes<S>(steps: &[(u64, u64, Digest)]) -> Result<(), Unfit> {
+    let mine: Vec<String> = steps.iter().map(|(_, _, digest)| format!("{:?}", digest.0)).collect();
     if let Some((machine, file)) = second_process() {
         if machine == type_name::<S>() {
             // The first process reads it, or says that it is not there.
@@ -293,13 +295,13 @@ fn compare_processes<S>(states: &[(u64, u64, Digest)]) -> Result<(), Unfit> {
         return Ok(());
     }
     let unfit = |position: usize, what: String| {
-        let (seed, commands, _) = states[position];
+        let (seed, commands, _) = steps[position];
         Unfit { seed, commands, flaw: Flaw::Process(what) }
     };
     let theirs = run_again::<S>().map_err(|error| unfit(0, error.to_string()))?;
     let theirs: Vec<&str> = theirs.lines().collect();
     match mine.iter().zip(&theirs).position(|(mine, theirs)| mine != theirs) {
-        Some(position) => Err(unfit(position, "its state differs".to_owned())),
+        Some(position) => Err(unfit(position, "its response or its state differs".to_owned())),
         None if theirs.len() == mine.len() => Ok(()),
         None => Err(unfit(0, "it did not get as far".to_owned())),
     }
@@ -397,6 +399,16 @@ mod tests {
             0
         });
         assert!(matches!(flaw_of::<Process>(), Some(Flaw::Process(_))));
+    }
+
+    #[test]
+    fn a_response_that_differs_between_processes_only_is_noticed_at_its_command() {
+        machine!(Salted { none: () } self, at, _n => {
+            if at.index.0 < 3 { 0 } else { u64::from(std::process::id()) }
+        });
+        let unfit = check_state_machine::<Salted>(|rng| rng.below(50)).unwrap_err();
+        assert!(matches!(unfit.flaw, Flaw::Process(_)), "{unfit}");
+        assert_eq!(unfit.commands, 3);
     }
 
     #[test]

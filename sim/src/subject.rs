@@ -4,6 +4,7 @@
 use std::any::type_name;
 use std::fmt::{self, Debug};
 use std::io;
+use std::time::Duration;
 
 use quorate_core::{
     Applied, Applier, ApplyError, At, Digest, Entry, Generation, Index, LogId, LogTime, Membership,
@@ -58,7 +59,8 @@ pub(crate) trait Applying {
         input: &mut dyn io::Read,
     ) -> Result<Option<LogTime>, RestoreError>;
 
-    fn query(&self, query: &Value) -> Observed<Value>;
+    /// When so much has passed since the log last said what time it is.
+    fn query(&self, passed: Duration, query: &Value) -> Observed<Value>;
 
     fn view(&self) -> Box<dyn View>;
 
@@ -168,8 +170,9 @@ where
         Applier::restore(self, generation, meta, input)
     }
 
-    fn query(&self, query: &Value) -> Observed<Value> {
-        let Observed { index, time, seed, answer } = Applier::query(self, query.read());
+    fn query(&self, passed: Duration, query: &Value) -> Observed<Value> {
+        let observed = self.query_after(passed, query.read());
+        let Observed { index, time, seed, answer } = observed;
         Observed { index, time, seed, answer: Value::of(&answer) }
     }
 

@@ -109,6 +109,7 @@ impl Node {
             incarnation,
             start: Start::default(),
             previous_nonce: 0,
+            has_room: true,
             known: None,
             message,
         }));

@@ -258,6 +258,54 @@ fn a_gap_between_the_snapshot_and_the_log_is_closed_by_a_snapshot_of_another_nod
     a_gap_before_the_log_is_closed_by_a_snapshot::<Vsr>();
 }
 
+/// Of what is committed, two of five have but a snapshot, a third has it in a log that is damaged there,
+/// and the others lag behind.
+fn what_two_compacted_and_a_third_cannot_show_reaches_the_others<P: Protocol>() {
+    let settings = Settings { snapshot_bytes: 2000, ..Settings::default() };
+    let mut cluster = Replicas::<P>::with(5, settings);
+    cluster.pass(Duration::from_secs(2));
+    let first = cluster.leader().unwrap();
+    for _ in 0..5 {
+        assert!(cluster.commits(first));
+    }
+    let others: Vec<NodeId> = (1..=5).map(n).filter(|id| *id != first).collect();
+    let [second, third, fourth, fifth] = others[..] else { panic!("five") };
+    cluster.stop(fourth);
+    cluster.stop(fifth);
+    // It executes nothing, and takes no snapshot.
+    cluster.nodes.get_mut(&third).unwrap().hangs = true;
+    for _ in 0..100 {
+        assert!(cluster.commits(first));
+    }
+    let end = cluster.nodes[&first].entries.last().unwrap().id;
+    let base = |cluster: &Replicas<P>, id| cluster.nodes[&id].replica().log().unwrap().base().index;
+    assert!(base(&cluster, first) > Index(20) && base(&cluster, second) > Index(20));
+    assert!(base(&cluster, third) < Index(10));
+    [first, second, third].into_iter().for_each(|id| cluster.stop(id));
+    cluster.nodes.get_mut(&third).unwrap().hangs = false;
+    let recovered = damaged(&mut cluster, third, (10, 10), true);
+    cluster.start_with(third, recovered);
+    cluster.start(fourth);
+    cluster.start(fifth);
+    cluster.pass(Duration::from_secs(5));
+    assert_eq!(cluster.leader(), None, "it may have been committed, and was");
+    cluster.start(second);
+    cluster.pass(Duration::from_secs(5));
+    let leader = cluster.leader().unwrap();
+    assert!(cluster.commits(leader));
+    cluster.pass(Duration::from_secs(1));
+    for id in [second, third, fourth, fifth] {
+        let log = cluster.nodes[&id].replica().log().unwrap();
+        assert!(log.is_whole() && log.applied() == log.committed() && log.committed() > end.index);
+    }
+}
+
+#[test]
+fn what_is_compacted_on_some_and_damaged_on_another_reaches_those_who_lag() {
+    what_two_compacted_and_a_third_cannot_show_reaches_the_others::<Raft>();
+    what_two_compacted_and_a_third_cannot_show_reaches_the_others::<Vsr>();
+}
+
 /// Somebody needs a snapshot of an idle leader which cannot read its newest one any more: a follower
 /// that was away, without which nothing is committed any more, or one whose disk was replaced.
 fn a_snapshot_that_cannot_be_read_gives_way<P: Protocol>(is_replaced: bool, encoding: u64) {

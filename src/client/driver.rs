@@ -465,7 +465,9 @@ fn reason_of(refusal: RequestError) -> NotProposed {
     match refusal {
         RequestError::NotProposed(why) => why,
         // Too many of the client's own.
-        RequestError::Session(_) | RequestError::Unknown => NotProposed::Busy,
+        RequestError::Session(_) | RequestError::Unknown | RequestError::ResponseUnreadable => {
+            NotProposed::Busy
+        }
     }
 }
 

@@ -22,6 +22,9 @@ use crate::requests::{OVERHEAD_BYTES, Read, Requests, decoded, outcome, response
 /// How many requests of one connection may be outstanding. The next is not read before.
 const OUTSTANDING: usize = 512;
 
+/// Replies that are larger are not copied together with others.
+const LARGE_BYTES: usize = 16 << 10;
+
 /// A client that says nothing for so long is gone; live ones send pings.
 const IDLE: Duration = Duration::from_secs(15);
 
@@ -47,9 +50,11 @@ pub(super) async fn serve_client<S: StateMachine>(
         Ok(())
     };
     let write = async {
-        while let Some((reply, charge)) = to_write.recv().await {
-            write_all(&mut writer, [reply]).await?;
-            drop(charge);
+        let mut batch = Vec::new();
+        while to_write.recv_many(&mut batch, OUTSTANDING).await > 0 {
+            write_all(&mut writer, together(batch.iter().map(|(reply, _)| reply))).await?;
+            // What was held for them is free again.
+            batch.clear();
         }
         Ok(())
     };
@@ -57,6 +62,21 @@ pub(super) async fn serve_client<S: StateMachine>(
         ended = read => ended,
         ended = write => ended,
     }
+}
+
+/// The same bytes in fewer pieces: each is a call of the system, and perhaps a packet.
+fn together<'a>(replies: impl Iterator<Item = &'a Bytes>) -> Vec<Bytes> {
+    let mut pieces = Vec::new();
+    let mut small = BytesMut::new();
+    for reply in replies {
+        if reply.len() > LARGE_BYTES {
+            pieces.extend([small.split().freeze(), reply.clone()]);
+        } else {
+            small.extend_from_slice(reply);
+        }
+    }
+    pieces.push(small.freeze());
+    pieces
 }
 
 /// What a client wants.

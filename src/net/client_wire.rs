@@ -125,6 +125,7 @@ mod tests {
             assert_eq!(reply(Answer::Failed(reason.into())), [1, 2, 0, number]);
         }
         assert_eq!(reply(Answer::Failed(RequestError::Unknown)), [1, 2, 1]);
+        assert_eq!(reply(Answer::Failed(RequestError::ResponseUnreadable)), [1, 2, 3]);
         let reasons = [
             SessionError::Expired,
             SessionError::WindowExceeded,
@@ -142,6 +143,8 @@ mod tests {
             ReadError::Unreadable,
             ReadError::ShuttingDown,
             ReadError::TooLarge,
+            ReadError::Unreachable,
+            ReadError::AnswerUnreadable,
         ];
         for (number, reason) in (0..).zip(reasons) {
             assert_eq!(reply(Answer::ReadFailed(reason)), [1, 3, number]);

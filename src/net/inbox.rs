@@ -65,7 +65,16 @@ mod tests {
         let (from, to, incarnation) = (NodeId(2), NodeId(1), Incarnation(9));
         let start = Start { count: 1, nonce: 0 };
         let message = PeerMessage::Protocol(());
-        Envelope { from, to, incarnation, start, previous_nonce: 0, known: None, message }
+        Envelope {
+            from,
+            to,
+            incarnation,
+            start,
+            previous_nonce: 0,
+            known: None,
+            has_room: true,
+            message,
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use quorate_core::{Envelope, NodeId, StateMachine};
 use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -31,6 +32,8 @@ pub(crate) struct Port<M, S: StateMachine> {
     pub(crate) places: Places,
     /// How much all clients together may make this node hold, in bytes.
     pub(crate) client_bytes: usize,
+    /// Where clients are served: what they are answered is encoded there, and may be large.
+    pub(crate) clients_at: Handle,
 }
 
 /// Takes connections for ever.
@@ -100,7 +103,7 @@ where
     };
     let ended = match greeted.hello.role {
         Role::Peer { node, .. } => reception.serve_peer(node, greeted).await,
-        Role::Client => serve_client(greeted, &reception.port.requests, &reception.budget).await,
+        Role::Client => reception.serve_client(greeted).await,
     };
     match ended {
         Ok(()) | Err(FrameError::Io(_) | FrameError::Closed | FrameError::Silence(_)) => {}
@@ -114,6 +117,16 @@ where
     M: DeserializeOwned + Send + 'static,
     S: StateMachine,
 {
+    async fn serve_client(self: &Arc<Self>, greeted: Greeted) -> Result<(), FrameError> {
+        let here = Arc::clone(self);
+        let serving = self
+            .port
+            .clients_at
+            .spawn(async move { serve_client(greeted, &here.port.requests, &here.budget).await });
+        // A panic over what a client asked for ends its connection, and is in the log.
+        serving.await.unwrap_or(Ok(()))
+    }
+
     /// A peer has one connection. If it dials again, the one before is broken at its end.
     async fn serve_peer(&self, peer: NodeId, greeted: Greeted) -> Result<(), FrameError> {
         let (superseding, superseded) = oneshot::channel();

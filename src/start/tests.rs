@@ -172,7 +172,9 @@ async fn what_a_peer_gets_wrong_stands_in_the_status() {
     let (start, previous_nonce) = (found.lineage.latest(), found.lineage.previous_nonce());
     let to = NodeId(1);
     let known = None;
-    let envelope = Envelope { from: node, to, incarnation, start, previous_nonce, known, message };
+    let has_room = true;
+    let envelope =
+        Envelope { from: node, to, incarnation, start, previous_nonce, known, has_room, message };
     let mut bytes = BytesMut::new();
     frame::encode(Kind::Hello, &Hello::new("quorate", identity, role), &mut bytes);
     frame::encode(Kind::Message, &envelope, &mut bytes);

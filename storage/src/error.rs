@@ -20,12 +20,12 @@ pub enum StorageError {
     Locked,
     /// The directory may not be written to.
     #[error(
-        "the data directory cannot be written ({source}): run as the user who owns it, on a \
+        "the data directory cannot be written ({error}): run as the user who owns it, on a \
          file system that is not mounted read-only"
     )]
     NotWritable {
         /// What the operating system says.
-        source: Arc<io::Error>,
+        error: Arc<io::Error>,
     },
     /// The directory belongs to another node.
     #[error(
@@ -122,13 +122,14 @@ pub enum StorageError {
         /// What is wrong with it.
         damage: Damage,
     },
-    /// The end of the log is damaged or missing, and the cluster has no other member. It is not known
-    /// what stood there, so nothing is written over it.
+    /// The end of the log is damaged or missing, and the cluster has at most one other member: no
+    /// majority that could put this disk in its place again. It is not known what stood there, so nothing
+    /// is written over it.
     #[error(
         "{file} is damaged at offset {offset}, where the log ends or should go on: what stood there \
-         may have been acknowledged, and the cluster has no other member that could have it. Nothing \
-         was changed. Check the disk; if it cannot be read again, restore a backup, and accept what \
-         was written since it was made as lost"
+         may have been acknowledged, and without this node the cluster has no majority that could say \
+         so. Nothing was changed. Check the disk; if it cannot be read again, restore a backup of every \
+         node, and accept what was written since it was made as lost"
     )]
     EndLostAlone {
         /// The file.
@@ -138,7 +139,7 @@ pub enum StorageError {
     },
     /// A part of a file cannot be read.
     #[error(
-        "{file} cannot be read at offset {offset} ({source}): nothing was changed; \
+        "{file} cannot be read at offset {offset} ({error}): nothing was changed; \
          check the disk"
     )]
     Unreadable {
@@ -147,7 +148,7 @@ pub enum StorageError {
         /// Where in the file, in bytes.
         offset: u64,
         /// What the operating system says.
-        source: Arc<io::Error>,
+        error: Arc<io::Error>,
     },
     /// A segment which the meta file names is not there.
     #[error(
@@ -186,21 +187,21 @@ pub enum StorageError {
         base: Index,
     },
     /// There is no room for more. Make room: it is tried again by itself.
-    #[error("no room on the disk ({source}): make room, it is tried again")]
+    #[error("no room on the disk ({error}): make room, it is tried again")]
     NoRoom {
         /// What the operating system says.
-        source: Arc<io::Error>,
+        error: Arc<io::Error>,
     },
     /// A write or sync failed. What it was about is in an unknown state, and so is what the
     /// operating system has in its caches: restart the process, which reads from the medium.
-    #[error("cannot {operation} {file} ({source}): check the disk, then restart")]
+    #[error("cannot {operation} {file} ({error}): check the disk, then restart")]
     WriteFailed {
         /// What was tried.
         operation: &'static str,
         /// On which file.
         file: String,
         /// What the operating system says.
-        source: Arc<io::Error>,
+        error: Arc<io::Error>,
     },
     /// The log would not be able to read back what it has written.
     #[error("segment_bytes and group_bytes must be at most {max_bytes}")]
@@ -246,30 +247,30 @@ pub enum Damage {
 impl StorageError {
     /// True if the medium does not give back what is there.
     pub(crate) fn is_damaged_medium(&self) -> bool {
-        matches!(self, StorageError::Unreadable { source, .. } if disk::is_damage(source))
+        matches!(self, StorageError::Unreadable { error, .. } if disk::is_damage(error))
     }
 
     /// True if something that was written is not there any more. Other errors say nothing about
     /// what is on the medium.
     pub(crate) fn is_damage(&self) -> bool {
-        let is_gone = |source: &io::Error| source.kind() == io::ErrorKind::NotFound;
+        let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
         match self {
             StorageError::Damaged { .. } => true,
-            StorageError::Unreadable { source, .. } => disk::is_damage(source) || is_gone(source),
+            StorageError::Unreadable { error, .. } => disk::is_damage(error) || is_gone(error),
             _ => false,
         }
     }
 
-    pub(crate) fn unreadable(file: &str, offset: u64, source: io::Error) -> StorageError {
-        StorageError::Unreadable { file: file.to_owned(), offset, source: Arc::new(source) }
+    pub(crate) fn unreadable(file: &str, offset: u64, error: io::Error) -> StorageError {
+        StorageError::Unreadable { file: file.to_owned(), offset, error: Arc::new(error) }
     }
 
     pub(crate) fn write_failed(
         operation: &'static str,
         file: &str,
-        source: io::Error,
+        error: io::Error,
     ) -> StorageError {
-        StorageError::WriteFailed { operation, file: file.to_owned(), source: Arc::new(source) }
+        StorageError::WriteFailed { operation, file: file.to_owned(), error: Arc::new(error) }
     }
 }
 

@@ -145,15 +145,15 @@ impl Step {
         }
     }
 
-    pub(crate) fn failed(&self, source: io::Error) -> StorageError {
+    pub(crate) fn failed(&self, error: io::Error) -> StorageError {
         match self {
-            Step::Write { file, .. } => StorageError::write_failed("write to", file, source),
-            Step::Sync { file } => StorageError::write_failed("sync", file, source),
-            Step::Create { file } => StorageError::write_failed("create", file, source),
-            Step::Rename { from, .. } => StorageError::write_failed("rename", from, source),
-            Step::Remove { file } => StorageError::write_failed("remove", file, source),
-            Step::SyncDir => StorageError::write_failed("sync", "the directory", source),
-            Step::Examine { file, offset, .. } => StorageError::unreadable(file, *offset, source),
+            Step::Write { file, .. } => StorageError::write_failed("write to", file, error),
+            Step::Sync { file } => StorageError::write_failed("sync", file, error),
+            Step::Create { file } => StorageError::write_failed("create", file, error),
+            Step::Rename { from, .. } => StorageError::write_failed("rename", from, error),
+            Step::Remove { file } => StorageError::write_failed("remove", file, error),
+            Step::SyncDir => StorageError::write_failed("sync", "the directory", error),
+            Step::Examine { file, offset, .. } => StorageError::unreadable(file, *offset, error),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use quorate::{At, Node, NodeId, Protocol, Raft, Read, Settings, StartError, StateMachine};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
@@ -37,6 +37,8 @@ pub enum Command {
 pub enum Query {
     Total,
     All,
+    /// For an answer which it takes so long to encode.
+    Slow(Duration),
     Panic,
 }
 
@@ -44,6 +46,12 @@ pub enum Query {
 pub enum Answer {
     Total(i64),
     All(Tally),
+    Slow(#[serde(serialize_with = "encode_slowly")] Duration),
+}
+
+fn encode_slowly<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    std::thread::sleep(*time);
+    time.serialize(to)
 }
 
 impl StateMachine for Tally {
@@ -67,6 +75,7 @@ impl StateMachine for Tally {
         match query {
             Query::Total => Answer::Total(self.total),
             Query::All => Answer::All(self.clone()),
+            Query::Slow(time) => Answer::Slow(time),
             Query::Panic => panic!("the test said so"),
         }
     }
@@ -176,14 +185,14 @@ pub async fn total<P: Protocol>(node: &Member<P>) -> i64 {
     let read = || async { node.read(Read::Linearizable, Query::Total).await.ok() };
     match eventually("a read", read).await {
         Answer::Total(total) => total,
-        Answer::All(_) => unreachable!(),
+        Answer::All(_) | Answer::Slow(_) => unreachable!(),
     }
 }
 
 pub async fn local<P: Protocol>(node: &Member<P>) -> Tally {
     match node.read(Read::Local, Query::All).await.unwrap() {
         Answer::All(tally) => tally,
-        Answer::Total(_) => unreachable!(),
+        Answer::Total(_) | Answer::Slow(_) => unreachable!(),
     }
 }
 

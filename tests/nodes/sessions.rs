@@ -44,6 +44,20 @@ async fn many_requests_of_a_client_are_outstanding_at_once() {
 }
 
 #[tokio::test]
+async fn a_leader_leads_on_though_what_its_clients_ask_for_takes_long_to_encode() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let ballot = cluster.nodes[&leader].status().ballot;
+    let client: Client<Tally> =
+        Client::connect([cluster.addresses[&leader].clone()], "quorate").unwrap();
+    let long = cluster.settings.election.end * 4;
+    let read = client.read(Read::Local, &Query::Slow(long)).await;
+    assert_eq!(read, Ok(Answer::Slow(long)));
+    assert!(cluster.nodes.values().all(|node| node.status().ballot == ballot));
+    assert_eq!(cluster.leader().await, leader);
+}
+
+#[tokio::test]
 async fn a_client_gets_each_command_done_once_though_leaders_stop() {
     let mut cluster = Cluster::start(3).await;
     cluster.leader().await;
@@ -124,7 +138,7 @@ async fn a_client_whose_patience_ends_says_what_is_known() {
     let unsent = Err(RequestError::NotProposed(NotProposed::NoLeader));
     assert_eq!(nobody.propose(&Command::Add(1)).await, unsent);
     let unread = nobody.read(Read::Local, &Query::Total).await;
-    assert_eq!(unread, Err(ReadError::NoLeader));
+    assert_eq!(unread, Err(ReadError::Unreachable));
 }
 
 #[tokio::test]

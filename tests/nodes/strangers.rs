@@ -142,5 +142,5 @@ async fn a_client_of_another_cluster_is_refused() {
     let client = Client::<Tally>::connect([address], "another").unwrap();
     let client = client.with_patience(Duration::from_millis(500));
     let refused = client.read(Read::Local, &crate::common::Query::Total).await;
-    assert_eq!(refused, Err(ReadError::NoLeader));
+    assert_eq!(refused, Err(ReadError::Unreachable));
 }

@@ -82,6 +82,10 @@ impl Succession {
         self.proceed(server, cx)
     }
 
+    pub(crate) fn has_report_of(&self, id: NodeId) -> bool {
+        self.reports.contains_key(&id)
+    }
+
     /// A part of the best log.
     pub(crate) fn on_new_state(
         &mut self,

@@ -54,9 +54,14 @@ impl ViewChange {
 
     /// Repeats what may have been lost.
     pub(crate) fn on_tick(&mut self, server: &Server, cx: &mut Context<'_>) {
-        match &mut self.succession {
-            Some(succession) => succession.on_tick(server, cx),
-            None => self.do_view_change(server, cx),
+        // The own report may be lost, too: it is withdrawn while damage is repaired.
+        let lacks_report =
+            |of: &Succession| !of.has_report_of(server.me) && server.may_lead(cx.log);
+        if self.succession.as_ref().is_none_or(lacks_report) {
+            self.do_view_change(server, cx);
+        }
+        if let Some(succession) = &mut self.succession {
+            succession.on_tick(server, cx);
         }
     }
 

@@ -47,7 +47,7 @@ pub struct SnapshotView<S: StateMachine> {
 pub enum RestoreError {
     /// The content could not be read.
     #[error("the snapshot cannot be read from disk ({0}): repair the disk, then restart")]
-    Read(#[source] io::Error),
+    Read(io::Error),
     /// The content is of another format.
     #[error(
         "the snapshot's content has format version {found}, this program reads {supported}: run \
@@ -98,7 +98,7 @@ pub enum RestoreError {
         "the state machine cannot read its part of the snapshot ({0}): run the version that wrote \
          it, or one that still reads it"
     )]
-    State(#[source] io::Error),
+    State(io::Error),
 }
 
 /// The format version that this file writes and reads.

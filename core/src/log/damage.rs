@@ -31,15 +31,12 @@ impl Log {
         if gap.first > gap.last {
             return;
         }
-        let (first, last) = (gap.first, gap.last);
         // A search on disk may not find the names; this log has them in memory, unless they are
-        // missing already, and so is all of this.
+        // missing already.
         gap.ids_known = true;
-        self.gaps.add(gap);
-        let is_added = self.gaps.missing_at(first).is_some_and(|gap| gap.last == last);
-        if is_added {
-            let is_damaged = |entry: &&Entry| (first..=last).contains(&entry.index());
-            self.gaps.fill(self.cache.iter().filter(is_damaged).cloned().collect());
+        for added in self.gaps.add(gap) {
+            let in_memory = self.cache.iter().filter(|entry| added.contains(&entry.index()));
+            self.gaps.fill(in_memory.cloned().collect());
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the log holds by name only, until peers have given it back.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 use crate::entry::Entry;
 use crate::types::{Digest, Index, WriteSeq};
@@ -55,14 +56,30 @@ impl Gaps {
         self.missing.iter().find(|gap| gap.first <= index && index <= gap.last)
     }
 
-    /// Adds what was found to be missing.
-    pub(super) fn add(&mut self, gap: Gap) {
-        let free = |index: &Index| !self.contain(*index);
-        // What is missing already, or on its way back, is not asked for twice.
-        if (gap.first.0..=gap.last.0).map(Index).all(|index| free(&index)) {
-            self.missing.push(gap);
-            self.missing.sort_by_key(|gap| gap.first);
+    /// Adds what was found to be missing, but for what is missing already, or on its way back. Gives
+    /// the stretches that were added.
+    pub(super) fn add(&mut self, gap: Gap) -> Vec<RangeInclusive<Index>> {
+        let missing = self.missing.iter().map(|gap| (gap.first, gap.before, gap.last, gap.digest));
+        let filling = self.filling.iter().filter_map(|(_, entries)| {
+            let (first, last) = (entries.first()?, entries.last()?);
+            Some((first.index(), first.parent, last.index(), last.digest()))
+        });
+        let mut fresh = vec![gap];
+        for (first, before, last, digest) in missing.chain(filling) {
+            let parts = fresh.into_iter().flat_map(|gap| {
+                let ahead = Gap { last: gap.last.min(first.previous()), ..gap.clone() };
+                let behind = Gap { first: gap.first.max(last.next()), ..gap.clone() };
+                let ahead = if gap.last < first { ahead } else { Gap { digest: before, ..ahead } };
+                let behind =
+                    if gap.first > last { behind } else { Gap { before: digest, ..behind } };
+                [ahead, behind]
+            });
+            fresh = parts.filter(|gap| gap.first <= gap.last).collect();
         }
+        let added = fresh.iter().map(|gap| gap.first..=gap.last).collect();
+        self.missing.append(&mut fresh);
+        self.missing.sort_by_key(|gap| gap.first);
+        added
     }
 
     /// Takes entries that end a gap. `parent` is the digest of what precedes them.

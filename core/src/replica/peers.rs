@@ -15,7 +15,8 @@ impl<P: Protocol> Replica<P> {
         envelope: Envelope<P::Message>,
         out: &mut Vec<Effect<P::Message>>,
     ) {
-        let Envelope { from, to, incarnation, start, previous_nonce, known, message } = envelope;
+        let Envelope { from, to, incarnation, start, previous_nonce, known, has_room, message } =
+            envelope;
         if to != self.me || from == self.me {
             self.ignored.strangers += 1;
             return;
@@ -56,6 +57,11 @@ impl<P: Protocol> Replica<P> {
         }
         if listed == incarnation {
             self.on_word_of_listed(from);
+            if has_room {
+                self.roomy.insert(from);
+            } else {
+                self.roomy.remove(&from);
+            }
         }
         match message {
             PeerMessage::Protocol(message) => {

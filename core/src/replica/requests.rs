@@ -26,6 +26,7 @@ pub(super) struct Requests {
     waiting: BTreeSet<RequestId>,
     /// Attempts whose outcome is not known, and the proposals which they are for.
     sent: BTreeMap<RequestId, RequestId>,
+    sent_bytes: usize,
     sent_in: Ballot,
     /// The leader of this ballot asked not to be sent more for a while.
     paused_in: Option<Ballot>,
@@ -65,6 +66,11 @@ impl Requests {
     /// What all proposals cost.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What those proposals cost whose outcome in the ballot in which they were sent is not known.
+    pub(super) fn sent_bytes(&self) -> usize {
+        self.sent_bytes
     }
 
     /// What a proposal costs, in bytes. A small one costs more than its payload.
@@ -116,6 +122,7 @@ impl Requests {
         let proposed = self.proposals.get_mut(&request).expect("what waits is pending");
         (proposed.attempt, proposed.after) = (Some(attempt), after);
         (proposed.sent_at, proposed.repeated) = (now, 0);
+        self.sent_bytes += Requests::cost_bytes(&proposed.payload);
         self.sent.insert(attempt, request);
         self.sent_in = ballot;
         Place { attempt, after, oldest: self.oldest_attempt().unwrap_or(attempt) }
@@ -154,10 +161,12 @@ impl Requests {
     /// The request's entry was applied here, or the request is given up. True if it was pending.
     pub(super) fn end(&mut self, request: RequestId) -> bool {
         let Some(proposed) = self.proposals.remove(&request) else { return false };
-        self.bytes -= Requests::cost_bytes(&proposed.payload);
+        let cost = Requests::cost_bytes(&proposed.payload);
+        self.bytes -= cost;
         self.waiting.remove(&request);
         if let Some(attempt) = proposed.attempt {
             self.sent.remove(&attempt);
+            self.sent_bytes -= cost;
         }
         true
     }
@@ -196,6 +205,7 @@ impl Requests {
     fn wait_again(&mut self, request: RequestId) {
         let proposed = self.proposals.get_mut(&request).expect("what is sent is pending");
         proposed.attempt = None;
+        self.sent_bytes -= Requests::cost_bytes(&proposed.payload);
         self.waiting.insert(request);
     }
 

@@ -74,6 +74,9 @@ impl<P: Protocol> Replica<P> {
                 self.fail(request, failure_of(refusal), out);
                 continue;
             }
+            if leader != self.me && self.requests.sent_bytes() >= self.forward_window() {
+                break;
+            }
             let attempt = self.name_request();
             let place = self.requests.mark_sent(request, attempt, ballot, now.monotonic);
             if leader == self.me {
@@ -90,6 +93,12 @@ impl<P: Protocol> Replica<P> {
                 self.post(leader, PeerMessage::Forward(Forward::Read { ballot, request }));
             }
         }
+    }
+
+    /// How much is forwarded ahead of its outcome, beside one request of any size. What this node says beside that, as one of a quorum,
+    /// goes the same way, and does not stand behind more than this.
+    fn forward_window(&self) -> usize {
+        (self.settings.window_bytes / 4).max(1)
     }
 
     fn forward(

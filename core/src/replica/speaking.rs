@@ -89,8 +89,8 @@ impl<P: Protocol> Replica<P> {
             formed.log.saved(seq);
         }
         self.ask_on_for_repair();
-        let promise = self.protocol().map(|protocol| protocol.pledge().promise());
-        for write in self.writes.saved(seq) {
+        let mut waited = Vec::new();
+        for write in self.writes.saved(now.monotonic, seq) {
             if let Some(record) = write.founding {
                 self.on_founding_saved(record, out);
             }
@@ -101,17 +101,11 @@ impl<P: Protocol> Replica<P> {
             if let Some(formed) = &mut self.formed {
                 formed.log.set_mute(write.mute || self.readmitting.is_mute());
             }
-            let Waiting { mut sworn, saved } = write.waiting;
-            sworn.extend(saved);
-            // What was to be vouched for under an earlier promise is not said any more: the later one
-            // may be on disk by now, may have been spoken under, and what it cut off is gone.
-            if write.pledge.map(|pledge| pledge.promise()) != promise {
-                sworn.retain(|envelope| !Replica::<P>::vouches(envelope));
-            }
-            self.deliver(now, sworn, out);
+            let Waiting { sworn, saved } = write.waiting;
+            waited.extend(sworn.into_iter().chain(saved));
         }
-        let sworn = self.writes.take_sworn();
-        self.deliver(now, sworn, out);
+        waited.extend(self.writes.take_sworn());
+        self.deliver(now, waited, out);
         self.drive(now, Input::Saved, out);
     }
 
@@ -122,14 +116,19 @@ impl<P: Protocol> Replica<P> {
         self.deliver(now, sworn, out);
     }
 
-    /// These messages have waited long enough.
+    /// These messages have waited long enough. Some are to this replica itself, and may make it swear a
+    /// later promise.
     pub(super) fn deliver(
         &mut self,
         now: Now,
         envelopes: impl IntoIterator<Item = Envelope<P::Message>>,
         out: &mut Vec<Effect<P::Message>>,
     ) {
+        let promise = self.promise();
         for envelope in envelopes {
+            if self.promise() != promise && Replica::<P>::vouches(&envelope) {
+                continue;
+            }
             match envelope.message {
                 PeerMessage::Protocol(message) if envelope.to == self.me => {
                     let (from, incarnation) = (self.me, self.incarnation);
@@ -151,18 +150,20 @@ impl<P: Protocol> Replica<P> {
         }
     }
 
-    /// A later promise was sworn, after which the log may become another one. All that changes in a
-    /// batch is one write, so what was vouched for before, in the same batch, would be said of a log
-    /// that was never on this disk. To the others, it is a message that is lost.
-    pub(super) fn take_back_what_this_batch_vouches_for(&mut self) {
+    /// Nothing is vouched for that waits for a write, for a pledge alone, or for the end of this batch.
+    /// To the others, these are messages that are lost.
+    ///
+    /// So it is when damage was found, and when a later promise was sworn: after that the log may become
+    /// another one. All that changes in a batch is one write, and the disk may be done with several at
+    /// once, so what was vouched for before might be said of a log that the disk has not, or no more.
+    pub(super) fn take_back_what_is_vouched_for(&mut self) {
+        self.writes.withdraw(Replica::<P>::vouches);
         self.outbox.retain(|envelope| !Replica::<P>::vouches(envelope));
         self.after_save.retain(|envelope| !Replica::<P>::vouches(envelope));
     }
 
-    /// Nothing is vouched for that waits for a write, for a pledge alone, or for the end of this batch.
-    pub(super) fn take_back_what_is_vouched_for(&mut self) {
-        self.writes.withdraw(Replica::<P>::vouches);
-        self.take_back_what_this_batch_vouches_for();
+    fn promise(&self) -> Option<P::Pledge> {
+        self.protocol().map(|protocol| protocol.pledge().promise())
     }
 
     /// True of what others count on.
@@ -181,7 +182,8 @@ impl<P: Protocol> Replica<P> {
         let (from, incarnation) = (self.me, self.incarnation);
         let (start, previous_nonce) = (self.lineage.latest(), self.lineage.previous_nonce());
         let known = self.acquaintances.disk_of(to).map(|disk| self.known(to, disk));
-        Envelope { from, to, incarnation, start, previous_nonce, known, message }
+        let has_room = self.has_room;
+        Envelope { from, to, incarnation, start, previous_nonce, known, has_room, message }
     }
 
     fn known(&self, node: NodeId, disk: Disk) -> Known {
@@ -208,15 +210,34 @@ impl<P: Protocol> Replica<P> {
         self.writes.swearing_since(pledge).is_some_and(hangs)
     }
 
-    /// A leader whose disk does not answer for longer than an election takes is no use as one.
-    pub(super) fn hand_over_if_disk_hangs(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
+    /// A leader whose disk does nothing for longer than an election takes is no use as one, nor is one
+    /// whose disk is full for so long while a majority of others have room: where they have not, another
+    /// one could not even begin to lead, and this one can be read from.
+    pub(super) fn hand_over_if_disk_fails(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
         let patience = self.settings.election.end;
-        let hangs = |since: Duration| now.monotonic.saturating_sub(since) > patience;
-        let stalled = self.writes.waiting_since().is_some_and(hangs);
-        let asked = self.hand_over_since.is_some_and(|since| !hangs(since));
-        if stalled && !asked && self.standing().serving {
+        let is_over = |since: Duration, wait| now.monotonic.saturating_sub(since) > wait;
+        let waits_since = if self.has_room {
+            self.full_since = None;
+            self.writes.waiting_since()
+        } else {
+            Some(*self.full_since.get_or_insert(now.monotonic))
+        };
+        let is_no_use = waits_since.is_some_and(|since| is_over(since, patience))
+            && (self.has_room || self.others_have_room());
+        // The next one's disk may be as full: they do not pass it on and on.
+        let again = patience * (1 << self.handed_over_full);
+        let asked = self.hand_over_since.is_some_and(|since| !is_over(since, again));
+        if is_no_use && !asked && self.standing().serving {
             self.hand_over_since = Some(now.monotonic);
+            self.handed_over_full = (self.handed_over_full + u32::from(!self.has_room)).min(6);
             self.drive(now, Input::HandOver, out);
         }
+    }
+
+    /// True if a majority of the members have said last that they have room, without this one.
+    fn others_have_room(&self) -> bool {
+        let Some(log) = self.log() else { return false };
+        let others = log.membership().peers_of(self.me);
+        others.filter(|id| self.roomy.contains(id)).count() >= log.membership().majority()
     }
 }

@@ -203,6 +203,7 @@ fn from_peer<M>(message: PeerMessage<M>) -> Event<M> {
         incarnation: Incarnation(102),
         start: Start { count: 1, nonce: 0 },
         previous_nonce: 0,
+        has_room: true,
         known: None,
         message,
     })

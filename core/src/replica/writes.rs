@@ -1,6 +1,7 @@
 //! Writes on their way to the disk, and what may be said once they are there.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::founding::FoundingRecord;
 use crate::message::Envelope;
@@ -12,7 +13,7 @@ use crate::types::WriteSeq;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pending<M, G> {
     pub(super) seq: WriteSeq,
-    pub(super) begun: std::time::Duration,
+    pub(super) begun: Duration,
     pub(super) pledge: Option<G>,
     pub(super) snapshot: Option<SnapshotId>,
     pub(super) founding: Option<FoundingRecord>,
@@ -41,6 +42,8 @@ impl<M> Waiting<M> {
 pub(super) struct Writes<M, G> {
     next: WriteSeq,
     pending: VecDeque<Pending<M, G>>,
+    /// When a write was last saved.
+    saved_at: Duration,
     /// As of the last write begun.
     begun_pledge: Option<G>,
     begun_snapshot: Option<SnapshotId>,
@@ -58,6 +61,7 @@ impl<M, G: Pledge> Writes<M, G> {
         Writes {
             next: WriteSeq(1),
             pending: VecDeque::new(),
+            saved_at: Duration::ZERO,
             begun_pledge: None,
             begun_snapshot: None,
             begun_mute: false,
@@ -106,7 +110,7 @@ impl<M, G: Pledge> Writes<M, G> {
     }
 
     /// Since when what `pledge` promises is on its way to the disk. `None` if it is not.
-    pub(super) fn swearing_since(&self, pledge: G) -> Option<std::time::Duration> {
+    pub(super) fn swearing_since(&self, pledge: G) -> Option<Duration> {
         let carries = |write: &&Pending<M, G>| {
             write.pledge.is_some_and(|carried| carried.promise() == pledge.promise())
         };
@@ -155,7 +159,8 @@ impl<M, G: Pledge> Writes<M, G> {
     }
 
     /// Everything up to `seq` is on disk: what was promised with it, in order.
-    pub(super) fn saved(&mut self, seq: WriteSeq) -> Vec<Pending<M, G>> {
+    pub(super) fn saved(&mut self, now: Duration, seq: WriteSeq) -> Vec<Pending<M, G>> {
+        self.saved_at = now;
         let done = self.pending.iter().take_while(|write| write.seq <= seq).count();
         let done: Vec<_> = self.pending.drain(..done).collect();
         for write in &done {
@@ -199,8 +204,8 @@ impl<M, G: Pledge> Writes<M, G> {
         }
     }
 
-    /// When the oldest write began that is not on disk yet.
-    pub(super) fn waiting_since(&self) -> Option<std::time::Duration> {
-        self.pending.front().map(|write| write.begun)
+    /// Since when the disk has done nothing though there is something to write.
+    pub(super) fn waiting_since(&self) -> Option<Duration> {
+        self.pending.front().map(|write| write.begun.max(self.saved_at))
     }
 }

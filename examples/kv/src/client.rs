@@ -21,7 +21,7 @@ pub struct Client {
 #[non_exhaustive]
 pub enum ClientError {
     /// The connection broke.
-    #[error("connection lost: {0}")]
+    #[error("connection lost")]
     Io(#[from] io::Error),
     /// The server closed the connection.
     #[error("the server closed the connection")]

@@ -213,7 +213,11 @@ impl Machine {
         (condition, expiry, answer): (Condition, Expiry, SetAnswer),
         budget: &mut Budget,
     ) -> Result<Reply, Failure> {
-        let present = self.store.entry(now_ms, key);
+        // Most want to know nothing of what is there, and to look for it takes as long as to put something
+        // there.
+        let is_of_interest =
+            condition != Condition::Always || expiry == Expiry::Keep || answer == SetAnswer::Old;
+        let present = if is_of_interest { self.store.entry(now_ms, key) } else { None };
         let set = match condition {
             Condition::Always => true,
             Condition::IfAbsent => present.is_none(),

@@ -217,7 +217,7 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
     }
 
     fn held_bytes(&self) -> usize {
-        let buffers = self.input.held_bytes() + self.output.capacity();
+        let buffers = self.input.held_bytes() + self.decoder.held_bytes() + self.output.capacity();
         let group = self.group.as_ref().map_or(0, |group| group.size.held_bytes);
         let held = self.held.as_ref().map_or(0, Item::held_bytes);
         let queue: usize = self.queue.iter().map(Queued::held_bytes).sum();

@@ -276,7 +276,18 @@ impl<P: Spoken> Shell<P> {
             5 if !self.sent.is_empty() => said.u.choose(&self.sent)?.message.clone(),
             _ => PeerMessage::Protocol(P::message(&mut said)?),
         };
-        Ok(Envelope { from: node, to, incarnation: of, start, previous_nonce, known, message })
+        // No byte of its own: older inputs mean what they meant.
+        let has_room = start.count % 4 != 3;
+        Ok(Envelope {
+            from: node,
+            to,
+            incarnation: of,
+            start,
+            previous_nonce,
+            known,
+            has_room,
+            message,
+        })
     }
 }
 
@@ -359,8 +370,10 @@ pub fn envelopes() -> (Envelope<raft::Message>, Envelope<vsr::Message>) {
     let known =
         Some(Known { disk, acknowledged: Some((Ballot(1), LogId::new(Index(3), Ballot(1)))) });
     let start = Start { count: 1, nonce: 9 };
-    let of_raft = Envelope { from, to, incarnation, start, previous_nonce, known, message };
+    let has_room = true;
+    let of_raft =
+        Envelope { from, to, incarnation, start, previous_nonce, known, has_room, message };
     let stretch = Stretch { view: term, probe: 1, previous, commit, entries };
     let message = PeerMessage::Protocol(vsr::Message::Prepare(stretch));
-    (of_raft, Envelope { from, to, incarnation, start, previous_nonce, known, message })
+    (of_raft, Envelope { from, to, incarnation, start, previous_nonce, known, has_room, message })
 }

@@ -45,5 +45,6 @@ mod tests {
         assert_eq!(failed.violation.property, "leader completeness");
         let picture = std::fs::read_to_string(picture).unwrap();
         assert!(picture.contains("<html") && picture.contains("Acknowledge"));
+        assert!(picture.contains(r#""claim":{"kind":"acknowledges","through":"#));
     }
 }

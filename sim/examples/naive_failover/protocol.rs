@@ -6,7 +6,7 @@ use quorate_core::{
     Ballot, Effects, Entry, Index, Input, Log, LogId, NodeId, Now, PeerFaults, PledgeBytes,
     Protocol, Role, Settings, Standing, Timer,
 };
-use quorate_sim::Simulated;
+use quorate_sim::{Claim, Said, Simulated, Topic};
 use serde::{Deserialize, Serialize};
 
 /// A replica. The members take turns as primary: the ballot says whose turn it is.
@@ -217,5 +217,21 @@ impl Naive {
     }
 }
 
-/// What every protocol promises is watched. It promises nothing else.
-impl Simulated for Naive {}
+/// What every protocol promises is watched. It promises nothing else, and says what its messages mean,
+/// so that a picture can tell who acknowledges what its disk does not have.
+impl Simulated for Naive {
+    fn says(message: &Message) -> Option<Said> {
+        let (topic, ballot, claim) = match message {
+            Message::Append { ballot, previous, entries, .. } => {
+                let count = entries.len();
+                let topic = if count == 0 { Topic::Heartbeat } else { Topic::Replicate };
+                (topic, ballot, Some(Claim::Shows { previous: *previous, count }))
+            }
+            Message::Acknowledge { ballot, index } => {
+                (Topic::Reply, ballot, Some(Claim::Acknowledges { through: *index }))
+            }
+            Message::Lack { ballot, .. } => (Topic::Reply, ballot, None),
+        };
+        Some(Said { topic, ballot: Some(*ballot), claim })
+    }
+}

@@ -1,7 +1,7 @@
 //! Committed entries never change and are on a quorum: an entry is committed once it is stored on
 //! a majority (Ongaro 2014, sections 3.5 and 3.6.2), on disk (section 3.8), and stays there.
 
-use quorate_core::{Ballot, Digest, Index, LogId};
+use quorate_core::{Ballot, Digest, Index, LogId, Run};
 
 use super::{Mirror, Property, Verdict, Violation};
 
@@ -89,6 +89,23 @@ impl Commit {
         })
     }
 
+    /// `node`, whose log is `held`, changes it: its log may end earlier and be of another ballot then,
+    /// but nothing that is committed leaves it.
+    pub(super) fn keeps(&self, node: usize, held: &Mirror, run: &Run) -> Verdict {
+        let first = run.previous.index.next();
+        let last = held.last().min(self.committed());
+        let replaced = run.entries.iter().map(|entry| Some((entry.ballot(), entry.digest())));
+        let replaced = replaced.chain(std::iter::repeat(None));
+        let both = (first.0..=last.0).map(Index).zip(replaced);
+        let lost = both.map(|(index, new)| (index, new, self.at(index)));
+        let lost = lost.filter(|(index, new, known)| held.at(*index) == *known && new != known);
+        let lost = lost.map(|(index, ..)| index).next();
+        NEVER_CHANGES.require(lost.is_none(), || {
+            let known = lost.and_then(|index| self.at(index));
+            format!("replica {} gives up {lost:?}, which is committed: {known:?}", node + 1)
+        })
+    }
+
     /// `node` has executed entries up to `index`.
     pub(super) fn covers(&self, node: usize, index: Index) -> Verdict {
         NEVER_CHANGES.require(index <= self.committed(), || {
@@ -115,7 +132,7 @@ impl Commit {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{committed_on, logs, mirror};
+    use super::super::testing::{committed_on, digest, logs, mirror, run};
     use super::*;
 
     #[test]
@@ -143,6 +160,18 @@ mod tests {
         check.extend(0, Ballot(1), Index(2), &logs.held[0]).unwrap();
         let other_past = check.extend(1, Ballot(2), Index(3), &logs.held[1]);
         assert_eq!(other_past.unwrap_err().property, NEVER_CHANGES.name);
+    }
+
+    #[test]
+    fn a_committed_entry_that_a_replica_gives_up_is_found() {
+        let (check, logs) = committed_on(&[&[1, 1], &[1, 1, 2], &[1, 3]], Ballot(1));
+        let cut = |previous| run(previous, 1, digest(previous, 1), &[4]);
+        check.keeps(1, &logs.held[1], &cut(2)).unwrap();
+        let given_up = check.keeps(1, &logs.held[1], &cut(1));
+        assert_eq!(given_up.unwrap_err().property, NEVER_CHANGES.name);
+        check.keeps(2, &logs.held[2], &cut(1)).unwrap();
+        let again = run(1, 1, digest(1, 1), &[1]);
+        check.keeps(1, &logs.held[1], &again).unwrap();
     }
 
     #[test]

@@ -59,14 +59,18 @@ impl fmt::Display for Unconverged {
     }
 }
 
-/// Whether all replicas stand at the same place, with everything done.
+/// Whether all replicas stand at the same place, with everything done; one of them leads, unless they
+/// are led from elsewhere.
 ///
 /// # Errors
 /// What is lacking.
-pub(crate) fn converged(replicas: &[Converging]) -> Result<(), Unconverged> {
+pub(crate) fn converged(
+    replicas: &[Converging],
+    led_from_elsewhere: bool,
+) -> Result<(), Unconverged> {
     let behind = |details: String| Err(Unconverged::Behind(details));
     let leaders = replicas.iter().filter(|replica| replica.standing.serving).count();
-    if leaders != 1 {
+    if leaders != usize::from(!led_from_elsewhere) {
         return behind(format!("{leaders} replicas lead"));
     }
     let first = &replicas[0];
@@ -106,8 +110,10 @@ mod tests {
 
     #[test]
     fn replicas_that_are_level_under_one_leader_have_converged() {
-        assert_eq!(converged(&[replica(true), replica(false)]), Ok(()));
-        assert!(converged(&[replica(false), replica(false)]).is_err(), "nobody leads");
+        assert_eq!(converged(&[replica(true), replica(false)], false), Ok(()));
+        assert!(converged(&[replica(false); 2], false).is_err(), "nobody leads");
+        assert_eq!(converged(&[replica(false); 2], true), Ok(()));
+        assert!(converged(&[replica(true), replica(false)], true).is_err(), "two lead");
     }
 
     #[test]
@@ -118,7 +124,7 @@ mod tests {
         let other_state = Converging { digest: 8, ..level };
         let expiring = Converging { expiring: true, ..level };
         for other in [uncommitted, unapplied, other_state, expiring] {
-            assert!(converged(&[replica(true), other]).is_err(), "{other:?}");
+            assert!(converged(&[replica(true), other], false).is_err(), "{other:?}");
         }
     }
 }

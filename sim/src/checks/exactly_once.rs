@@ -1,10 +1,12 @@
-//! Each request takes effect at most once: under a session however often it is tried (Ongaro 2014,
+//! A command takes effect because a client asked for it, and each request at most once: under a session however often it is tried (Ongaro 2014,
 //! section 6.3), and without one because it is tried again only after "surely not proposed". That
 //! an acknowledged one took effect at all is for [`acknowledged`](super::acknowledged).
 
 use std::collections::BTreeMap;
 
-use super::{Property, Verdict};
+use quorate_core::Index;
+
+use super::{Property, Verdict, Violation};
 use crate::clients::OpId;
 
 const PROPERTY: Property = Property { name: "exactly once", stated_in: "Ongaro 2014, section 6.3" };
@@ -32,6 +34,11 @@ impl ExactlyOnce {
     pub(super) fn effect_of(&self, op: OpId) -> Option<u64> {
         self.effects.get(&op).copied()
     }
+}
+
+/// A command took effect at `index` for which nobody asked.
+pub(super) fn of_nobody(index: Index) -> Violation {
+    PROPERTY.violation(format!("nobody asked for the command that took effect at {index:?}"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_core::{Command, Digest, Entry, EntryKind, LogId, Origin, Register};
+use quorate_core::{Command, Digest, Entry, EntryKind, LogId, LogTime, Origin, Register};
 
 use super::{Property, Verdict};
 
@@ -22,6 +22,7 @@ pub struct LogMatching {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Known {
     digest: Digest,
+    time: LogTime,
     origin: Option<Origin>,
     node: usize,
 }
@@ -33,7 +34,7 @@ impl LogMatching {
     /// If another entry has its name.
     pub fn holds(&mut self, node: usize, entry: &Entry) -> Verdict {
         let digest = entry.digest();
-        let new = || Known { digest, origin: origin(entry), node };
+        let new = || Known { digest, time: entry.time, origin: origin(entry), node };
         let known = self.entries.entry(entry.id).or_insert_with(new);
         PROPERTY.require(known.digest == digest, || {
             let (a, b) = (known.node + 1, node + 1);
@@ -41,10 +42,12 @@ impl LogMatching {
         })
     }
 
-    /// Which request is behind this entry, if one is.
+    /// What is known of an entry that some replica held: its digest, when it was made, and which request
+    /// is behind it, if one is.
     #[must_use]
-    pub fn origin(&self, id: LogId) -> Option<Origin> {
-        self.entries.get(&id)?.origin
+    pub fn known(&self, id: LogId) -> Option<(Digest, LogTime, Option<Origin>)> {
+        let Known { digest, time, origin, .. } = *self.entries.get(&id)?;
+        Some((digest, time, origin))
     }
 }
 

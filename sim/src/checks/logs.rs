@@ -168,6 +168,11 @@ impl Disk {
         self.lost.as_deref().unwrap_or(&self.log)
     }
 
+    /// True if it has lost something that the replica has not made good.
+    pub(super) fn has_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
     /// True if it has lost something, and the replica does not know.
     pub(super) fn is_unaware(&self) -> bool {
         self.lost.is_some() && !self.is_loss_known

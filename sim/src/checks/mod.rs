@@ -12,6 +12,7 @@ mod durability;
 mod effect_order;
 mod election_safety;
 mod exactly_once;
+mod execution;
 mod kept;
 mod leader_completeness;
 mod linearizability;
@@ -53,7 +54,8 @@ pub(crate) use convergence::{Converging, Unconverged, converged};
 pub use durability::believes;
 use effect_order::EffectOrder;
 pub use election_safety::ElectionSafety;
-use exactly_once::ExactlyOnce;
+use exactly_once::{ExactlyOnce, of_nobody};
+use execution::Execution;
 pub use kept::Kept;
 pub use leader_completeness::LeaderCompleteness;
 use linearizability::Linearizability;
@@ -61,6 +63,7 @@ pub use log_matching::LogMatching;
 use logs::Logs;
 pub use logs::Mirror;
 pub use monotonic::Monotonic;
+pub use peers::are_right;
 use refused::Refused;
 use replays::Replays;
 use request_order::RequestOrder;
@@ -139,6 +142,7 @@ pub(crate) struct Checks<P> {
     monotonic: Monotonic,
     state_machine_safety: StateMachineSafety,
     exactly_once: ExactlyOnce,
+    execution: Execution,
     refused: Refused,
     request_order: RequestOrder,
     effect_order: EffectOrder,
@@ -165,6 +169,7 @@ impl<P: Simulated> Checks<P> {
             monotonic: Monotonic::new(nodes),
             state_machine_safety: StateMachineSafety::new(nodes),
             exactly_once: ExactlyOnce::default(),
+            execution: Execution::new(nodes),
             refused: Refused::default(),
             request_order: RequestOrder::default(),
             effect_order: EffectOrder::default(),
@@ -180,6 +185,9 @@ impl<P: Simulated> Checks<P> {
     /// A replica asked for this to be saved: so it changed its log.
     pub(crate) fn writes(&mut self, node: usize, seq: WriteSeq, write: &Write) -> Verdict {
         for run in &write.runs {
+            if !write.mute && !self.logs.disks[node].has_lost() {
+                self.commit.keeps(node, &self.logs.held[node], run)?;
+            }
             self.append_only.changed(node, &self.logs.held[node], run);
             for entry in &run.entries {
                 self.log_matching.holds(node, entry)?;
@@ -208,14 +216,16 @@ impl<P: Simulated> Checks<P> {
                 self.commit.extend(node, standing.ballot, committed, &self.logs.held[node])?;
             self.commit.on_a_quorum(self.logs.on_disk())?;
             for id in fresh {
-                let origin = self.log_matching.origin(id);
+                let known = self.log_matching.known(id);
+                let (digest, time, origin) = known.expect("some replica was seen to hold it");
+                self.execution.committed(digest, time);
                 self.refused.committed(origin)?;
                 self.request_order.committed(origin)?;
             }
         }
         self.commit.agrees(node, committed, &self.logs.held[node])?;
         if !self.logs.disks[node].is_unaware() {
-            peers::are_right(node, &protocol.faults())?;
+            are_right(node, &protocol.faults())?;
         }
         let leads = standing.role == Role::Leader;
         let reign = leads.then_some(standing.ballot);
@@ -258,6 +268,11 @@ impl<P: Simulated> Checks<P> {
         self.own.iter_mut().try_for_each(|oracle| oracle.on_disk(node, &pledge))
     }
 
+    /// A replica takes in a message of its protocol.
+    pub(crate) fn hears(&mut self, node: usize, from: usize, message: &P::Message) {
+        self.own.iter_mut().for_each(|oracle| oracle.hears(node, from, message));
+    }
+
     /// A replica, which holds this log, sends a message of its protocol.
     pub(crate) fn sends(
         &mut self,
@@ -284,6 +299,7 @@ impl<P: Simulated> Checks<P> {
         self.append_only.forget(node);
         self.monotonic.forget(node);
         self.state_machine_safety.forget(node);
+        self.execution.forget(node);
         self.effect_order.crashed(node);
         self.own.iter_mut().for_each(|oracle| oracle.crashed(node));
     }
@@ -303,6 +319,8 @@ impl<P: Simulated> Checks<P> {
                 recovery::is_whole(node, found)?;
             }
         }
+        let snapshot = found.snapshot.as_ref().map_or(Index::ZERO, |meta| meta.last.index);
+        self.monotonic.started(node, snapshot);
         self.pledge_on_disk(node)?;
         self.commit.on_a_quorum(self.logs.on_disk())
     }
@@ -353,8 +371,14 @@ impl<P: Simulated> Checks<P> {
         self.logs.held[node].last()
     }
 
+    /// A replica's machine is to execute this.
+    pub(crate) fn executes(&mut self, node: usize, entries: &[Entry]) -> Verdict {
+        entries.iter().try_for_each(|entry| self.execution.executes(node, entry))
+    }
+
     /// A replica's machine has done this, with what was new to everybody of the entries behind it.
     pub(crate) fn changed(&mut self, node: usize, change: &Change, fresh: &[Entry]) -> Verdict {
+        self.execution.told(node, &change.at())?;
         let attempts = &self.attempts;
         let safety = &mut self.state_machine_safety;
         let is_new = safety.changed(node, change, || behind(change, fresh, attempts))?;
@@ -363,7 +387,6 @@ impl<P: Simulated> Checks<P> {
         if !is_new {
             return self.replays.repeated(node, change, effect);
         }
-        self.commit.covers(node, change.index)?;
         self.exactly_once.happened(effect.op, effects.len() as u64)?;
         self.replays.happened(node, effects)
     }
@@ -377,6 +400,7 @@ impl<P: Simulated> Checks<P> {
     /// A replica's machine was replaced by a snapshot, and is in this state, at this index.
     pub(crate) fn restored(&mut self, node: usize, index: Index, state: &[u8]) -> Verdict {
         self.commit.covers(node, index)?;
+        self.execution.restored(node, index);
         self.state_machine_safety.restored(node, index)?;
         self.stands(node, state)
     }
@@ -421,6 +445,7 @@ impl<P: Simulated> Checks<P> {
     ) -> Verdict {
         let Asked { op, attempt, since, ref query, .. } = *asked;
         self.linearizability.read(op, attempt, &observed.answer);
+        self.execution.asked(node, &observed.at())?;
         self.effect_order.read(op, self.count_at(observed.index), since)?;
         let Some(query) = query else { return Ok(()) };
         let effects = self.state_machine_safety.effects_of(node);
@@ -462,6 +487,7 @@ impl<P: Simulated> Checks<P> {
         query: &Value,
         observed: &Observed<Value>,
     ) -> Verdict {
+        self.execution.asked(node, &observed.at())?;
         let effects = self.state_machine_safety.effects_of(node);
         self.effect_order.looked(node, effects.len() as u64)?;
         self.replays.answered(node, query, observed, effects)
@@ -497,11 +523,18 @@ impl<P: Simulated> Checks<P> {
     }
 }
 
-/// The request behind a change that is new to everybody, and its command.
-fn behind(change: &Change, fresh: &[Entry], attempts: &BTreeMap<Origin, OpId>) -> (OpId, Bytes) {
+/// The request behind a change that is new to everybody, and its command; neither if something expired.
+fn behind(
+    change: &Change,
+    fresh: &[Entry],
+    attempts: &BTreeMap<Origin, OpId>,
+) -> Result<(OpId, Bytes), Violation> {
+    if change.response.is_none() {
+        return Ok(Default::default());
+    }
     let entry = fresh.iter().find(|entry| entry.index() == change.index);
-    let is_command = change.response.is_some();
-    let command = entry.filter(|_| is_command).and_then(|entry| Command::decode(&entry.payload));
-    let Some(Command { origin, body, .. }) = command else { return Default::default() };
-    (attempts.get(&origin).copied().unwrap_or_default(), body)
+    let command = entry.and_then(|entry| Command::decode(&entry.payload));
+    let request =
+        command.and_then(|Command { origin, body, .. }| Some((*attempts.get(&origin)?, body)));
+    request.ok_or_else(|| of_nobody(change.index))
 }

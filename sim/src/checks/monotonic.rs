@@ -1,5 +1,5 @@
-//! What is committed and what is applied never goes back while a process lives, and applied ≤
-//! committed ≤ last (Ongaro 2014, figure 3.1 and section 3.8).
+//! What is committed and what is applied never goes back while a process lives, nor what is committed
+//! behind the snapshot with which the process began; and applied ≤ committed ≤ last (Ongaro 2014, figure 3.1 and section 3.8).
 
 use quorate_core::{Index, Log};
 
@@ -26,6 +26,11 @@ impl Monotonic {
     /// The process of `node` has died.
     pub fn forget(&mut self, node: usize) {
         self.before[node] = (Index::ZERO, Index::ZERO);
+    }
+
+    /// A process of `node` begins, on a disk with a snapshot of everything up to `snapshot`.
+    pub fn started(&mut self, node: usize, snapshot: Index) {
+        self.before[node] = (Index::ZERO, snapshot);
     }
 
     /// How `node` stands.
@@ -59,6 +64,9 @@ mod tests {
         let mut check = Monotonic::new(1);
         check.moved(0, Index(1), Index(2), Index(3)).unwrap();
         assert!(check.moved(0, Index(1), Index(1), Index(3)).is_err());
+        check.started(0, Index(1));
+        assert!(check.clone().moved(0, Index(0), Index(0), Index(3)).is_err());
+        check.moved(0, Index(0), Index(1), Index(3)).unwrap();
         check.forget(0);
         check.moved(0, Index(0), Index(1), Index(3)).unwrap();
         assert!(check.moved(0, Index(2), Index(1), Index(3)).is_err());

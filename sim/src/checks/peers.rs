@@ -9,8 +9,11 @@ use super::{Property, Verdict};
 const PROPERTY: Property =
     Property { name: "replicas find no fault with each other", stated_in: "quorate, PeerFaults" };
 
-/// What `node` has found so far.
-pub(super) fn are_right(node: usize, faults: &PeerFaults) -> Verdict {
+/// `node`, all of whose peers are sound, has found these faults so far: so there must be none.
+///
+/// # Errors
+/// If there are.
+pub fn are_right(node: usize, faults: &PeerFaults) -> Verdict {
     PROPERTY.require(faults.count == 0, || format!("replica {} has found {faults:?}", node + 1))
 }
 

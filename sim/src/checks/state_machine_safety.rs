@@ -73,12 +73,12 @@ impl StateMachineSafety {
         &mut self,
         node: usize,
         change: &Change,
-        behind: impl FnOnce() -> (OpId, Bytes),
+        behind: impl FnOnce() -> Result<(OpId, Bytes), Violation>,
     ) -> Result<bool, Violation> {
         self.counts[node] += 1;
         let count = self.counts[node];
         let Some(known) = self.effects.get(count - 1) else {
-            let (op, body) = behind();
+            let (op, body) = behind()?;
             self.effects.push(Effect { change: change.clone(), op, body });
             return Ok(true);
         };
@@ -101,7 +101,7 @@ mod tests {
 
     fn changed(check: &mut StateMachineSafety, node: usize, index: u64) -> Result<bool, Violation> {
         let Effect { change, op, body } = effect(index, index + 5);
-        check.changed(node, &change, || (op, body))
+        check.changed(node, &change, || Ok((op, body)))
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(changed(&mut check, 0, 2), Ok(true));
         let Effect { change, .. } = effect(2, 7);
         let expiry = Change { response: None, ..change };
-        assert!(check.changed(1, &expiry, || (OpId(0), Bytes::new())).is_err());
+        assert!(check.changed(1, &expiry, || Ok((OpId(0), Bytes::new()))).is_err());
     }
 
     #[test]

@@ -7,10 +7,10 @@ mod views;
 mod vouching;
 
 use quorate_core::{Ballot, Protocol};
-use quorate_vsr::{Message, Vsr};
+use quorate_vsr::{DoViewChange, Message, Vsr};
 
 use crate::marks::Mark;
-use crate::oracle::{Oracle, Simulated};
+use crate::oracle::{Claim, Oracle, Said, Simulated, Topic};
 use crate::words::Words;
 use do_view_change::Reports;
 use one_log::OneLog;
@@ -27,6 +27,30 @@ impl Simulated for Vsr {
             Message::Checkpoint { .. } => Some(Mark::SnapshotOffered),
             _ => None,
         }
+    }
+
+    fn says(message: &Message) -> Option<Said> {
+        let (topic, claim) = match message {
+            Message::StartViewChange { .. } | Message::StartView(_) => (Topic::Elect, None),
+            Message::DoViewChange(DoViewChange { head, .. }) => {
+                (Topic::Elect, Some(Claim::Reports { head: *head }))
+            }
+            // A backup takes for its primary's what its log holds of the view, whoever showed it that.
+            Message::Prepare(stretch) if !stretch.entries.is_empty() => (Topic::Replicate, None),
+            Message::Prepare(_) | Message::Commit { .. } => (Topic::Heartbeat, None),
+            Message::PrepareOk { op, .. } => {
+                (Topic::Reply, Some(Claim::Acknowledges { through: *op }))
+            }
+            Message::GetState { .. }
+            | Message::NewState(_)
+            | Message::Checkpoint { .. }
+            | Message::Missing { .. }
+            | Message::Sought { .. } => (Topic::Repair, None),
+            Message::Nack { missing, .. } => {
+                (Topic::Repair, Some(Claim::Nacks { missing: *missing }))
+            }
+        };
+        Some(Said { topic, ballot: Some(view_of(message)), claim })
     }
 
     fn words() -> Words {
@@ -73,4 +97,28 @@ fn view_of(message: &Message) -> Ballot {
 /// The view in which a replica is.
 fn view(protocol: &Vsr) -> Ballot {
     protocol.pledge().view
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_core::{Digest, Index, LogId};
+    use quorate_vsr::Stretch;
+
+    use super::*;
+
+    #[test]
+    fn what_is_acknowledged_reported_and_nacked_is_said_in_the_view_of_its_sender() {
+        let (view, id) = (Ballot(7), LogId::new(Index(3), Ballot(2)));
+        let said = |topic, claim| Some(Said { topic, ballot: Some(view), claim });
+        let acknowledgement = Message::PrepareOk { view, probe: 9, op: Index(4) };
+        let acknowledges = Some(Claim::Acknowledges { through: Index(4) });
+        assert_eq!(Vsr::says(&acknowledgement), said(Topic::Reply, acknowledges));
+        let report = DoViewChange { view, head: id, digest: Digest([1; 16]), commit: Index(2) };
+        let reports = Some(Claim::Reports { head: id });
+        assert_eq!(Vsr::says(&Message::DoViewChange(report)), said(Topic::Elect, reports));
+        let nacks = Some(Claim::Nacks { missing: id });
+        assert_eq!(Vsr::says(&Message::Nack { view, missing: id }), said(Topic::Repair, nacks));
+        let idle = Stretch { view, probe: 9, previous: id, commit: Index(2), entries: Vec::new() };
+        assert_eq!(Vsr::says(&Message::Prepare(idle)), said(Topic::Heartbeat, None));
+    }
 }

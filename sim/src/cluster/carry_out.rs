@@ -35,6 +35,12 @@ impl<P: Simulated> Cluster<P> {
         for event in inbox.drain(..) {
             self.trace.note(time, Some(node), &event);
             self.trace.draw(|picture| picture.takes(time, node, &event));
+            if let Event::Message(Envelope {
+                from, message: PeerMessage::Protocol(message), ..
+            }) = &event
+            {
+                self.checks.hears(node, position(*from), message);
+            }
             process.replica.step(now, event, &mut process.effects);
         }
         process.inbox = inbox;
@@ -160,6 +166,7 @@ impl<P: Simulated> Cluster<P> {
         let arrivals = self.network.send(self.agenda.now(), node, to);
         self.draw_message(&envelope, arrivals);
         match arrivals {
+            [None, _] if self.network.is_cut(sent, node, to) => self.marks.note(Mark::MessageCut),
             [None, _] => self.marks.note(Mark::MessageLost),
             [Some(time), None] => self.agenda.at(time, arrive(envelope)),
             [Some(first), Some(second)] => {

@@ -41,6 +41,7 @@ impl<P: Simulated> Cluster<P> {
     /// A client's request arrives at a node that runs.
     pub(super) fn on_ask(&mut self, node: usize, ask: Ask) -> Verdict {
         self.trace.note(self.agenda.now(), Some(node), &ask);
+        let now = self.clock(node).monotonic;
         let it = &mut self.nodes[node];
         let Some(process) = &mut it.process else { return Ok(()) };
         let request = process.replica.name_request();
@@ -49,7 +50,7 @@ impl<P: Simulated> Cluster<P> {
         self.checks.named(origin)?;
         self.checks.asked(&ask, origin);
         if let Want::Read { query } = &ask.what {
-            let observed = process.applier.query(query);
+            let observed = process.query(now, query);
             self.checks.looked(node, query, &observed)?;
         }
         let Ask { client, op, attempt, what } = ask;
@@ -69,7 +70,7 @@ impl<P: Simulated> Cluster<P> {
         if self.canary == Some(Canary::ReadLocally)
             && let Some(query) = &asked.query
         {
-            let observed = process.applier.query(query);
+            let observed = process.query(now, query);
             process.asked.insert(request, asked);
             return self.reply_to_read(node, request, observed);
         }

@@ -24,7 +24,7 @@ impl<P: Simulated> Cluster<P> {
             let world = World {
                 is_up: node.process.is_some(),
                 is_paused: node.paused.is_some(),
-                is_slow: node.slowness > 1,
+                is_slow: node.slowness.times(now) > 1,
                 is_stalled: node.stalled_until > now,
                 is_full: node.disk.is_full(),
                 replica: node.process.as_ref().map(|process| {
@@ -34,17 +34,23 @@ impl<P: Simulated> Cluster<P> {
             };
             self.trace.draw(|picture| picture.stands(now, number, world));
         }
-        let (nodes, cuts) = (self.nodes.len(), self.network.cuts());
-        self.trace.draw(|picture| picture.links_stand(now, nodes, cuts));
+        let (nodes, network) = (self.nodes.len(), &self.network);
+        self.trace.draw(|picture| {
+            let links = (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to)));
+            picture.links_stand(
+                now,
+                links.filter(|(from, to)| network.is_cut(now, *from, *to)).collect(),
+            );
+        });
     }
 
     pub(super) fn draw_message(&mut self, envelope: &Envelope<P::Message>, arrivals: Arrivals) {
-        let (now, nodes) = (self.agenda.now(), self.nodes.len());
+        let now = self.agenda.now();
         let (from, to) = (position(envelope.from), position(envelope.to));
-        let is_cut = self.network.cuts()[from * nodes + to];
+        let is_cut = self.network.is_cut(now, from, to);
         let fate = if is_cut { Fate::Cut } else { Fate::Lost };
         self.trace.draw(|picture| {
-            picture.sent(now, (from, to), &envelope.message, arrivals, fate);
+            picture.sent::<P>(now, (from, to), &envelope.message, arrivals, fate);
         });
     }
 
@@ -53,7 +59,7 @@ impl<P: Simulated> Cluster<P> {
         let now = self.agenda.now();
         let (from, to) = (position(envelope.from), position(envelope.to));
         self.trace.draw(|picture| {
-            picture.sent(now, (from, to), &envelope.message, [None; 2], Fate::Forbidden);
+            picture.sent::<P>(now, (from, to), &envelope.message, [None; 2], Fate::Forbidden);
         });
     }
 

@@ -8,8 +8,8 @@ use quorate_core::Settings;
 use quorate_raft::Raft;
 use quorate_vsr::Vsr;
 
+use super::Cluster;
 use super::life::Death;
-use super::{Cluster, Happening};
 use crate::clock::Time;
 use crate::faults::{Completions, DiskFaults, LinkFaults, Load, Plan};
 use crate::oracle::Simulated;
@@ -90,7 +90,6 @@ fn outage<P: Simulated>(seed: u64, nodes: usize, also: usize) -> Duration {
     let second = Duration::from_secs(1);
     let settled =
         cluster.run_until(second * 5, |cluster| cluster.checks.committed().0 > 20) + second / 4;
-    cluster.agenda.at(settled, Happening::HealAll);
     let died = cluster.run_until(second * 2, |cluster| cluster.now() >= settled);
     let leader = cluster.leader().expect("somebody leads");
     let dead: Vec<usize> = (0..=also).map(|later| (leader + later) % nodes).collect();

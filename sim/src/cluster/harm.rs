@@ -29,8 +29,9 @@ impl<P: Simulated> Cluster<P> {
         }
     }
 
-    /// Part of a disk is damaged, under a running process or not.
-    pub(super) fn damage(&mut self, node: usize, damage: Damage) {
+    /// Part of a disk is damaged, under a running process or not. False if there is nothing to damage,
+    /// or no damage is allowed.
+    pub(super) fn damage(&mut self, node: usize, damage: Damage) -> bool {
         self.note_recoveries();
         let part = match self.mishap_rng.below(10) {
             0..6 => Part::Log,
@@ -38,7 +39,7 @@ impl<P: Simulated> Cluster<P> {
             _ => Part::Meta,
         };
         let it = &mut self.nodes[node];
-        let Some(wound) = it.disk.damage(part, damage, &mut self.mishap_rng) else { return };
+        let Some(wound) = it.disk.damage(part, damage, &mut self.mishap_rng) else { return false };
         let took = match (&it.process, part) {
             (Some(process), Part::Log) => process.damaged_entries(),
             _ => Some(Took::Anything),
@@ -49,20 +50,26 @@ impl<P: Simulated> Cluster<P> {
                 self.nodes[node].harm.take(took, life);
                 self.marks.note(Mark::DiskDamaged);
                 self.trace.note(self.agenda.now(), Some(node), &(damage as u8, part as u8));
+                true
             }
-            _ => self.nodes[node].disk.heal(wound),
+            _ => {
+                self.nodes[node].disk.heal(wound);
+                false
+            }
         }
     }
 
-    /// A machine gets an empty disk.
-    pub(super) fn wipe(&mut self, node: usize) {
+    /// A machine gets an empty disk, if that is allowed.
+    pub(super) fn wipe(&mut self, node: usize) -> bool {
         self.note_recoveries();
-        if self.may_take(node, &Took::Anything) {
+        let may = self.may_take(node, &Took::Anything);
+        if may {
             self.marks.note(Mark::DiskWiped);
             self.replace_disk(node);
             let down = self.mishap_rng.duration(Duration::from_millis(1), self.plan.downtime);
             self.agenda.after(down, Happening::Restart(node));
         }
+        may
     }
 
     /// The disk of a replica is replaced by an empty one. Its process dies, if it runs.
@@ -79,10 +86,10 @@ impl<P: Simulated> Cluster<P> {
     }
 
     /// A disk is put back to what it was, if that can be noticed.
-    pub(super) fn restore_image(&mut self, node: usize) {
+    pub(super) fn restore_image(&mut self, node: usize) -> bool {
         self.note_recoveries();
         let it = &self.nodes[node];
-        let Some(image) = &it.image else { return };
+        let Some(image) = &it.image else { return false };
         let start = Start { count: image.start, nonce: 0 };
         let known = Disk { incarnation: image.incarnation, start };
         let is_alone = self.nodes.iter().all(|node| node.harm.is_none());
@@ -91,9 +98,9 @@ impl<P: Simulated> Cluster<P> {
             && self.may_take(node, &Took::Anything)
             && self.checks.know_a_later_start(node, known);
         if !can_be_noticed {
-            return;
+            return false;
         }
-        let Some(image) = self.nodes[node].image.take() else { return };
+        let Some(image) = self.nodes[node].image.take() else { return false };
         self.crash(node, Death::Sudden);
         self.trace.note(self.now(), Some(node), "put back");
         self.marks.note(Mark::ImagePutBack);
@@ -104,6 +111,7 @@ impl<P: Simulated> Cluster<P> {
         self.checks.put_back(node, &image.held);
         let down = self.mishap_rng.duration(Duration::from_millis(1), self.plan.downtime);
         self.agenda.after(down, Happening::Restart(node));
+        true
     }
 
     /// A machine is off: what its disk holds may be put back some day.
@@ -132,19 +140,33 @@ impl<P: Simulated> Cluster<P> {
         Ok(())
     }
 
-    /// A process cannot go on with its disk. If that was harmed, the process is started anew;
-    /// otherwise there is no excuse.
+    /// A process cannot go on with its disk. If a sync has failed, the process is started anew;
+    /// otherwise there is no excuse: damage to the log is lived with.
     pub(super) fn stop(&mut self, node: usize, why: &dyn Display) -> Verdict {
-        let it = &self.nodes[node];
-        if !it.disk.is_faulty() {
+        if !self.nodes[node].disk.has_failed() {
             return Err(gave_up(node, why));
         }
         self.marks.note(Mark::SyncFailed);
+        self.start_anew(node);
+        Ok(())
+    }
+
+    /// A process cannot take over a snapshot. If its disk is damaged, it finds another one at its next
+    /// start.
+    pub(super) fn stop_over_snapshot(&mut self, node: usize, why: &dyn Display) -> Verdict {
+        if !self.nodes[node].disk.is_damaged() {
+            return self.stop(node, why);
+        }
+        self.marks.note(Mark::SnapshotUnreadable);
+        self.start_anew(node);
+        Ok(())
+    }
+
+    fn start_anew(&mut self, node: usize) {
         self.trace.note(self.now(), Some(node), "stop");
         self.crash(node, Death::Sudden);
         let down = self.mishap_rng.duration(Duration::from_millis(1), Duration::from_millis(500));
         self.agenda.after(down, Happening::Restart(node));
-        Ok(())
     }
 
     /// A process says that it cannot go on.

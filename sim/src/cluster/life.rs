@@ -27,7 +27,7 @@ pub(super) enum Death {
 impl<P: Simulated> Cluster<P> {
     /// The process of a node starts, from what is on its disk, unless it runs already.
     pub(super) fn start(&mut self, node: usize) -> Verdict {
-        if self.nodes[node].process.is_some() || self.away.contains(&node) {
+        if self.nodes[node].process.is_some() || self.stays_down(node) {
             return Ok(());
         }
         self.trace.note(self.now(), Some(node), "start");
@@ -46,7 +46,8 @@ impl<P: Simulated> Cluster<P> {
                 self.agenda.after(Duration::from_millis(100), Happening::Restart(node));
                 return Ok(());
             }
-            Err(why) if is_damaged => {
+            // All of the log that could be read is gone: which snapshots counted, nobody knows.
+            Err(why @ StorageError::Damaged { .. }) if is_damaged => {
                 self.marks.note(Mark::DirectoryGivenUp);
                 self.trace.note(self.now(), Some(node), &why.to_string());
                 let life = self.nodes[node].life;
@@ -183,14 +184,22 @@ impl<P: Simulated> Cluster<P> {
         }
     }
 
-    /// The process of a node stands still.
-    pub(super) fn pause(&mut self, node: usize, duration: Duration) {
+    /// The process of a node stands still. False if it does already, or does not run.
+    pub(super) fn pause(&mut self, node: usize, duration: Duration) -> bool {
         let it = &mut self.nodes[node];
-        if it.process.is_some() && it.paused.is_none() {
+        let is_going = it.process.is_some() && it.paused.is_none();
+        if is_going {
             self.trace.note(self.agenda.now(), Some(node), "pause");
             it.paused = Some(Vec::new());
+            it.paused_until = self.agenda.now() + duration;
             self.agenda.after(duration, Happening::Resume(node));
         }
+        is_going
+    }
+
+    /// The process of a node stands still no longer, unless it was stopped again since.
+    pub(super) fn on_resume(&mut self, node: usize) -> Verdict {
+        if self.now() < self.nodes[node].paused_until { Ok(()) } else { self.resume(node) }
     }
 
     /// The process of a node goes on, with all that has come for it.

@@ -7,6 +7,7 @@ use quorate_core::Event;
 use super::life::Death;
 use super::{Cluster, Happening, Phase};
 use crate::checks::Verdict;
+use crate::clock::Time;
 use crate::disk::Damage;
 use crate::faults::Mishap;
 use crate::network::Partition;
@@ -25,18 +26,21 @@ impl<P: Simulated> Cluster<P> {
             return Ok(());
         }
         let (mishap, mean) = self.plan.mishaps[number];
-        if !self.plan.skipped.contains(&self.mishaps) {
+        if !self.plan.skipped.contains(&self.strikes) {
             std::mem::swap(&mut self.mishap_rng, &mut self.mishap_rngs[number]);
-            self.strike(mishap, mean);
+            if self.strike(mishap, mean) {
+                self.struck.note(mishap);
+            }
             std::mem::swap(&mut self.mishap_rng, &mut self.mishap_rngs[number]);
         }
-        self.mishaps += 1;
+        self.strikes += 1;
         let delay = self.next_mishap(number);
         self.agenda.after(delay, Happening::Mishap(number));
         Ok(())
     }
 
-    fn strike(&mut self, mishap: Mishap, mean: Duration) {
+    /// True if there was anything to strike.
+    fn strike(&mut self, mishap: Mishap, mean: Duration) -> bool {
         let some_node = self.mishap_rng.position(self.nodes.len());
         let struck = if mishap.is_of_a_node() {
             Some(some_node)
@@ -47,95 +51,149 @@ impl<P: Simulated> Cluster<P> {
         let ms = Duration::from_millis;
         match mishap {
             Mishap::Crash => self.crash_for(some_node, self.plan.downtime),
-            Mishap::CrashLeader => {
-                if let Some(leader) = self.leader() {
-                    self.crash_for(leader, self.plan.downtime);
-                }
-            }
             Mishap::CrashWriting => {
-                self.nodes[some_node].doomed_in = Some(self.mishap_rng.below(6));
+                let after = self.mishap_rng.below(6);
+                self.nodes[some_node].doomed_in.replace(after).is_none()
             }
             Mishap::CrashSpeaking => {
-                self.nodes[some_node].last_words_in = Some(self.mishap_rng.below(6));
+                let after = self.mishap_rng.below(6);
+                self.nodes[some_node].last_words_in.replace(after).is_none()
             }
             Mishap::FellLeaders => {
                 let duration = self.mishap_rng.duration(ms(50), mean);
                 self.leaders_fall_until = self.now() + duration;
+                true
             }
             Mishap::CrashAll => {
+                let crashes = self.crashes;
                 for node in 0..self.nodes.len() {
                     self.crash_for(node, ms(200));
                 }
+                self.crashes > crashes
             }
-            Mishap::Partition => {
-                let shape = Partition::ALL[self.mishap_rng.position(Partition::ALL.len())];
-                self.trace.note(self.agenda.now(), None, &format_args!("{shape:?}").to_string());
-                let leader = self.leader().filter(|_| self.mishap_rng.one_in(2));
-                let number = self.network.partition(shape, leader.unwrap_or(some_node));
-                let duration = match self.mishap_rng.one_in(3) {
-                    true => self.about_an_election(),
-                    false => self.mishap_rng.duration(ms(10), mean * 2),
-                };
-                self.agenda.after(duration, Happening::Heal(number));
-            }
+            Mishap::Partition => self.part(some_node, mean),
             Mishap::Clog => {
                 let until = self.now() + self.about_an_election();
                 self.network.clog(some_node, until);
+                true
             }
             Mishap::Pause => {
                 let duration = self.mishap_rng.duration(ms(1), ms(1000));
-                self.pause(some_node, duration);
+                self.pause(some_node, duration)
             }
-            Mishap::FreezeLeader => self.freeze_leader(),
-            Mishap::SlowDisk => {
-                self.nodes[some_node].slowness = self.mishap_rng.between(10, 500) as u32;
-                let duration = self.mishap_rng.duration(ms(10), ms(1000));
-                self.agenda.after(duration, Happening::FastDisk(some_node));
+            Mishap::CrashLeader | Mishap::FreezeLeader | Mishap::FadeLeader | Mishap::HandOver => {
+                self.strike_leader(mishap, some_node)
             }
-            Mishap::StallDisk => {
-                self.nodes[some_node].stalled_until = self.now() + self.about_an_election();
-            }
-            Mishap::FullDisk => {
-                self.nodes[some_node].disk.set_full(true);
-                let duration = self.mishap_rng.duration(ms(10), ms(1000));
-                self.agenda.after(duration, Happening::RoomyDisk(some_node));
-            }
-            Mishap::FadeLeader => self.fade_leader(),
-            Mishap::HandOver => self.hand_over(some_node),
-            Mishap::ClockJump => {
-                const MOST_US: u64 = 60_000_000;
-                let jump = self.mishap_rng.below(2 * MOST_US) as i64 - MOST_US as i64;
-                self.nodes[some_node].clock.wall_skew = jump;
-            }
-            Mishap::ClockRate => {
-                let rate = match self.mishap_rng.one_in(3) {
-                    true => self.mishap_rng.between(300_000, 3_000_000),
-                    false => self.mishap_rng.between(900_000, 1_100_000),
-                };
-                let now = self.now();
-                self.nodes[some_node].clock.set_rate(now, rate);
+            Mishap::ClockJump | Mishap::ClockRate => {
+                self.disturb_clock(mishap, some_node);
+                true
             }
             Mishap::SlowNode => {
-                self.nodes[some_node].sluggishness = self.mishap_rng.between(5, 200) as u32;
-                let duration = self.mishap_rng.duration(ms(10), ms(1000));
-                self.agenda.after(duration, Happening::FastNode(some_node));
+                let times = self.mishap_rng.between(5, 200) as u32;
+                let until = self.now() + self.mishap_rng.duration(ms(10), ms(1000));
+                self.nodes[some_node].sluggishness.begin(times, until);
+                true
             }
             Mishap::Overload => {
-                self.clients.rush(true);
                 let duration = self.mishap_rng.duration(ms(10), ms(500));
+                self.clients.rush(true);
+                self.rush_until = self.rush_until.max(self.now() + duration);
                 self.agenda.after(duration, Happening::EndRush);
+                true
             }
-            Mishap::CrashRestoring => self.nodes[some_node].dies_restoring = true,
-            Mishap::FailSync => {
-                let rng = Rng::new(self.mishap_rng.bits(), "failing sync");
-                let after = self.mishap_rng.below(6);
-                self.nodes[some_node].disk.set_failing_sync(Some((after, rng)));
+            Mishap::CrashRestoring => {
+                !std::mem::replace(&mut self.nodes[some_node].dies_restoring, true)
+            }
+            Mishap::SlowDisk | Mishap::StallDisk | Mishap::FullDisk | Mishap::FailSync => {
+                self.hinder_disk(mishap, some_node);
+                true
             }
             Mishap::FlipBits => self.damage(some_node, Damage::Flipped),
             Mishap::LoseSectors => self.damage(some_node, Damage::Unreadable),
             Mishap::MisdirectWrite => self.damage(some_node, Damage::Misdirected),
             Mishap::WipeDisk => self.wipe(some_node),
             Mishap::RestoreImage => self.restore_image(some_node),
+        }
+    }
+
+    fn strike_leader(&mut self, mishap: Mishap, some_node: usize) -> bool {
+        let Some(leader) = self.leader() else { return false };
+        match mishap {
+            Mishap::CrashLeader => return self.crash_for(leader, self.plan.downtime),
+            Mishap::FreezeLeader => self.freeze(leader),
+            Mishap::FadeLeader => self.fade(leader),
+            Mishap::HandOver => self.hand_over(leader, some_node),
+            _ => unreachable!("{mishap:?} is not of the leader"),
+        }
+        true
+    }
+
+    /// A partition, perhaps around the leader. True if it cuts anything.
+    fn part(&mut self, some_node: usize, mean: Duration) -> bool {
+        let shape = Partition::ALL[self.mishap_rng.position(Partition::ALL.len())];
+        self.trace.note(self.agenda.now(), None, &format_args!("{shape:?}").to_string());
+        let leader = self.leader().filter(|_| self.mishap_rng.one_in(2));
+        let number = self.network.partition(shape, leader.unwrap_or(some_node));
+        let duration = match self.mishap_rng.one_in(3) {
+            true => self.about_an_election(),
+            false => self.mishap_rng.duration(Duration::from_millis(10), mean * 2),
+        };
+        self.agenda.after(duration, Happening::Heal(number));
+        self.network.is_parted()
+    }
+
+    fn disturb_clock(&mut self, mishap: Mishap, node: usize) {
+        if mishap == Mishap::ClockJump {
+            const MOST_US: u64 = 60_000_000;
+            let jump = self.mishap_rng.below(2 * MOST_US) as i64 - MOST_US as i64;
+            self.nodes[node].clock.wall_skew = jump;
+            return;
+        }
+        let rate = match self.mishap_rng.one_in(3) {
+            true => self.mishap_rng.between(300_000, 3_000_000),
+            false => self.mishap_rng.between(900_000, 1_100_000),
+        };
+        let now = self.now();
+        self.nodes[node].clock.set_rate(now, rate);
+    }
+
+    fn hinder_disk(&mut self, mishap: Mishap, node: usize) {
+        let (now, ms) = (self.now(), Duration::from_millis);
+        let duration = match mishap {
+            Mishap::StallDisk => self.about_an_election(),
+            _ => self.mishap_rng.duration(ms(10), ms(1000)),
+        };
+        let it = &mut self.nodes[node];
+        match mishap {
+            Mishap::SlowDisk => {
+                it.slowness.begin(self.mishap_rng.between(10, 500) as u32, now + duration);
+            }
+            Mishap::StallDisk => it.stalled_until = it.stalled_until.max(now + duration),
+            Mishap::FullDisk => {
+                it.disk.set_full(true);
+                it.full_until = it.full_until.max(now + duration);
+                self.agenda.after(duration, Happening::RoomyDisk(node));
+            }
+            _ => {
+                let rng = Rng::new(self.mishap_rng.bits(), "failing sync");
+                let after = self.mishap_rng.below(6);
+                it.disk.set_failing_sync(Some((after, rng)));
+            }
+        }
+    }
+
+    /// There is room on a disk again, unless it was filled again since.
+    pub(super) fn on_roomy_disk(&mut self, node: usize) {
+        let now = self.now();
+        let it = &mut self.nodes[node];
+        if now >= it.full_until {
+            it.disk.set_full(false);
+        }
+    }
+
+    pub(super) fn on_end_of_rush(&mut self) {
+        if self.now() >= self.rush_until {
+            self.clients.rush(false);
         }
     }
 
@@ -147,8 +205,7 @@ impl<P: Simulated> Cluster<P> {
 
     /// The leader stands still. What is on its way to it arrives meanwhile, but mostly nothing
     /// that is sent later, so that it goes on from where it was.
-    fn freeze_leader(&mut self) {
-        let Some(leader) = self.leader() else { return };
+    fn freeze(&mut self, leader: usize) {
         let duration = self.about_an_election();
         self.pause(leader, duration);
         if !self.mishap_rng.one_in(4) {
@@ -160,41 +217,42 @@ impl<P: Simulated> Cluster<P> {
 
     /// The leader's messages cease to arrive, at one node after the other. The last of them has
     /// entries on the way to its disk all the time until somebody else is elected.
-    fn fade_leader(&mut self) {
-        let Some(leader) = self.leader() else { return };
+    fn fade(&mut self, leader: usize) {
         let election = self.plan.settings.election.clone();
         let last = self.mishap_rng.position(self.nodes.len());
         let stays = self.mishap_rng.duration(Duration::ZERO, election.start);
+        let until = self.now() + stays + election.end * 2;
         for to in (0..self.nodes.len()).filter(|to| *to != leader) {
             let earlier = self.mishap_rng.duration(Duration::ZERO, stays);
             let delay = if to == last { stays } else { earlier };
-            self.agenda.after(delay, Happening::Cut { from: leader, to });
+            self.agenda.after(delay, Happening::Cut { from: leader, to, until });
         }
         let saved_after = self.mishap_rng.duration(election.start, election.end);
-        self.nodes[last].stalled_until = self.now() + stays + saved_after;
-        self.agenda.after(stays + election.end * 2, Happening::HealAll);
+        let stalled = self.now() + stays + saved_after;
+        let it = &mut self.nodes[last];
+        it.stalled_until = it.stalled_until.max(stalled);
     }
 
-    pub(super) fn on_cut(&mut self, from: usize, to: usize) {
+    pub(super) fn on_cut(&mut self, from: usize, to: usize, until: Time) {
         if self.phase == Phase::Storm {
-            self.network.cut(from, to);
+            self.network.cut(from, to, until);
         }
     }
 
     /// The leader hands over, perhaps to `node`, which in turn may lead before it has saved that
     /// it does, and die before it has: perhaps without the leader's notice.
-    fn hand_over(&mut self, node: usize) {
-        let Some(leader) = self.leader() else { return };
+    fn hand_over(&mut self, leader: usize, node: usize) {
         self.post(leader, Event::HandOver);
         if node == leader || self.mishap_rng.one_in(2) {
             return;
         }
-        self.nodes[node].stalled_until = self.now() + self.about_an_election();
-        self.nodes[node].last_words_in = Some(self.mishap_rng.below(12));
+        let stalled = self.now() + self.about_an_election();
+        let it = &mut self.nodes[node];
+        it.stalled_until = it.stalled_until.max(stalled);
+        it.last_words_in = Some(self.mishap_rng.below(12));
         if self.mishap_rng.one_in(2) {
-            self.network.cut(node, leader);
-            let duration = self.about_an_election();
-            self.agenda.after(duration, Happening::HealAll);
+            let until = self.now() + self.about_an_election();
+            self.network.cut(node, leader, until);
         }
     }
 
@@ -272,7 +330,9 @@ impl<P: Simulated> Cluster<P> {
                 let duration = self.mishap_rng.duration(ms(20), ms(500));
                 self.pause(node, duration);
             }
-            _ => self.crash_for(node, self.plan.downtime),
+            _ => {
+                self.crash_for(node, self.plan.downtime);
+            }
         }
     }
 
@@ -291,12 +351,14 @@ impl<P: Simulated> Cluster<P> {
         }
     }
 
-    pub(super) fn crash_for(&mut self, node: usize, most: Duration) {
+    /// True if there was a process to die.
+    pub(super) fn crash_for(&mut self, node: usize, most: Duration) -> bool {
         if self.nodes[node].process.is_none() {
-            return;
+            return false;
         }
         self.crash(node, Death::Sudden);
         let down = self.mishap_rng.duration(Duration::from_millis(1), most);
         self.agenda.after(down, Happening::Restart(node));
+        true
     }
 }

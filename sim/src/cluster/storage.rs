@@ -60,7 +60,8 @@ impl<P: Simulated> Cluster<P> {
             None => (Duration::ZERO, Duration::ZERO),
         };
         let stalled = Duration::from_micros(it.stalled_until.0.saturating_sub(self.now().0));
-        let delay = stalled.max(self.disk_rng.duration(from, to) * it.slowness);
+        let delay =
+            stalled.max(self.disk_rng.duration(from, to) * it.slowness.times(self.agenda.now()));
         self.plan_local(node, delay, Local::Written);
     }
 

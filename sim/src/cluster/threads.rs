@@ -22,7 +22,7 @@ use crate::value::Value;
 impl<P: Simulated> Cluster<P> {
     /// How long something takes on a node.
     pub(super) fn takes(&mut self, node: usize, (from, to): (Duration, Duration)) -> Duration {
-        self.thread_rng.duration(from, to) * self.nodes[node].sluggishness
+        self.thread_rng.duration(from, to) * self.nodes[node].sluggishness.times(self.agenda.now())
     }
 
     /// When a report that is made now reaches the loop.
@@ -61,6 +61,7 @@ impl<P: Simulated> Cluster<P> {
 
     /// The thread is done with the job at the head of its queue.
     pub(super) fn on_applied(&mut self, node: usize) -> Verdict {
+        let now = self.clock(node).monotonic;
         let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
         process.applying = false;
         let job = process.apply_queue.pop_front().expect("it had a job");
@@ -69,6 +70,8 @@ impl<P: Simulated> Cluster<P> {
                 let known = self.checks.last_change();
                 let fresh = entries.iter().filter(|entry| entry.index() > known);
                 let fresh: Vec<Entry> = fresh.cloned().collect();
+                self.checks.executes(node, &entries)?;
+                process.moved = now;
                 let batch = process.applier.apply(generation, entries);
                 let Batch { applied, responses, changes } =
                     batch.map_err(|why| gave_up(node, &why))?;
@@ -102,13 +105,15 @@ impl<P: Simulated> Cluster<P> {
                 self.marks.note(Mark::RestorationOvertaken);
                 return Ok(());
             }
-            Err(why) => return self.stop(node, &why),
+            Err(why) => return self.stop_over_snapshot(node, &why),
         };
         let deadline = match process.applier.restore(generation, meta, &mut content) {
             Ok(deadline) => deadline,
-            Err(why) => return self.stop(node, &why),
+            Err(why) => return self.stop_over_snapshot(node, &why),
         };
+        let now = self.clock(node).monotonic;
         let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
+        process.moved = now;
         let (index, state) = (process.applier.applied(), process.applier.state());
         self.checks.restored(node, index, &state)?;
         self.report_applied(node, Event::Restored { generation, deadline });
@@ -119,7 +124,7 @@ impl<P: Simulated> Cluster<P> {
         let Some(process) = &self.nodes[node].process else { return Ok(()) };
         let Some(asked) = process.asked.get(&request) else { return Ok(()) };
         let query = asked.query.as_ref().expect("whoever reads has a query");
-        let observed = process.applier.query(query);
+        let observed = process.query(self.clock(node).monotonic, query);
         self.reply_to_read(node, request, observed)
     }
 

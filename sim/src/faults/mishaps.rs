@@ -1,13 +1,27 @@
 //! What happens to processes, disks and the network as a whole, and how often.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::millis;
 use crate::rng::Rng;
 
-/// What happens to processes, disks and the network now and then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mishap {
+/// Declares the kinds of mishaps, all of which are to strike now and then.
+macro_rules! mishaps {
+    ($($(#[$what:meta])* $name:ident,)*) => {
+        /// What happens to processes, disks and the network now and then.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum Mishap {
+            $($(#[$what])* $name,)*
+        }
+
+        impl Mishap {
+            pub(crate) const ALL: &[Mishap] = &[$(Mishap::$name,)*];
+        }
+    };
+}
+
+mishaps! {
     /// One process dies, and its machine's unsynced writes with it.
     Crash,
     /// The leader's process dies.
@@ -67,6 +81,40 @@ pub(crate) enum Mishap {
     WipeDisk,
     /// One disk is put back to what it held at an earlier crash.
     RestoreImage,
+}
+
+/// How often mishaps of each kind have struck.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Struck(BTreeMap<Mishap, u64>);
+
+impl Struck {
+    pub(crate) fn note(&mut self, mishap: Mishap) {
+        *self.0.entry(mishap).or_default() += 1;
+    }
+
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Struck) {
+        for (mishap, count) in &other.0 {
+            *self.0.entry(*mishap).or_default() += count;
+        }
+    }
+
+    /// How many there were.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// Those that there were, by name, and how often each.
+    pub fn iter(&self) -> impl Iterator<Item = (String, u64)> + '_ {
+        self.0.iter().map(|(mishap, count)| (format!("{mishap:?}"), *count))
+    }
+
+    /// Those that there never were, by name.
+    pub fn missed(&self) -> impl Iterator<Item = String> + '_ {
+        let missed = Mishap::ALL.iter().filter(|mishap| !self.0.contains_key(mishap));
+        missed.map(|mishap| format!("{mishap:?}"))
+    }
 }
 
 impl Mishap {
@@ -188,4 +236,21 @@ pub(super) fn draw_ills(rng: &mut Rng) -> Mishaps {
         }
     }
     chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_struck_is_counted_and_what_has_not_is_named() {
+        let (mut one, mut other) = (Struck::default(), Struck::default());
+        one.note(Mishap::Crash);
+        other.note(Mishap::Crash);
+        other.note(Mishap::Pause);
+        one.add(&other);
+        let struck: Vec<_> = one.iter().collect();
+        assert_eq!(struck, [("Crash".to_owned(), 2), ("Pause".to_owned(), 1)]);
+        assert_eq!((one.total(), one.missed().count()), (3, Mishap::ALL.len() - 2));
+    }
 }

@@ -6,10 +6,14 @@ use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use crate::oracle::Said;
 use crate::words::Words;
 
 /// A text, by its position in [`Record::texts`]: most are there many times.
 pub(super) type Text = usize;
+
+/// What a message says, by its position in [`Record::said`].
+pub(super) type SaidRef = usize;
 
 /// An entry, by its position in [`Record::entries`].
 pub(super) type EntryRef = usize;
@@ -29,6 +33,7 @@ pub(crate) struct Record {
     pub(super) plan: String,
     pub(super) violation: Option<Violated>,
     pub(super) texts: Vec<String>,
+    pub(super) said: Vec<Said>,
     pub(super) entries: Table<EntryRow>,
     pub(super) arrows: Table<Arrow>,
     pub(super) spans: Table<Span>,
@@ -70,6 +75,8 @@ pub(super) struct Arrow {
     pub(super) to: usize,
     pub(super) kind: Text,
     pub(super) text: Text,
+    /// What it says; `None` if the protocol does not tell.
+    pub(super) said: Option<SaidRef>,
     /// When it arrives, or would; `None` if it was lost at once.
     pub(super) end: Option<Micros>,
     pub(super) fate: Fate,

@@ -1,25 +1,28 @@
 //! What is written down while a run goes on.
 
 mod clients;
+mod messages;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use quorate_core::{
-    Ballot, Digest, Entry, Event, Index, LogId, PeerMessage, Recovered, RecoveredLog, Run, Write,
+    Ballot, Digest, Entry, Event, Index, LogId, Recovered, RecoveredLog, Run, Write,
 };
 
 use super::concerned::violated;
 pub(crate) use super::record::Fate;
 use super::record::{
-    Arrow, EntryRow, FoundLog, Moment, Record, Request, RunRow, Span, State, Text, WriteRow,
+    Arrow, EntryRow, FoundLog, Moment, Record, Request, RunRow, SaidRef, Span, State, Text,
+    WriteRow,
 };
 use super::wording::{self, Requests, name_and_content};
 use super::{Picture, record::EntryRef};
 use crate::checks::Violation;
 use crate::clients::OpId;
 use crate::clock::Time;
+use crate::oracle::Said;
 use crate::subject::Subject;
 use crate::witness::Change;
 use crate::words::Words;
@@ -29,6 +32,8 @@ pub(crate) struct Recorder {
     clients: Requests,
     texts: Vec<String>,
     text_of: BTreeMap<String, Text>,
+    said: Vec<Said>,
+    said_of: BTreeMap<Said, SaidRef>,
     entries: Vec<EntryRow>,
     entry_of: BTreeMap<Digest, EntryRef>,
     arrows: Vec<Arrow>,
@@ -68,6 +73,8 @@ impl Recorder {
             clients: Requests { subject, attempts: BTreeMap::new() },
             texts: Vec::new(),
             text_of: BTreeMap::new(),
+            said: Vec::new(),
+            said_of: BTreeMap::new(),
             entries: Vec::new(),
             entry_of: BTreeMap::new(),
             arrows: Vec::new(),
@@ -83,51 +90,6 @@ impl Recorder {
             requests: Vec::new(),
             request_of: BTreeMap::new(),
             latest_actor: None,
-        }
-    }
-}
-
-/// Messages.
-impl Recorder {
-    /// A replica sends a message, which will arrive at these moments. Replicas are named by their
-    /// position.
-    pub(crate) fn sent<M: Debug>(
-        &mut self,
-        now: Time,
-        (from, to): (usize, usize),
-        message: &PeerMessage<M>,
-        arrivals: [Option<Time>; 2],
-        unless_it_arrives: Fate,
-    ) {
-        self.latest_actor = Some(from);
-        let (kind, text) = wording::message(message, &self.clients);
-        let (kind, text) = (self.text(kind), self.text(text));
-        let copies = match arrivals {
-            [first, None] => vec![first],
-            [first, second] => vec![first, second],
-        };
-        for (number, arrival) in copies.into_iter().enumerate() {
-            let fate = match arrival {
-                Some(_) => Fate::Underway,
-                None => unless_it_arrives,
-            };
-            if let Some(time) = arrival {
-                let arriving = self.underway.entry((time, from, to)).or_default();
-                arriving.push_back(self.arrows.len());
-            }
-            let (sent, end, copy) = (now.0, arrival.map(|time| time.0), number > 0);
-            self.arrows.push(Arrow { sent, from, to, kind, text, end, fate, copy });
-        }
-    }
-
-    /// The first message due on this link arrives, or does not.
-    pub(crate) fn arrives(&mut self, now: Time, from: usize, to: usize, fate: Fate) {
-        let Some(arriving) = self.underway.get_mut(&(now, from, to)) else { return };
-        if let Some(arrow) = arriving.pop_front() {
-            self.arrows[arrow].fate = fate;
-        }
-        if arriving.is_empty() {
-            self.underway.remove(&(now, from, to));
         }
     }
 }
@@ -320,11 +282,8 @@ impl Recorder {
         }
     }
 
-    /// These links are cut: `cut[from * nodes + to]`.
-    pub(crate) fn links_stand(&mut self, now: Time, nodes: usize, cut: &[bool]) {
-        let all = cut.iter().enumerate();
-        let cuts = all.filter(|(_, cut)| **cut).map(|(link, _)| (link / nodes, link % nodes));
-        let cuts: Vec<_> = cuts.collect();
+    /// These links are cut.
+    pub(crate) fn links_stand(&mut self, now: Time, cuts: Vec<(usize, usize)>) {
         let open = self.open_spans.get(&("cut", None));
         if open.is_some_and(|open| self.spans[*open].cuts != cuts) {
             self.span(now, "cut", None, false, Vec::new);
@@ -374,6 +333,7 @@ impl Recorder {
             plan,
             violation: violation.map(|violation| violated(violation, replicas, self.latest_actor)),
             texts: self.texts,
+            said: self.said,
             entries: Table(self.entries),
             arrows: Table(self.arrows),
             spans: Table(self.spans),

@@ -29,6 +29,8 @@
     seen.requests = requests.length;
     seen.states = states.length;
     seen.listed = story.filter((line) => line.type === "arrow").length;
+    seen.understood = arrows.filter((arrow) => arrow.said.topic !== null).length;
+    seen.claims = [...new Set(arrows.map((arrow) => arrow.said.claim?.kind).filter(Boolean))];
     seen.findings = findings.map((finding) => `${nameOf(finding.node)} ${finding.sort}: ${finding.text}`);
     seen.verdict = byId("verdict").textContent;
     check(document.querySelectorAll("#filter-lanes button").length === record.replicas + 1, "a button for each lane and the clients");

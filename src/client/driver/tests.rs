@@ -683,10 +683,43 @@ async fn whoever_was_refused_until_the_end_is_told_why() {
     let client: Client<Echo> = Client::connect_over(["n"], "c", nodes).unwrap();
     let client = client.with_patience(Duration::from_secs(1));
     assert_eq!(client.propose(&vec![1]).await, Err(NotProposed::DiskFull.into()));
-    let read = client.read(crate::requests::Read::Linearizable, &Vec::new()).await;
+    let read = client.read(Read::Linearizable, &Vec::new()).await;
     assert_eq!(read, Err(ReadError::Busy));
     let nobody = Alike::new(OUTAGE, full);
     let client: Client<Echo> = Client::connect_over(["n"], "c", nobody).unwrap();
     let client = client.with_patience(Duration::from_secs(1));
     assert_eq!(client.propose(&vec![1]).await, Err(NotProposed::NoLeader.into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_no_node_answers_says_so_and_one_that_no_leader_confirms_says_that() {
+    let no_leader = |_, _| Answer::ReadFailed(ReadError::NoLeader);
+    for (up_after, level, expected) in [
+        (OUTAGE, Read::Local, ReadError::Unreachable),
+        (OUTAGE, Read::Linearizable, ReadError::Unreachable),
+        (Duration::ZERO, Read::Linearizable, ReadError::NoLeader),
+    ] {
+        let nodes = Alike::new(up_after, no_leader);
+        let client: Client<Echo> = Client::connect_over(["n"], "c", nodes).unwrap();
+        let client = client.with_patience(Duration::from_secs(1));
+        assert_eq!(client.read(level, &Vec::new()).await, Err(expected));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_client_cannot_read_to_its_end_is_told_and_that_its_command_was_executed() {
+    // A length without its bytes, and a byte too many.
+    let answers: [fn(usize, What) -> Answer; 2] = [
+        |_, _| Answer::Done(Bytes::from_static(&[5])),
+        |_, _| Answer::Done(Bytes::from_static(&[0, 7])),
+    ];
+    for answer in answers {
+        let nodes = Alike::new(Duration::ZERO, answer);
+        let client: Client<Echo> = Client::connect_over(["n"], "c", nodes.clone()).unwrap();
+        let executed = client.propose(&vec![1]).await;
+        assert_eq!(executed, Err(RequestError::ResponseUnreadable));
+        let read = client.read(Read::Linearizable, &Vec::new()).await;
+        assert_eq!(read, Err(ReadError::AnswerUnreadable));
+        assert_eq!(nodes.asked().len(), 2, "neither is asked again");
+    }
 }

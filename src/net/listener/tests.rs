@@ -51,6 +51,7 @@ impl Listening {
             requests: played.requests.clone(),
             places: Places { newcomers: 256, clients: CLIENTS },
             client_bytes: 1 << 20,
+            clients_at: tokio::runtime::Handle::current(),
         };
         let (connections, accepted) = mpsc::unbounded_channel();
         tokio::spawn(listen(Box::new(InMemory(accepted)), port));
@@ -92,7 +93,16 @@ fn message(from: u64) -> Envelope<u8> {
     let start = Start { count: 1, nonce: 0 };
     let (from, to, incarnation) = (NodeId(from), NodeId(1), Incarnation(9));
     let message = PeerMessage::Protocol(7);
-    Envelope { from, to, incarnation, start, previous_nonce: 0, known: None, message }
+    Envelope {
+        from,
+        to,
+        incarnation,
+        start,
+        previous_nonce: 0,
+        known: None,
+        has_room: true,
+        message,
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -220,38 +230,59 @@ impl Captured {
 #[tokio::test(start_paused = true)]
 async fn each_stranger_leaves_one_line_in_the_log_which_says_who_and_why() {
     let (captured, _guard) = Captured::start();
-    let listening = Listening::start();
     let another_cluster = Hello { cluster: "theirs".to_owned(), ..hello_of_client() };
     let hello = |hello: &Hello| {
         let mut bytes = BytesMut::new();
         frame::encode(Kind::Hello, hello, &mut bytes);
         bytes.to_vec()
     };
-    let mut damaged = hello(&hello_of_peer(2));
+    let (peer, client) = (hello(&hello_of_peer(2)), hello(&hello_of_client()));
+    let mut damaged = peer.clone();
     damaged[20] ^= 1;
-    let strangers: [(Vec<u8>, &str); 7] = [
+    // Its header is as it should be, checksum and all, but for the length.
+    let mut huge = peer.clone();
+    huge[16..20].copy_from_slice(&u32::MAX.to_le_bytes());
+    let checksum = crc32fast::hash(&huge[..24]);
+    huge[24..28].copy_from_slice(&checksum.to_le_bytes());
+    let garbage = [0xff_u8; 1000];
+    let wait: [(Vec<u8>, &str); 11] = [
         (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "not quorate's"),
         (vec![0xff; 100_000], "not quorate's"),
         (hello(&another_cluster), "it belongs to the cluster"),
         (hello(&hello_of_peer(4)), "node 4, which is not among"),
         (damaged, "damaged on the way"),
+        (huge, "a frame of 4294967295 bytes"),
         (b"QRM1".to_vec(), "no handshake within"),
         (Vec::new(), "no handshake within"),
+        ([&peer[..], &garbage].concat(), "not quorate's"),
+        ([&client[..], &garbage].concat(), "not quorate's"),
+        ([&peer[..], &peer].concat(), "cannot be sent at this point"),
     ];
-    for (number, (bytes, why)) in strangers.iter().enumerate() {
+    let hang_up = [
+        (peer[..peer.len() - 1].to_vec(), "in the middle of a frame"),
+        ([&peer[..], &peer[..20]].concat(), "in the middle of a frame"),
+        (Vec::new(), "closed the connection"),
+    ];
+    let wait = wait.into_iter().map(|(bytes, why)| (bytes, why, false));
+    let hang_up = hang_up.into_iter().map(|(bytes, why)| (bytes, why, true));
+    for (number, (bytes, why, hangs_up)) in wait.chain(hang_up).enumerate() {
+        let listening = Listening::start();
         let remote = format!("stranger-{number}");
         let mut end = listening.dial(&remote);
-        end.writer.write_all(bytes).await.unwrap();
+        end.writer.write_all(&bytes).await.unwrap();
+        if hangs_up {
+            end.writer.shutdown().await.unwrap();
+        }
         end.ended().await;
         let lines = captured.lines();
         let [line] = &lines[..] else { panic!("{remote}: {lines:?}") };
         assert!(line.contains("WARN") && line.contains("connection refused"), "{line}");
         assert!(line.contains(&remote) && line.contains(why), "{line} does not say {why}");
+        assert_eq!(listening.refused(), 1);
+        let friend = listening.greet(&hello_of_peer(2)).await;
+        drop(friend);
+        assert_eq!(captured.lines(), [""; 0]);
     }
-    assert_eq!(listening.refused(), strangers.len() as u64);
-    let friend = listening.greet(&hello_of_peer(2)).await;
-    drop(friend);
-    assert_eq!(captured.lines(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -266,9 +266,7 @@ impl<D: Disk> Directory<D> {
         buffer.clear();
         buffer.resize(chunk_len(&manifest.meta, chunk), 0);
         let is_whole = self.read(name, offset, &mut buffer).map_err(|error| match error {
-            SnapshotError::Unreadable { source, .. }
-                if source.kind() == io::ErrorKind::NotFound =>
-            {
+            SnapshotError::Unreadable { error, .. } if error.kind() == io::ErrorKind::NotFound => {
                 self.books().manifests.remove(&id);
                 SnapshotError::Missing { snapshot: id }
             }

@@ -14,15 +14,15 @@ use crate::error::is_out_of_room;
 pub enum SnapshotError {
     /// There is no room. What was written of the snapshot is removed again: make room, and take
     /// or fetch it anew.
-    #[error("no room for a snapshot ({source}): make room, then it is taken again")]
+    #[error("no room for a snapshot ({error}): make room, then it is taken again")]
     NoRoom {
         /// What the operating system says.
-        source: Arc<io::Error>,
+        error: Arc<io::Error>,
     },
     /// A write, a sync or a change of a name failed. What was written of the snapshot does not
     /// count. After a failed sync of the directory nothing can be stored until a restart.
     #[error(
-        "cannot {operation} {file} ({source}): the snapshot does not count; check the disk, and restart \
+        "cannot {operation} {file} ({error}): the snapshot does not count; check the disk, and restart \
          if the next one fails as well"
     )]
     WriteFailed {
@@ -31,17 +31,17 @@ pub enum SnapshotError {
         /// On which file.
         file: String,
         /// What the operating system says.
-        source: Arc<io::Error>,
+        error: Arc<io::Error>,
     },
     /// A part of a file, or the directory, cannot be read. Use another snapshot or fetch it.
-    #[error("{file} cannot be read at offset {offset} ({source}): check the disk")]
+    #[error("{file} cannot be read at offset {offset} ({error}): check the disk")]
     Unreadable {
         /// The file.
         file: String,
         /// Where in the file, in bytes.
         offset: u64,
         /// What the operating system says.
-        source: Arc<io::Error>,
+        error: Arc<io::Error>,
     },
     /// The snapshot is not here, or no longer. Use another one or fetch it.
     #[error("the snapshot of {} with content {} is not here", .snapshot.last, .snapshot.content)]
@@ -121,18 +121,18 @@ impl SnapshotError {
     pub(super) fn write_failed(
         operation: &'static str,
         file: &str,
-        source: io::Error,
+        error: io::Error,
     ) -> SnapshotError {
-        let source = Arc::new(source);
-        if is_out_of_room(&source) {
-            SnapshotError::NoRoom { source }
+        let error = Arc::new(error);
+        if is_out_of_room(&error) {
+            SnapshotError::NoRoom { error }
         } else {
-            SnapshotError::WriteFailed { operation, file: file.to_owned(), source }
+            SnapshotError::WriteFailed { operation, file: file.to_owned(), error }
         }
     }
 
-    pub(super) fn unreadable(file: &str, offset: u64, source: io::Error) -> SnapshotError {
-        SnapshotError::Unreadable { file: file.to_owned(), offset, source: Arc::new(source) }
+    pub(super) fn unreadable(file: &str, offset: u64, error: io::Error) -> SnapshotError {
+        SnapshotError::Unreadable { file: file.to_owned(), offset, error: Arc::new(error) }
     }
 
     pub(super) fn damaged(file: &str, offset: u64, damage: SnapshotDamage) -> SnapshotError {
@@ -141,9 +141,9 @@ impl SnapshotError {
 
     fn io_kind(&self) -> io::ErrorKind {
         match self {
-            SnapshotError::NoRoom { source }
-            | SnapshotError::WriteFailed { source, .. }
-            | SnapshotError::Unreadable { source, .. } => source.kind(),
+            SnapshotError::NoRoom { error }
+            | SnapshotError::WriteFailed { error, .. }
+            | SnapshotError::Unreadable { error, .. } => error.kind(),
             SnapshotError::Missing { .. } => io::ErrorKind::NotFound,
             SnapshotError::Damaged { .. } => io::ErrorKind::InvalidData,
             SnapshotError::NewerFormat { .. } => io::ErrorKind::Unsupported,

@@ -4,7 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use quorate_core::{
-    Digest, Entry, Gap, Identity, Incarnation, Index, LogId, Recovered, RecoveredLog, SnapshotMeta,
+    Digest, Entry, Gap, Identity, Incarnation, Index, LogId, Membership, Recovered, RecoveredLog,
+    SnapshotMeta,
 };
 
 use super::{Owner, Store, StoreOptions};
@@ -42,8 +43,9 @@ pub(super) fn open<D: Disk>(
         is_owned: true,
     };
     let mut found = recovery::recover(&*disk, &meta, &files, reading)?;
-    let is_alone = meta.founding.list.as_ref().is_some_and(|list| list.len() == 1);
-    if let Some((segment, offset)) = found.lost_end.filter(|_| is_alone) {
+    let is_needed = |list: &Membership| list.len() - 1 < list.majority();
+    let is_needed = meta.founding.list.as_ref().is_some_and(is_needed);
+    if let Some((segment, offset)) = found.lost_end.filter(|_| is_needed) {
         return Err(StorageError::EndLostAlone { file: segment::name(segment), offset });
     }
     let keep = [&found.head.snapshot, &found.head.older].map(Option::as_ref);
@@ -90,7 +92,7 @@ fn lock<D: Disk>(disk: &D) -> Result<(), StorageError> {
     disk.lock().map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => StorageError::Locked,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            StorageError::NotWritable { source: Arc::new(error) }
+            StorageError::NotWritable { error: Arc::new(error) }
         }
         _ => StorageError::unreadable("the data directory", 0, error),
     })
@@ -150,7 +152,7 @@ pub(crate) fn choose_snapshot<D: Disk>(
             Ok(_) | Err(SnapshotError::Missing { .. } | SnapshotError::Damaged { .. }) => {
                 found.head.snapshot = found.head.older.take();
             }
-            Err(SnapshotError::Unreadable { source, .. }) if is_damage(&source) => {
+            Err(SnapshotError::Unreadable { error, .. }) if is_damage(&error) => {
                 found.head.snapshot = found.head.older.take();
             }
             // Anything else says nothing of what is on the medium: it may be intact.
@@ -197,7 +199,7 @@ fn create_meta<D: Disk>(disk: &D, meta: &Meta) -> Result<(), StorageError> {
     };
     create().map_err(|error| {
         if is_out_of_room(&error) {
-            StorageError::NoRoom { source: Arc::new(error) }
+            StorageError::NoRoom { error: Arc::new(error) }
         } else {
             StorageError::write_failed("create", META, error)
         }

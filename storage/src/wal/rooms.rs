@@ -314,8 +314,8 @@ impl Rooms {
         };
         let gives_up = is_out_of_room(error);
         if gives_up {
-            let source = Arc::new(io::Error::new(error.kind(), error.to_string()));
-            self.out_of_room = Some(StorageError::NoRoom { source });
+            let error = Arc::new(io::Error::new(error.kind(), error.to_string()));
+            self.out_of_room = Some(StorageError::NoRoom { error });
             self.filling = None;
             self.abandoned = Some(file.clone());
             self.is_tight = true;

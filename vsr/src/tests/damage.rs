@@ -38,6 +38,18 @@ fn leave_without_1(cluster: &mut Cluster, view: u64) {
 }
 
 #[test]
+fn a_primary_to_be_whose_own_report_was_withdrawn_reports_again() {
+    let mut cluster = Cluster::led_by_1(3);
+    leave_without_1(&mut cluster, 4);
+    cluster.nodes.get_mut(&n(2)).unwrap().withdraw();
+    cluster.settle();
+    assert_eq!(cluster.leader(), None);
+    cluster.timeout(2, Timer::Heartbeat);
+    cluster.settle();
+    assert_eq!(cluster.leader(), Some(n(2)));
+}
+
+#[test]
 fn a_mute_replica_follows_asks_and_vouches_for_nothing() {
     let mut cluster = Cluster::led_by_1(3);
     cluster.isolate(3);

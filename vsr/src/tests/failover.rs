@@ -100,7 +100,7 @@ fn with_the_next_primary_dead_too_it_takes_no_longer_than_two_election_timeouts(
         timed.cluster.crash(next.0);
         let took = timed.until_a_write_is_committed();
         let limit = timed.cluster.settings.election.end * 2;
-        assert!(took < limit + Duration::from_millis(50), "seed {seed}: {took:?}");
+        assert!(took <= limit, "seed {seed}: {took:?}");
     }
 }
 

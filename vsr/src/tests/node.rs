@@ -97,6 +97,13 @@ impl Node {
         self.fetching = None;
     }
 
+    /// Damage was found: nothing that waits for a write is said of the log.
+    pub(super) fn withdraw(&mut self) {
+        for write in &mut self.writes {
+            write.then.retain(|(_, message)| !Vsr::vouches(message));
+        }
+    }
+
     /// A batch of inputs. Gives the messages that leave at once.
     pub(super) fn batch(
         &mut self,

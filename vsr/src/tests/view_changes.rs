@@ -191,6 +191,10 @@ fn a_single_replica_serves_only_once_its_view_and_its_first_entry_are_on_disk() 
     cluster.save(1);
     assert!(cluster.node(1).leads());
     cluster.assert_log(1, &[1], 1);
+    cluster.propose(1, "a");
+    assert_eq!(cluster.committed(1), 1, "it is not on the disk");
+    cluster.save(1);
+    cluster.assert_log(1, &[1, 1], 2);
     for view in 2..5 {
         cluster.crash(1);
         cluster.restart(1);

@@ -31,10 +31,32 @@ fn damage_is_noted_of_what_is_committed_and_not_compacted_and_of_nothing_else() 
     assert_eq!(log.gaps(), [gap_of(&whole, 4, 4)]);
     // Found again, with what is next to it: it is asked for already.
     log.note_damage(gap_of(&whole, 3, 4));
-    assert_eq!(log.gaps(), [gap_of(&whole, 4, 4)]);
-    log.note_damage(gap_of(&whole, 3, 3));
     assert_eq!(log.gaps(), [gap_of(&whole, 3, 3), gap_of(&whole, 4, 4)]);
     assert_eq!(log.durable(), Index(2));
+}
+
+#[test]
+fn damage_around_what_is_missing_or_on_its_way_back_is_noted_without_it() {
+    let whole = log_of(&[1; 9]);
+    let entries = all(&whole);
+    let gap = |first, last| gap_of(&whole, first, last);
+    let mut log = committed_log(&[1; 9], 9);
+    log.set_applied(Index(9));
+    log.trim_cache(0);
+    log.note_damage(gap(3, 3));
+    log.note_damage(gap(6, 7));
+    log.repair(entries[5..7].to_vec()).unwrap();
+    log.note_damage(gap(2, 8));
+    assert_eq!(log.gaps(), [gap(2, 2), gap(3, 3), gap(4, 5), gap(8, 8)]);
+    assert!((2..=8).all(|index| log.is_missing(Index(index))));
+    log.note_damage(gap(1, 5));
+    assert_eq!(log.gaps()[..2], [gap(1, 1), gap(2, 2)]);
+    for (first, last) in [(1, 1), (2, 2), (3, 3), (4, 5), (8, 8)] {
+        log.repair(entries[first - 1..last].to_vec()).unwrap();
+    }
+    log.begin_repairs(WriteSeq(2));
+    log.saved(WriteSeq(2));
+    assert!(log.is_whole(), "{:?}", log.gaps());
 }
 
 #[test]

@@ -226,6 +226,24 @@ fn a_vote_that_waited_for_its_promise_does_not_leave_once_a_later_one_is_on_disk
 }
 
 #[test]
+fn what_was_vouched_for_does_not_leave_once_a_later_promise_is_on_its_way_whatever_it_waits_for() {
+    let mut replica = Held::new();
+    let promise = replica.begins(Say::Swear(2));
+    replica.begins(Say::Acknowledge);
+    // It waits with the write of the entry, and for no more than the promise.
+    replica.keeps(Say::Vote);
+    replica.begins(Say::Swear(3));
+    assert_eq!(replica.on_saved(promise), []);
+
+    let mut replica = Held::new();
+    replica.begins(Say::Acknowledge);
+    let promise = replica.begins(Say::Swear(2));
+    replica.keeps(Say::Vote);
+    replica.begins(Say::Swear(3));
+    assert_eq!(replica.on_sworn(promise), []);
+}
+
+#[test]
 fn a_disk_that_hangs_over_a_promise_does_not_pile_up_what_waits_for_it() {
     let mut replica = Held::new();
     let promise = replica.begins(Say::Swear(2));

@@ -304,6 +304,7 @@ impl Stage {
             incarnation: Incarnation(100 + from.0),
             start: Start { count: 1, nonce: 0 },
             previous_nonce: 0,
+            has_room: true,
             known: None,
             message,
         }

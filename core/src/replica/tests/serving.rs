@@ -400,6 +400,23 @@ fn what_was_sent_in_the_ballot_in_which_a_restored_snapshot_ends_is_of_unknown_o
 }
 
 #[test]
+fn no_more_is_forwarded_than_a_leader_is_to_be_sent_ahead_of_its_answers() {
+    let settings = Settings { window_bytes: 4 * (Entry::OVERHEAD + 1000), ..Settings::default() };
+    let mut stage = Stage::with(settings);
+    stage.follow(PEER, 1);
+    let sent = |stage: &mut Stage, bytes| {
+        let (_, effects) = propose(stage, command(bytes));
+        proposals(&said(effects))
+    };
+    let first = sent(&mut stage, 4000);
+    assert_eq!(first.len(), 1, "one of any size");
+    assert_eq!([sent(&mut stage, 10), sent(&mut stage, 2000), sent(&mut stage, 10)].concat(), []);
+    let refused = Forward::Refused { attempt: first[0].2, reason: Refusal::TooLarge };
+    let then = stage.on(from_peer(PeerMessage::Forward(refused)));
+    assert_eq!(proposals(&said(then)).len(), 2, "as many as it takes to fill the window");
+}
+
+#[test]
 fn what_seems_lost_is_sent_again_in_its_ballot_and_not_before_it_may_be() {
     let mut stage = Stage::with_entries(1);
     stage.follow(PEER, 2);
@@ -442,6 +459,68 @@ fn a_leader_whose_disk_does_not_answer_for_longer_than_an_election_hands_over() 
     stage.now.monotonic += 2 * patience;
     stage.flush();
     assert_eq!(stage.puppet().hand_overs, 2);
+}
+
+#[test]
+fn a_leader_whose_disk_has_much_to_do_and_does_it_goes_on_leading() {
+    let mut stage = leader(Settings::default());
+    let patience = Settings::default().election.end;
+    stage.holds = true;
+    // Twice as much is to be written as the disk writes.
+    for number in 1..=64 {
+        stage.append(1);
+        stage.now.monotonic += patience / 8;
+        stage.flush();
+        if number % 2 == 0 {
+            let oldest = stage.unsaved.remove(0);
+            stage.on(Event::Saved(oldest));
+        }
+    }
+    assert_eq!(stage.puppet().hand_overs, 0);
+    stage.now.monotonic += patience + Duration::from_millis(1);
+    stage.flush();
+    assert_eq!(stage.puppet().hand_overs, 1);
+}
+
+#[test]
+fn a_leader_whose_disk_is_full_hands_over_if_a_majority_of_others_have_room_and_ever_more_rarely() {
+    let says = |stage: &mut Stage, from, has_room| {
+        let message = PeerMessage::Protocol(Word::Mention);
+        stage.on(Event::Message(Envelope { has_room, ..Stage::envelope(from, message) }));
+    };
+    let patience = Settings::default().election.end;
+    let mut stage = leader(Settings::default());
+    stage.on(Event::Room(false));
+    stage.append(1);
+    says(&mut stage, PEER, true);
+    says(&mut stage, THIRD, false);
+    stage.now.monotonic += patience * 1000;
+    stage.flush();
+    assert_eq!(stage.puppet().hand_overs, 0, "the next one could not begin to lead");
+    says(&mut stage, THIRD, true);
+    assert_eq!(stage.puppet().hand_overs, 1);
+    for wait in [2, 4, 8, 16] {
+        let before = stage.puppet().hand_overs;
+        stage.now.monotonic += patience * wait;
+        (0..3).for_each(|_| drop(stage.flush()));
+        assert_eq!(stage.puppet().hand_overs, before, "not yet");
+        stage.now.monotonic += Duration::from_millis(1);
+        (0..3).for_each(|_| drop(stage.flush()));
+        assert_eq!(stage.puppet().hand_overs, before + 1);
+    }
+    // Once there was room, it is soon done again: others may be as full in a moment.
+    stage.on(Event::Room(true));
+    stage.on(Event::Room(false));
+    stage.now.monotonic += patience;
+    stage.flush();
+    assert_eq!(stage.puppet().hand_overs, 5);
+    stage.now.monotonic += Duration::from_millis(1);
+    stage.flush();
+    assert_eq!(stage.puppet().hand_overs, 6);
+    stage.puppet().standing.serving = false;
+    stage.now.monotonic += patience * 1000;
+    stage.flush();
+    assert_eq!(stage.puppet().hand_overs, 6);
 }
 
 #[test]

@@ -40,13 +40,13 @@ fn whoever_was_mute_when_it_swore_is_known_to_be_until_a_write_says_otherwise() 
     assert!(!writes.may_speak_as(true));
     writes.sworn(WriteSeq(2));
     assert!(!writes.may_speak_as(true), "a write is on its way of one who was not");
-    writes.saved(WriteSeq(1));
+    writes.saved(Duration::ZERO, WriteSeq(1));
     assert!(writes.may_speak_as(true) && writes.may_speak_under(Sworn(2)));
 
     let mut writes = begun([true, false]);
     writes.sworn(WriteSeq(1));
-    writes.saved(WriteSeq(1));
-    writes.saved(WriteSeq(2));
+    writes.saved(Duration::ZERO, WriteSeq(1));
+    writes.saved(Duration::ZERO, WriteSeq(2));
     assert!(!writes.may_speak_as(true));
     assert!(writes.may_speak_as(false) && writes.may_speak_under(Sworn(2)));
 }

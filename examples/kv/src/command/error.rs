@@ -1,5 +1,6 @@
 //! What is wrong with a request, in the words of Redis.
 
+use crate::limits::MAX_PATTERN_BYTES;
 use crate::op::Failure;
 use crate::resp::Request;
 
@@ -50,6 +51,9 @@ pub enum CommandError {
     /// SCAN with a cursor that no SCAN returned.
     #[error("ERR invalid cursor")]
     Cursor,
+    /// KEYS or SCAN with a pattern that would take too long to compare.
+    #[error("ERR pattern is too long, it may have up to {MAX_PATTERN_BYTES} bytes")]
+    PatternTooLong,
     /// There is only database 0.
     #[error("ERR DB index is out of range")]
     DbIndex,

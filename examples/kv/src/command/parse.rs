@@ -5,6 +5,7 @@
 use super::error::CommandError;
 use super::options::{Clock, SetOptions, expire_condition, lower};
 use crate::blob::Blob;
+use crate::limits::MAX_PATTERN_BYTES;
 use crate::machine::parse_integer;
 use crate::op::{Condition, ExpireCondition, ExpireOrder, Expiry, Op, Read, SetAnswer, Write};
 use crate::resp::Request;
@@ -21,6 +22,13 @@ fn bytes<'a>(request: &Request<'a>, position: usize) -> &'a [u8] {
 
 fn blobs(request: &Request<'_>) -> Vec<Blob> {
     request.iter().skip(1).map(Blob::from).collect()
+}
+
+fn pattern(bytes: &[u8]) -> Result<Blob, CommandError> {
+    if bytes.len() > MAX_PATTERN_BYTES {
+        return Err(CommandError::PatternTooLong);
+    }
+    Ok(Blob::from(bytes))
 }
 
 fn read(read: Read) -> Parsed {
@@ -60,7 +68,7 @@ pub fn key_type(request: &Request<'_>) -> Parsed {
 }
 
 pub fn keys(request: &Request<'_>) -> Parsed {
-    read(Read::Keys(blob(request, 1)))
+    read(Read::Keys(pattern(bytes(request, 1))?))
 }
 
 pub fn dbsize(_: &Request<'_>) -> Parsed {
@@ -73,12 +81,12 @@ pub fn scan(request: &Request<'_>) -> Parsed {
     let only_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     let text = std::str::from_utf8(digits).ok().filter(|_| only_digits);
     let cursor: u64 = text.and_then(|text| text.parse().ok()).ok_or(CommandError::Cursor)?;
-    let (mut pattern, mut count, mut strings) = (None, DEFAULT_COUNT, true);
+    let (mut wanted, mut count, mut strings) = (None, DEFAULT_COUNT, true);
     let mut options = request.iter().skip(2);
     while let Some(option) = options.next() {
         let value = options.next().ok_or(CommandError::Syntax)?;
         match lower(option, &mut [0; 8]) {
-            b"match" => pattern = Some(Blob::from(value)),
+            b"match" => wanted = Some(pattern(value)?),
             b"count" => {
                 let number = parse_integer(value)?;
                 let positive = u64::try_from(number).ok().filter(|number| *number > 0);
@@ -90,7 +98,7 @@ pub fn scan(request: &Request<'_>) -> Parsed {
     }
     // There are no keys of any other type: the empty key space is scanned from its end.
     let cursor = if strings { cursor } else { u64::MAX };
-    read(Read::Scan { cursor, pattern, count })
+    read(Read::Scan { cursor, pattern: wanted, count })
 }
 
 fn set_always(key: Blob, value: Blob, expiry: Expiry, answer: SetAnswer) -> Parsed {

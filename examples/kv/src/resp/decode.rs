@@ -120,6 +120,12 @@ impl Decoder {
         Ok(Some(Request { bytes: &input[..consumed], args: &self.args, consumed }))
     }
 
+    /// What it holds costs in memory, in bytes.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.args.capacity() * size_of::<Span>() + self.words.capacity()
+    }
+
     fn reset(&mut self) {
         self.args.clear();
         self.words.clear();
@@ -191,7 +197,8 @@ impl Decoder {
             return Ok(None);
         };
         let start = end + 1;
-        let room = self.max_bytes.saturating_sub(start + 2) as u64;
+        // Arguments of no bytes take some, too.
+        let room = self.max_bytes.checked_sub(start + 2).ok_or(ProtocolError::BulkLength)? as u64;
         match number(&input[at + 1..end - 1]) {
             Some((false, length)) if length <= room && input[end - 1] == b'\r' => {
                 Ok(Some(start..start + length as usize))
@@ -312,7 +319,9 @@ fn split_words(
     words: &mut Vec<u8>,
     args: &mut Vec<Span>,
 ) -> Result<(), ProtocolError> {
+    // As Redis has it: what stands between words may be more than what ends one.
     let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+    let ends_word = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
     let mut rest = line;
     loop {
         rest = &rest[rest.iter().position(|byte| !is_space(byte)).unwrap_or(rest.len())..];
@@ -323,7 +332,7 @@ fn split_words(
         loop {
             match rest {
                 [] => break,
-                [space, ..] if is_space(space) => break,
+                [space, ..] if ends_word(space) => break,
                 [quote @ (b'"' | b'\''), after @ ..] => {
                     rest = quoted(*quote, after, words)?;
                     if rest.first().is_some_and(|byte| !is_space(byte)) {
@@ -483,6 +492,28 @@ mod tests {
         let mut input = b"*1000000\r\n".to_vec();
         (0..1000).for_each(|_| input.extend_from_slice(&encode(&[&[b'x'; 2000]])[4..]));
         assert_eq!(error_of(&input), Some(ProtocolError::BulkLength));
+    }
+
+    #[test]
+    fn a_request_may_be_as_long_as_its_limit_and_no_longer_however_short_its_arguments_are() {
+        const EMPTY: &[u8] = b"$0\r\n\r\n";
+        let head = b"*1048576\r\n".to_vec();
+        let fit = (MAX - head.len()) / EMPTY.len();
+        assert_eq!(error_of(&[&head[..], &EMPTY.repeat(fit)].concat()), None);
+        let too_many = [&head[..], &EMPTY.repeat(fit + 1)].concat();
+        assert_eq!(error_of(&too_many), Some(ProtocolError::BulkLength));
+    }
+
+    #[test]
+    fn what_the_places_of_many_arguments_take_is_counted_until_the_next_request() {
+        const ARGS: usize = 100_000;
+        let mut decoder = Decoder::new(MAX);
+        let input = [format!("*{ARGS}\r\n").as_bytes(), &b"$0\r\n\r\n".repeat(ARGS)].concat();
+        assert!(decoder.decode(&input[..input.len() - 1]).unwrap().is_none());
+        assert!(decoder.held_bytes() >= (ARGS - 1) * size_of::<Span>());
+        assert!(decoder.decode(&input).unwrap().is_some());
+        assert!(decoder.decode(b"").unwrap().is_none());
+        assert_eq!(decoder.held_bytes(), 0);
     }
 
     fn encode(args: &[&[u8]]) -> Vec<u8> {

@@ -14,6 +14,12 @@ use super::processes::{Nodes, bulk, call, insist, until};
 const DISK_MIB: u64 = 16;
 const FILLER: &str = "filler";
 
+/// Segments so small that hardly any room is left, and no snapshots.
+const SMALL_FILES: [&str; 4] = ["--segment-bytes", "262144", "--snapshot-bytes", "1000000000"];
+
+/// How often disks are filled anew at most, because the leader has lost its place while they were full.
+const ATTEMPTS: usize = 4;
+
 /// A cluster on small disks, part of which is taken by a file that can be removed.
 struct SmallDisks {
     nodes: Nodes,
@@ -22,10 +28,9 @@ struct SmallDisks {
 }
 
 impl SmallDisks {
-    async fn start(filler_mib: [usize; 3]) -> Option<SmallDisks> {
+    async fn start(filler_mib: [usize; 3], args: &[&str]) -> Option<SmallDisks> {
         let dir = tempfile::Builder::new().prefix("kv-disks-").tempdir().unwrap();
-        let args = ["--segment-bytes", "262144", "--snapshot-bytes", "1000000000"];
-        let mut nodes = Nodes::new(3, &args);
+        let mut nodes = Nodes::new(3, args);
         let mut mounts = Vec::new();
         for (id, mib) in (1..).zip(filler_mib) {
             let disk = disk(dir.path(), id);
@@ -36,14 +41,6 @@ impl SmallDisks {
         nodes.start_all().await;
         nodes.leader().await;
         Some(SmallDisks { nodes, _mounts: mounts, dir })
-    }
-
-    /// While the one with the small disk leads, writes are refused until there is room.
-    async fn have_another_lead(&mut self, than: usize) {
-        while self.nodes.leader().await == than {
-            assert!(self.nodes.terminate(than).await.0.success());
-            self.nodes.start(than).await;
-        }
     }
 
     fn make_room(&self, id: usize) {
@@ -79,22 +76,43 @@ async fn check(nodes: &Nodes, id: usize, acknowledged: &[usize]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn full_disks_stop_writes_with_a_clear_error_until_there_is_room() {
-    let Some(disks) = SmallDisks::start([8; 3]).await else { return };
-    writes_stop_until_there_is_room(disks, "disk").await;
+    let start = async || SmallDisks::start([8; 3], &SMALL_FILES).await;
+    writes_stop_until_there_is_room(start, "disk").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn disks_that_run_full_under_default_settings_stop_writes_until_there_is_room() {
+    let start = async || SmallDisks::start([8; 3], &[]).await;
+    writes_stop_until_there_is_room(start, "disk").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn full_disks_of_a_majority_stop_writes_though_the_leaders_has_room() {
-    let Some(disks) = SmallDisks::start([0; 3]).await else { return };
-    let leader = disks.nodes.leader().await;
-    for id in (1..=3).filter(|id| *id != leader) {
-        fill(&disk(disks.dir.path(), id), 8);
-    }
-    writes_stop_until_there_is_room(disks, "majority").await;
+    let start = async || {
+        let disks = SmallDisks::start([0; 3], &SMALL_FILES).await?;
+        let leader = disks.nodes.leader().await;
+        for id in (1..=3).filter(|id| *id != leader) {
+            fill(&disk(disks.dir.path(), id), 8);
+        }
+        Some(disks)
+    };
+    writes_stop_until_there_is_room(start, "majority").await;
 }
 
-/// Some of those who are refused are told this.
-async fn writes_stop_until_there_is_room(mut disks: SmallDisks, why: &str) {
+/// Some of those who are refused are told this. What was written can be read meanwhile, as long as the
+/// leader keeps its place.
+async fn writes_stop_until_there_is_room(start: impl AsyncFn() -> Option<SmallDisks>, why: &str) {
+    for _ in 0..ATTEMPTS {
+        let Some(disks) = start().await else { return };
+        if reads_while_writes_stop(disks, why).await {
+            return;
+        }
+    }
+    panic!("all that was written could be read in none of {ATTEMPTS} attempts");
+}
+
+/// False if the leader has lost its place before all that was written was read.
+async fn reads_while_writes_stop(mut disks: SmallDisks, why: &str) -> bool {
     let nodes = &disks.nodes;
     let leader = nodes.leader().await;
     let term = nodes.info(leader, "term").await;
@@ -130,6 +148,7 @@ async fn writes_stop_until_there_is_room(mut disks: SmallDisks, why: &str) {
     assert!(acknowledged.len() > 200, "{}", acknowledged.len());
     // What was written can be read while nothing can be written: where it all is, which one without room
     // may not come to, and under a leader that had time to write that it leads.
+    let mut all_is_read = true;
     for number in &acknowledged {
         let key = format!("k{number}");
         let found = until("it is read", || async {
@@ -140,6 +159,7 @@ async fn writes_stop_until_there_is_room(mut disks: SmallDisks, why: &str) {
         let found = found.await;
         if matches!(found, Value::Error(_)) {
             println!("another one leads: {found:?}");
+            all_is_read = false;
             break;
         }
         assert!(found == bulk(&value(*number)), "{key}: {found:.100?}");
@@ -166,25 +186,38 @@ async fn writes_stop_until_there_is_room(mut disks: SmallDisks, why: &str) {
     for id in 1..=3 {
         check(&disks.nodes, id, &acknowledged).await;
     }
+    all_is_read
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_whose_disk_is_full_holds_nobody_up_and_catches_up_once_there_is_room() {
-    let Some(mut disks) = SmallDisks::start([0, 0, 12]).await else { return };
-    disks.have_another_lead(3).await;
+    holds_nobody_up(|id, leader| id != leader).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_disk_is_full_lets_another_one_lead_and_catches_up_once_there_is_room() {
+    holds_nobody_up(|id, leader| id == leader).await;
+}
+
+/// The first node of which this is true, given the leader, is the one with little room.
+async fn holds_nobody_up(has_little_room: fn(usize, usize) -> bool) {
+    let Some(disks) = SmallDisks::start([0; 3], &SMALL_FILES).await else { return };
+    let nodes = &disks.nodes;
+    let leader = nodes.leader().await;
+    let full = (1..=3).find(|id| has_little_room(*id, leader)).unwrap();
+    fill(&disk(disks.dir.path(), full), 12);
     let acknowledged: Vec<usize> = (0..700).collect();
-    let mut client = disks.nodes.client(1).await;
-    let mut refusals = 0;
     for number in &acknowledged {
-        while set(&mut client, *number).await != Value::Simple("OK".into()) {
-            refusals += 1;
-            assert!(refusals < 50, "refused again and again, at last number {number}");
-            disks.have_another_lead(3).await;
-        }
+        until("it is written", || async {
+            let mut client = nodes.client(full % 3 + 1).await;
+            (set(&mut client, *number).await == Value::Simple("OK".into())).then_some(())
+        })
+        .await;
     }
-    disks.make_room(3);
-    disks.nodes.converge().await;
+    assert_ne!(nodes.leader().await, full);
+    disks.make_room(full);
+    nodes.converge().await;
     for id in 1..=3 {
-        check(&disks.nodes, id, &acknowledged).await;
+        check(nodes, id, &acknowledged).await;
     }
 }

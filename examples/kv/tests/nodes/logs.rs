@@ -17,8 +17,7 @@ async fn is_unharmed(mut nodes: Nodes) {
     nodes.start(leader).await;
     assert_eq!(insist(&nodes, leader, &["GET", "k"]).await, bulk("2"));
     for id in 1..=3 {
-        let (status, _) = nodes.terminate(id).await;
-        assert!(status.success(), "node {id}: {status}");
+        nodes.terminate(id).await;
     }
 }
 

@@ -11,15 +11,18 @@ use quorate_kv::Client;
 use quorate_kv::resp::Value;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpSocket;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::presence::Presence;
 
 /// What does not happen within this does not happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a node that is asked to end takes at most, whatever it is at.
+const PROMISED: Duration = Duration::from_secs(5);
 
 /// How often to look whether something has happened.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -42,6 +45,7 @@ struct Node {
     wrapper: Vec<String>,
     /// Where its log goes, if not into the file that is looked at in the end.
     stderr: Option<PipeWriter>,
+    stdout: Option<BufReader<ChildStdout>>,
     process: Option<Child>,
 }
 
@@ -74,6 +78,7 @@ impl Nodes {
                 data: dir.path().join(format!("node-{id}")),
                 wrapper: Vec::new(),
                 stderr: None,
+                stdout: None,
                 process: None,
             }
         };
@@ -137,17 +142,26 @@ impl Nodes {
         let log = stderr.map_or(log.into(), |pipe| Stdio::from(pipe.try_clone().unwrap()));
         let mut command = self.command(id);
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        let process = command.kill_on_drop(true).spawn().unwrap();
-        self.list[id - 1].process = Some(process);
+        let mut process = command.kill_on_drop(true).spawn().unwrap();
+        let node = &mut self.list[id - 1];
+        node.stdout = process.stdout.take().map(BufReader::new);
+        node.process = Some(process);
     }
 
     /// A node says one line on standard output once it listens.
     pub async fn wait_until_ready(&mut self, id: usize) {
-        let stdout = self.list[id - 1].process.as_mut().unwrap().stdout.take().unwrap();
-        let mut lines = BufReader::new(stdout).lines();
-        let line = timeout(PATIENCE, lines.next_line()).await.expect("the node is not ready");
-        let line = line.unwrap().unwrap_or_else(|| panic!("node {id} ended"));
+        let (stdout, mut line) = (self.list[id - 1].stdout.as_mut().unwrap(), String::new());
+        let read = timeout(PATIENCE, stdout.read_line(&mut line)).await;
+        assert!(read.expect("the node is not ready").unwrap() > 0, "node {id} ended");
         assert!(line.contains(&self.address(id).to_string()), "{line}");
+    }
+
+    /// What a node that has ended said on standard output, but for the line that was waited for.
+    pub async fn rest_of_stdout(&mut self, id: usize) -> String {
+        let (mut stdout, mut rest) = (self.list[id - 1].stdout.take().unwrap(), String::new());
+        let read = timeout(PATIENCE, stdout.read_to_string(&mut rest)).await;
+        read.expect("somebody has it open still").unwrap();
+        rest
     }
 
     /// SIGKILL: the process has no chance to save anything.
@@ -164,11 +178,14 @@ impl Nodes {
         }
     }
 
-    /// SIGTERM; returns how the process ended, and how long that took.
-    pub async fn terminate(&mut self, id: usize) -> (ExitStatus, Duration) {
+    /// SIGTERM. The node has ended in good order then, and as soon as is promised.
+    pub async fn terminate(&mut self, id: usize) {
         let began = Instant::now();
         self.signal(id, Signal::TERM);
-        (self.ended(id).await, began.elapsed())
+        let status = self.ended(id).await;
+        let took = began.elapsed();
+        assert!(status.success(), "node {id}: {status}");
+        assert!(took <= PROMISED, "node {id} took {took:?} to end");
     }
 
     /// Waits until a node's process has ended.
@@ -180,6 +197,21 @@ impl Nodes {
     /// The node's process goes on, but does nothing until [`Nodes::resume`].
     pub fn pause(&self, id: usize) {
         self.signal(id, Signal::STOP);
+    }
+
+    /// Waits until every thread of a node that was paused stands still: the system first ends what it does
+    /// for one.
+    pub async fn stands_still(&self, id: usize) {
+        let threads = format!("/proc/{}/task", self.pid(id));
+        let is_stopped = |thread: fs::DirEntry| {
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+        };
+        until("a node stands still", || async {
+            let mut threads = fs::read_dir(&threads).unwrap();
+            threads.all(|thread| thread.is_ok_and(is_stopped)).then_some(())
+        })
+        .await;
     }
 
     pub fn resume(&self, id: usize) {

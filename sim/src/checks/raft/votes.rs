@@ -15,15 +15,17 @@ const PROPERTY: Property = Property {
     stated_in: "Ongaro 2014, section 3.6.1; Alagappan et al. 2018, section 3.4",
 };
 
-/// Where the log of each candidate ended, in each term.
+/// Where the log of each candidate ends, as each server was told last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Votes {
-    candidates: BTreeMap<(usize, Ballot), LogId>,
+    /// By server and candidate.
+    told: BTreeMap<(usize, usize), (Ballot, LogId)>,
 }
 
 impl Votes {
     fn granted(&self, node: usize, to: usize, term: Ballot, own: LogId) -> Verdict {
-        let Some(candidate) = self.candidates.get(&(to, term)) else { return Ok(()) };
+        let told = self.told.get(&(node, to)).filter(|(asked, _)| *asked == term);
+        let Some((_, candidate)) = told else { return Ok(()) };
         PROPERTY.require(own <= *candidate, || {
             let (voter, to) = (node + 1, to + 1);
             format!("replica {voter}, whose log ends in {own}, votes for {to}: {candidate}")
@@ -32,11 +34,11 @@ impl Votes {
 }
 
 impl Oracle<Raft> for Votes {
-    fn sends(&mut self, node: usize, _: usize, message: &Message) -> Verdict {
+    fn hears(&mut self, node: usize, from: usize, message: &Message) {
         if let Message::RequestVote { term, last, .. } = message {
-            self.candidates.insert((node, *term), *last);
+            let told = self.told.entry((node, from)).or_default();
+            *told = (*told).max((*term, *last));
         }
-        Ok(())
     }
 
     fn vouches(&mut self, node: usize, to: usize, message: &Message, kept: &Kept<'_>) -> Verdict {
@@ -47,6 +49,10 @@ impl Oracle<Raft> for Votes {
             }
             _ => Ok(()),
         }
+    }
+
+    fn crashed(&mut self, node: usize) {
+        self.told.retain(|(server, _), _| *server != node);
     }
 }
 
@@ -61,10 +67,13 @@ mod tests {
         let mut check = Votes::default();
         let id = |index, ballot| LogId::new(Index(index), Ballot(ballot));
         let ask = Message::RequestVote { term: Ballot(5), last: id(7, 3), transfer: false };
-        check.sends(1, 0, &ask).unwrap();
+        check.hears(0, 1, &ask);
         check.granted(0, 1, Ballot(5), id(7, 3)).unwrap();
         check.granted(0, 1, Ballot(5), id(9, 2)).unwrap();
         assert!(check.granted(0, 1, Ballot(5), id(8, 3)).is_err());
         assert!(check.granted(0, 1, Ballot(5), id(1, 4)).is_err());
+        check.granted(2, 1, Ballot(5), id(8, 3)).unwrap();
+        check.crashed(0);
+        check.granted(0, 1, Ballot(5), id(8, 3)).unwrap();
     }
 }

@@ -46,8 +46,9 @@ impl Oracle<Vsr> for OneLog {
         }
         let grew = last.ballot == before.ballot && last > before && log.holds(before);
         let known = if grew { log.committed().max(before.index) } else { log.committed() };
-        // What is committed is the same everywhere, and in memory is at least all that is not.
-        let entries = log.entries(known.next(), usize::MAX).unwrap_or_default();
+        // What is committed is the same everywhere; after a start, not all of the rest is in memory.
+        let first = known.next().max(log.first_in_memory());
+        let entries = log.entries(first, usize::MAX).unwrap_or_default();
         entries
             .iter()
             .try_for_each(|entry| self.holds(node, last.ballot, entry.index(), entry.digest()))

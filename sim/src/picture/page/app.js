@@ -68,17 +68,20 @@ const applyFilters = () => {
 };
 
 const kindsByNumber = (() => {
-  const count = new Map();
-  for (const arrow of arrows) count.set(arrow.kind, (count.get(arrow.kind) ?? 0) + 1);
-  return [...count].sort((a, b) => b[1] - a[1]);
+  const kinds = new Map();
+  for (const { kind, family } of arrows) {
+    if (!kinds.has(kind)) kinds.set(kind, { kind, family, count: 0 });
+    kinds.get(kind).count += 1;
+  }
+  return [...kinds.values()].sort((a, b) => b.count - a.count);
 })();
 const buildKinds = () => {
   const panel = byId("kinds");
-  const boxes = kindsByNumber.map(([kind, count]) => {
+  const boxes = kindsByNumber.map(({ kind, family, count }) => {
     const box = element("input", { type: "checkbox", "data-kind": kind });
     box.checked = true;
     box.addEventListener("change", () => { if (box.checked) filters.kinds.delete(kind); else filters.kinds.add(kind); applyFilters(); });
-    panel.append(element("label", {}, box, element("i", { style: `background: var(--kind-${familyOf(kind)})` }), element("b", {}, kind), element("small", {}, String(count))));
+    panel.append(element("label", {}, box, element("i", { style: `background: var(--kind-${family})` }), element("b", {}, kind), element("small", {}, String(count))));
     return box;
   });
   const all = (on) => () => { for (const box of boxes) { box.checked = on; if (on) filters.kinds.delete(box.dataset.kind); else filters.kinds.add(box.dataset.kind); } applyFilters(); };

@@ -124,44 +124,40 @@ const findings = (() => {
   const grants = new Map();
   const candidates = new Map();
   const onMessage = (arrow) => {
-    const { from: node, to, kind, text, sent, copy } = arrow;
+    const { from: node, to, kind, said: { ballot }, sent, copy } = arrow;
     if (copy) return;
-    const said = /\b(?:term|view): b(\d+)/.exec(text);
-    if (said && record.words.speaks_under_oath && !kind.startsWith("PreVote") && Number(said[1]) > ballotIn(promised[node])) {
-      report(sent, node, "unsaved", `says ${kind} in ${ballotWord} ${said[1]}; its disk has the promise “${plain(promised[node])}”`);
+    if (ballot !== null && record.words.speaks_under_oath && ballot > ballotIn(promised[node])) {
+      report(sent, node, "unsaved", `says ${kind} in ${ballotWord} ${ballot}; its disk has the promise “${plain(promised[node])}”`);
     }
-    const acknowledged = kind === "AppendEntriesReply" ? /Durable\(i(\d+)\)/.exec(text) : kind === "PrepareOk" ? /op: i(\d+)/.exec(text) : null;
-    if (acknowledged && Number(acknowledged[1]) > lastOf(disks[node])) {
-      report(sent, node, "acknowledged", `acknowledges everything up to ${acknowledged[1]}; its disk ends at ${lastIdOf(disks[node])}`);
+    const acknowledged = claimOf(arrow, "acknowledges");
+    if (acknowledged && acknowledged.through > lastOf(disks[node])) {
+      report(sent, node, "acknowledged", `acknowledges everything up to ${acknowledged.through}; its disk ends at ${lastIdOf(disks[node])}`);
     }
-    const candidate = kind === "RequestVote" ? /last: (\d+)@(\d+)/.exec(text) : null;
-    if (candidate && said) candidates.set(`${node} in ${said[1]}`, [Number(candidate[1]), Number(candidate[2])]);
-    const asking = said && kind === "RequestVoteReply" && text.includes("granted: true") ? candidates.get(`${to} in ${said[1]}`) : null;
-    if (asking) {
-      const own = lastIdOf(held[node]).split("@").map(Number);
-      if (isBehind(asking, own) && own[1] < Number(said[1])) {
-        report(sent, node, "behind", `votes for ${nameOf(to)} in term ${said[1]}, whose log ends at ${asking.join("@")}; its own ends at ${own.join("@")}`);
-      }
+    const candidate = claimOf(arrow, "stands");
+    if (candidate) candidates.set(`${node} in ${ballot}`, [candidate.last.index, candidate.last.ballot]);
+    if (claimOf(arrow, "votes")) onVote(arrow);
+  };
+  const onVote = (arrow) => {
+    const { from: node, to, said: { ballot }, sent } = arrow;
+    const asking = candidates.get(`${to} in ${ballot}`);
+    const own = lastIdOf(held[node]).split("@").map(Number);
+    if (asking && isBehind(asking, own) && own[1] < ballot) {
+      report(sent, node, "behind", `votes for ${nameOf(to)} in ${ballotWord} ${ballot}, whose log ends at ${asking.join("@")}; its own ends at ${own.join("@")}`);
     }
-    if (kind === "RequestVoteReply" && text.includes("granted: true") && said) {
-      const vote = `${node} in ${said[1]}`;
-      const earlier = grants.get(vote);
-      if (earlier && earlier.to !== to) report(sent, node, "votes", `votes for ${nameOf(to)} in term ${said[1]}, after it voted for ${nameOf(earlier.to)} at ${clock(earlier.sent)}`);
-      else grants.set(vote, arrow);
-    }
+    const vote = `${node} in ${ballot}`;
+    const earlier = grants.get(vote);
+    if (earlier && earlier.to !== to) report(sent, node, "votes", `votes for ${nameOf(to)} in ${ballotWord} ${ballot}, after it voted for ${nameOf(earlier.to)} at ${clock(earlier.sent)}`);
+    else grants.set(vote, arrow);
   };
 
-  // Raft: how far the leader of a term has shown a follower its log.
+  // How far the leader of a ballot has shown a follower its log.
   const shown = nodes.map(() => ({ ballot: -1, to: 0 }));
   const onHeard = (arrow) => {
-    const { to: node, kind, text } = arrow;
-    const ballot = ballotIn(text);
-    const previous = /previous: (\d+)@/.exec(text);
-    if (kind === "AppendEntries" && previous) {
-      if (ballot > shown[node].ballot) shown[node] = { ballot, to: 0 };
-      const count = (text.split("entries: ")[1] ?? "").match(/\d+@\d+/g)?.length ?? 0;
-      if (ballot === shown[node].ballot) shown[node].to = Math.max(shown[node].to, Number(previous[1]) + count);
-    }
+    const { to: node, said: { ballot } } = arrow;
+    const stretch = claimOf(arrow, "shows");
+    if (!stretch) return;
+    if (ballot > shown[node].ballot) shown[node] = { ballot, to: 0 };
+    if (ballot === shown[node].ballot) shown[node].to = Math.max(shown[node].to, stretch.previous.index + stretch.count);
   };
   const onCommitUnshown = (state, before) => {
     const { node, ballot, committed: to, time } = state;
@@ -171,22 +167,21 @@ const findings = (() => {
     report(time, node, "unshown", `takes its log for committed up to ${to}; the ${leaderWord} of ${ballotWord} ${ballot} has shown it no more than what is up to ${seen.to}`);
   };
 
-  // VSR: a view begins with the best log that a quorum reports, unless somebody says that what that one lacks, or is
+  // Where logs are reported, a ballot begins with the best log that a quorum reports, unless somebody says that what that one lacks, or is
   // damaged there, was surely never written. A report may be left out whose log is not shown in time.
-  const lacking = new Set(arrows.filter(({ kind }) => kind === "Nack").map(({ to, text }) => `${to} in ${ballotIn(text)}`));
-  const headOf = (arrow) => reportedIn(arrow).split("@").map(Number);
+  const lacking = new Set(arrows.filter((arrow) => claimOf(arrow, "nacks")).map(({ to, said }) => `${to} in ${said.ballot}`));
   const onTakeOver = ({ node, asked }) => {
     const state = latest[node];
     if (!state || state.role !== "candidate" || lacking.has(`${node} in ${state.ballot}`)) return;
     const [before, after] = [ownHead(node, state.ballot), lastIdOf(held[node])];
-    const reports = supportFor(node, state.ballot, asked).filter((arrow) => reportedIn(arrow) !== null);
+    const reports = supportFor(node, state.ballot, asked).filter(headOf);
     const isBest = reports.length > 0 && reports.every((arrow) => !isBehind(before, headOf(arrow)));
     if (!isBest || Number(after.split("@")[1]) >= before[1]) return;
-    const words = reports.map((arrow) => `${nameOf(arrow.from)}'s ends at ${reportedIn(arrow)}`).join(", ");
-    report(asked, node, "choice", `gives up its log for view ${state.ballot}, which is the best of those reported and ended at ${before.join("@")} (${words})`);
+    const words = reports.map((arrow) => `${nameOf(arrow.from)}'s ends at ${headWords(arrow)}`).join(", ");
+    report(asked, node, "choice", `gives up its log for ${ballotWord} ${state.ballot}, which is the best of those reported and ended at ${before.join("@")} (${words})`);
   };
   const onChoice = (node, ballot, time) => {
-    const reports = supportFor(node, ballot, time).filter((arrow) => reportedIn(arrow) !== null);
+    const reports = supportFor(node, ballot, time).filter(headOf);
     const opening = held[node].rows.findIndex((row) => entries[row.entry].ballot === ballot);
     if (!reports.length || opening < 1 || lacking.has(`${node} in ${ballot}`)) return;
     const { id } = entries[held[node].rows[opening - 1].entry];
@@ -194,8 +189,8 @@ const findings = (() => {
     const better = reports.filter((arrow) => isBetter(headOf(arrow)));
     const others = reports.length - better.length + (isBetter(ownHead(node, ballot)) ? 0 : 1);
     if (!better.length || others >= majority) return;
-    const words = better.map((arrow) => `${nameOf(arrow.from)}'s, which ends at ${reportedIn(arrow)}`).join(", ");
-    report(time, node, "choice", `begins view ${ballot} with a log that ends at ${id}; of the logs that were reported to it a better one is ${words}`);
+    const words = better.map((arrow) => `${nameOf(arrow.from)}'s, which ends at ${headWords(arrow)}`).join(", ");
+    report(time, node, "choice", `begins ${ballotWord} ${ballot} with a log that ends at ${id}; of the logs that were reported to it a better one is ${words}`);
   };
 
   const onReply = ({ request, attempt }) => {

@@ -20,6 +20,9 @@ const rowsOf = (table) => {
 };
 const byTime = (key) => (a, b) => a[key] - b[key];
 
+/// What a message claims in its ballot, if it is of this kind.
+const claimOf = ({ said: { ballot, claim } }, kind) => ballot !== null && claim !== null && claim.kind === kind ? claim : null;
+
 const nameOf = (node) => `n${node + 1}`;
 const entries = rowsOf(record.entries);
 for (const entry of entries) {
@@ -32,12 +35,15 @@ const spoken = texts.map((text) => text.includes("@")
   ? text.replace(/(\d+@\d+) [A-Z][a-z]+/g, (all, id) => labelOfId.has(id) ? `${id} ${labelOfId.get(id)}` : all)
   : text);
 
+/// Of a message about which its protocol says nothing.
+const nothingSaid = { topic: null, ballot: null, claim: null };
 const arrows = rowsOf(record.arrows).sort(byTime("sent"));
 const latencies = arrows.filter((arrow) => arrow.fate === "arrived").map((arrow) => arrow.end - arrow.sent).sort((a, b) => a - b);
 const usualLatency = latencies.length ? latencies[latencies.length >> 1] : 500;
 for (const arrow of arrows) {
   arrow.kind = texts[arrow.kind];
   arrow.text = spoken[arrow.text];
+  arrow.said = arrow.said === null ? nothingSaid : record.said[arrow.said];
   // Where the drawn line ends: a message that was lost at once never had a moment to arrive.
   arrow.until = arrow.end ?? arrow.sent + usualLatency;
 }

@@ -51,19 +51,19 @@ const promiseOnDisk = (node, time) => {
 
 const stateAt = (node, time) => isDown(node, time) ? null : statesOf[node][lastAt(statesOf[node], time)] ?? null;
 
-/// The ballot that a promise or a message is about; -1 if it names none.
+/// The ballot that a promise is about; -1 if it names none.
 const ballotIn = (text) => { const found = /\bb(\d+)/.exec(text); return found ? Number(found[1]) : -1; };
 
 /// What a replica had heard from the others in its present life that lets it lead in a ballot: votes,
 /// or reports of logs, the last of each sender.
-const isSupport = ({ kind, text }) => kind === "DoViewChange" || (kind === "RequestVoteReply" && text.includes("granted: true"));
+const isSupport = (arrow) => claimOf(arrow, "votes") !== null || claimOf(arrow, "reports") !== null;
 const supports = arrows.filter((arrow) => arrow.fate === "arrived" && isSupport(arrow)).sort(byTime("end"));
 const supportFor = (node, ballot, time) => {
   const found = foundLogsOf[node][lastAt(foundLogsOf[node], time)];
   const until = Math.min(time, openingOf(node, ballot)?.asked ?? time);
   const heard = new Map();
   for (const arrow of supports) {
-    if (arrow.to === node && arrow.end <= until && (!found || arrow.end >= found.time) && ballotIn(arrow.text) === ballot) heard.set(arrow.from, arrow);
+    if (arrow.to === node && arrow.end <= until && (!found || arrow.end >= found.time) && arrow.said.ballot === ballot) heard.set(arrow.from, arrow);
   }
   return [...heard.values()].sort((a, b) => a.from - b.from);
 };
@@ -73,8 +73,9 @@ const openingOf = (node, ballot) => writesOf[node].find((write) => write.entries
 /// Where the log of a replica ended when its ballot began for it: index and ballot.
 const ownHead = (node, ballot) => { const first = statesOf[node].find((it) => it.ballot === ballot); return [first.last_index, first.last_ballot]; };
 const isBehind = ([index, ballot], [otherIndex, otherBallot]) => ballot < otherBallot || (ballot === otherBallot && index < otherIndex);
-/// Where the log ends of which a report speaks; `null` if it is a vote.
-const reportedIn = ({ text }) => { const found = /\bhead: (\d+@\d+)/.exec(text); return found ? found[1] : null; };
+/// Where the log ends of which a report speaks: index and ballot; `null` if it is a vote.
+const headOf = (arrow) => { const report = claimOf(arrow, "reports"); return report && [report.head.index, report.head.ballot]; };
+const headWords = (arrow) => headOf(arrow).join("@");
 
 /// A replica's reigns and followings: for how long it was what in which ballot.
 const stretchesOf = nodes.map((node) => {

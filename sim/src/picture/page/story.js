@@ -1,21 +1,15 @@
 // The run as lines of text, in order of time: what is listed, searched and stepped through.
 
-const families = [
-  ["elect", /Vote|ViewChange|StartView|TimeoutNow/],
-  ["repair", /Snapshot|GetState|NewState|Checkpoint|Missing|Sought|Nack|Repair|Readmission/],
-  ["found", /^Founding/],
-  ["forward", /^Forward/],
-  ["reply", /Reply$|Ok$|Ack/],
-  ["replicate", /Append|Prepare|Commit/],
-];
+const families = ["elect", "repair", "found", "forward", "reply", "replicate"];
 const strange = new Map();
-const familyOf = (kind) => {
-  const family = families.find(([, pattern]) => pattern.test(kind));
-  if (family) return family[0];
-  // Of a protocol that is not known here: each kind has a colour of its own, as long as there are some.
-  if (!strange.has(kind)) strange.set(kind, families[strange.size % families.length][0]);
+const familyOf = ({ kind, said: { topic } }) => {
+  if (topic !== null) return topic === "heartbeat" ? "replicate" : topic;
+  // Of a protocol that does not say: each kind has a colour of its own, as long as there are some.
+  if (!strange.has(kind)) strange.set(kind, families[strange.size % families.length]);
   return strange.get(kind);
 };
+/// What there is most of and what is rarely looked for.
+const routine = new Set(["heartbeat", "forward", "found"]);
 
 /// The short form for the list: entries first, without what only matters to the two.
 const brief = (text) => {
@@ -50,9 +44,8 @@ class Line {
 const supportWords = (node, state) => {
   const heard = supportFor(node, state.ballot, state.time);
   if (!heard.length) return "";
-  const isReport = reportedIn(heard[0]) !== null;
-  if (!isReport) return ` · voted for by ${heard.map((arrow) => nameOf(arrow.from)).join(", ")}`;
-  return ` · its own log ended at ${ownHead(node, state.ballot).join("@")}; reported to it: ${heard.map((arrow) => `${nameOf(arrow.from)}'s at ${reportedIn(arrow)}`).join(", ")}`;
+  if (headOf(heard[0]) === null) return ` · voted for by ${heard.map((arrow) => nameOf(arrow.from)).join(", ")}`;
+  return ` · its own log ended at ${ownHead(node, state.ballot).join("@")}; reported to it: ${heard.map((arrow) => `${nameOf(arrow.from)}'s at ${headWords(arrow)}`).join(", ")}`;
 };
 
 const story = (() => {
@@ -65,9 +58,8 @@ const story = (() => {
   const one = (node, ...rest) => (time) => add(time, nameOf(node), [node], ...rest);
 
   for (const arrow of arrows) {
-    arrow.family = familyOf(arrow.kind);
-    const isRoutine = /entries: \[\]/.test(arrow.text) || /^(Commit|Forward|Founding)/.test(arrow.kind);
-    const level = arrow.family === "elect" ? KEY : isRoutine ? ALL : MOST;
+    arrow.family = familyOf(arrow);
+    const level = arrow.family === "elect" ? KEY : routine.has(arrow.said.topic) ? ALL : MOST;
     const arrived = arrow.fate === "arrived";
     const fate = arrived ? `sent ${duration(arrow.end - arrow.sent)} earlier` : fateWords[arrow.fate];
     const text = () => `${arrow.kind} ${brief(plain(arrow.text))} · ${arrow.copy ? "a copy, " : ""}${fate}`;

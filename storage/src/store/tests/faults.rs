@@ -1,6 +1,8 @@
 //! The rest of the fault table: failing disks, files that are missing or not ours.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use quorate_core::*;
@@ -9,8 +11,10 @@ use super::fixture::*;
 use super::healing::{heal, see};
 use crate::disk::{Disk, FileDisk, MemDisk, Operation};
 use crate::error::{Damage, StorageError};
+use crate::frame::Claim;
 use crate::meta::{META, META_TMP};
 use crate::segment;
+use crate::snapshot::SnapshotError;
 use crate::store::{Owner, Store};
 
 /// A log over several segments, with two snapshots.
@@ -29,9 +33,13 @@ pub(super) fn long_log() -> Author {
 
 /// Fails to open a copy of the disk, and changes nothing.
 pub(super) fn stop(disk: &MemDisk) -> StorageError {
-    let disk = disk.crash_keeping_all();
+    refused(&disk.crash_keeping_all())
+}
+
+/// Fails to open the disk itself, and changes nothing.
+fn refused(disk: &MemDisk) -> StorageError {
     let before = disk.contents();
-    let error = open(&disk).map(|_| ()).unwrap_err();
+    let error = open(disk).map(|_| ()).unwrap_err();
     assert!(disk.contents() == before, "{error}: and yet something was changed");
     error
 }
@@ -368,17 +376,54 @@ fn a_directory_of_another_node_cluster_or_protocol_is_refused_with_both_names() 
     }
 }
 
+/// Gives what begins here another format version, under a true checksum of all of it.
+fn make_newer(covered: &mut [u8]) {
+    covered[12] = 9;
+    let crc = crc32fast::hash(&covered[12..]);
+    covered[8..12].copy_from_slice(&crc.to_le_bytes());
+}
+
 #[test]
-fn a_newer_format_is_refused() {
+fn a_newer_format_of_the_meta_file_of_any_segment_or_of_a_group_is_refused_and_left_alone() {
     let author = long_log();
-    let mut bytes = author.disk.content(META).unwrap();
-    for copy in bytes.chunks_mut(4096) {
-        copy[12] = 9;
-        let crc = crc32fast::hash(&copy[12..]);
-        copy[8..12].copy_from_slice(&crc.to_le_bytes());
+    let mut newer: Vec<(String, Vec<u8>)> = author.segments().into_iter().collect();
+    newer.iter_mut().for_each(|(_, bytes)| make_newer(&mut bytes[..segment::HEADER_LEN]));
+    let mut meta = author.disk.content(META).unwrap();
+    meta.chunks_mut(4096).for_each(make_newer);
+    newer.push((META.to_owned(), meta));
+    let (file, offset) = author.place_of(50);
+    let mut bytes = author.disk.content(&file).unwrap();
+    let claim = Claim::read(&bytes[offset..]).unwrap();
+    make_newer(&mut bytes[offset..offset + claim.header_len as usize]);
+    newer.push((file, bytes));
+    for (newer, bytes) in newer {
+        let disk = author.disk.crash_keeping_all();
+        disk.set_content(&newer, &bytes);
+        let error = stop(&disk);
+        let StorageError::NewerFormat { file, found: 9, .. } = &error else { panic!("{error}") };
+        assert_eq!(*file, newer);
+        assert!(error.to_string().contains("use the newer program"), "{error}");
     }
-    author.disk.set_content(META, &bytes);
-    assert!(matches!(stop(&author.disk), StorageError::NewerFormat { found: 9, .. }));
+}
+
+#[test]
+fn a_newer_format_of_the_newest_snapshot_is_refused_and_left_alone() {
+    let author = long_log();
+    let newest = author.disk.contents().into_keys().rfind(|name| name.starts_with("snap-"));
+    let newest = newest.unwrap();
+    let mut bytes = author.disk.content(&newest).unwrap();
+    // The last 56 bytes: magic, version and more, and in the last 16 of them a digest of the others.
+    let footer = bytes.len() - 56;
+    bytes[footer + 8] = 9;
+    let own = Digest::of(&bytes[footer..footer + 40]);
+    bytes[footer + 40..].copy_from_slice(&own.0);
+    author.disk.set_content(&newest, &bytes);
+    let error = stop(&author.disk);
+    let StorageError::Snapshots(SnapshotError::NewerFormat { file, found: 9, .. }) = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(*file, newest);
+    assert!(error.to_string().contains("use the newer program"), "{error}");
 }
 
 #[test]
@@ -388,9 +433,15 @@ fn a_second_process_is_refused() {
         let disk = Arc::new(FileDisk::create(directory.path()).unwrap());
         Store::open(disk, &owner(), options(), Incarnation(1), 1)
     };
+    let contents = || -> BTreeMap<PathBuf, Vec<u8>> {
+        let paths = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path());
+        paths.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    };
     let (store, recovered) = open().unwrap();
     assert_eq!(recovered.lineage.latest().count, 1);
+    let before = contents();
     assert!(matches!(open(), Err(StorageError::Locked)));
+    assert!(contents() == before, "something was changed");
     drop(store);
     assert_eq!(open().unwrap().1.lineage.latest().count, 2);
 }
@@ -400,7 +451,7 @@ fn a_directory_that_may_not_be_written_is_refused() {
     for kind in [ErrorKind::ReadOnlyFilesystem, ErrorKind::PermissionDenied] {
         let disk = long_log().disk.crash_keeping_all();
         disk.fail(Operation::Lock, "", kind, 1);
-        assert!(matches!(open(&disk), Err(StorageError::NotWritable { .. })));
+        assert!(matches!(refused(&disk), StorageError::NotWritable { .. }));
     }
 }
 

@@ -25,7 +25,7 @@ use report::Report;
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     /// The machine would not let it.
-    #[error("{what}: {source}")]
+    #[error("{what}")]
     System {
         /// What was attempted.
         what: &'static str,
@@ -51,7 +51,7 @@ pub enum DemoError {
         dir: PathBuf,
     },
     /// A node did not answer.
-    #[error("a node does not answer: {0}")]
+    #[error("a node does not answer")]
     Client(#[from] ClientError),
     /// It was asked to stop.
     #[error("the demo was stopped by {0}")]
@@ -82,12 +82,17 @@ pub fn run(args: &DemoArgs) -> Result<(), DemoError> {
         let dir = tempfile::Builder::new().prefix("kv-demo-").tempdir();
         let dir = dir.map_err(system("cannot create a temporary directory"))?;
         let mut nodes = Nodes::new(dir.path(), args.protocol)?;
-        let outcome = tokio::select! {
-            outcome = run_on(args, dir.path(), &mut nodes) => outcome,
+        let played = tokio::select! {
+            played = run_on(args, dir.path(), &mut nodes) => played,
             signal = signals.next() => Err(DemoError::Stopped(signal)),
         };
         // While they run they write into the directory.
-        nodes.stop_all().await;
+        let stopped = nodes.stop_all().await;
+        let outcome = played.and(stopped);
+        if outcome.is_ok() {
+            println!("PASSED: nothing acknowledged was lost, and nothing was applied twice.\n");
+            println!("{}", report::by_hand());
+        }
         // Whoever wants to know what went wrong needs the logs.
         let went_wrong = !matches!(outcome, Ok(()) | Err(DemoError::Stopped(_)));
         if args.keep || went_wrong {
@@ -162,8 +167,6 @@ impl<'a> Demo<'a> {
         if !failures.is_empty() {
             return Err(DemoError::Failed { why: failures.join(", "), dir: self.dir.to_owned() });
         }
-        println!("PASSED: nothing acknowledged was lost, and nothing was applied twice.\n");
-        println!("{}", report::by_hand());
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use quorate_vsr::Vsr;
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// It cannot be opened.
-    #[error("{}: {source}", path.display())]
+    #[error("{}", path.display())]
     Open {
         /// The directory.
         path: PathBuf,
@@ -25,7 +25,7 @@ pub enum DirectoryError {
         source: io::Error,
     },
     /// It is damaged, or not readable.
-    #[error("{}: {source}", path.display())]
+    #[error("{}", path.display())]
     Storage {
         /// The directory.
         path: PathBuf,
@@ -39,7 +39,7 @@ pub enum DirectoryError {
         path: PathBuf,
     },
     /// The output cannot be written where it was to go.
-    #[error("cannot write the output: {0}")]
+    #[error("cannot write the output")]
     Output(#[from] io::Error),
 }
 

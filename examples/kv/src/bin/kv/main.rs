@@ -8,6 +8,7 @@ mod serve;
 mod signals;
 
 use std::error::Error;
+use std::iter;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -26,7 +27,9 @@ fn main() -> ExitCode {
         Command::Verify { dir } => directory::verify(&dir).map_err(Into::into),
     };
     if let Err(error) = &result {
-        log.put(format!("kv: {error}\n").as_bytes());
+        let causes = iter::successors(Some(&**error), |&error| error.source());
+        let causes: Vec<String> = causes.map(ToString::to_string).collect();
+        log.put(format!("kv: {}\n", causes.join(": ")).as_bytes());
     }
     log.flush();
     if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

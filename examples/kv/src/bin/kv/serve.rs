@@ -24,7 +24,7 @@ pub enum ServeError {
     #[error(transparent)]
     Args(#[from] ArgsError),
     /// The node did not start.
-    #[error("node {id} does not start: {source}")]
+    #[error("node {id} does not start")]
     Start {
         /// Which.
         id: u64,
@@ -32,7 +32,7 @@ pub enum ServeError {
         source: StartError,
     },
     /// The address for clients cannot be listened at.
-    #[error("cannot listen for clients at {address}: {source}")]
+    #[error("cannot listen for clients at {address}")]
     Listen {
         /// The address.
         address: String,
@@ -45,6 +45,12 @@ pub enum ServeError {
         /// Which.
         id: u64,
     },
+    /// The server for clients has ended by itself.
+    #[error("node {id} serves its clients no more: its log says why")]
+    Clients {
+        /// Which.
+        id: u64,
+    },
     /// The node has stopped by itself.
     #[error("node {id} has stopped: {reason}")]
     Stopped {
@@ -54,7 +60,7 @@ pub enum ServeError {
         reason: StopReason,
     },
     /// The operating system gave no threads or no signals.
-    #[error("the operating system refused what a server needs: {0}")]
+    #[error("the operating system refused what a server needs")]
     System(#[from] io::Error),
 }
 
@@ -127,8 +133,9 @@ async fn serve_node<P: Protocol>(args: &ServeArgs) -> Result<(), ServeError> {
     let (stop, stopped) = oneshot::channel::<()>();
     let options = ServerOptions { max_clients, ..ServerOptions::default() };
     let server = serve(listener, node.clone(), options, async { drop(stopped.await) });
-    let server = tokio::spawn(server);
+    let mut server = tokio::spawn(server);
     tokio::select! {
+        _ = &mut server => return Err(ServeError::Clients { id }),
         signal = signals.next() => tracing::info!(signal, "asked to stop"),
         reason = node.stopped() => return Err(ServeError::Stopped { id, reason }),
     }

@@ -113,7 +113,8 @@ impl Load {
 }
 
 impl Tally {
-    fn new(client: u16) -> Tally {
+    /// Of a client that has written nothing yet.
+    pub fn new(client: u16) -> Tally {
         let latency = Histogram::new_with_bounds(1, SLOWEST_MICROS, 3);
         let latency = latency.expect("the bounds are constants which are in order");
         Tally { client, fates: Vec::new(), after_kill: 0, latency, nonsense: Vec::new() }

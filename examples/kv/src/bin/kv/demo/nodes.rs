@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::time::{Instant, timeout_at};
 
 use super::{DemoError, PATIENCE, system};
 use crate::cli::Protocol;
@@ -79,8 +80,9 @@ impl Nodes {
         Ok(())
     }
 
-    /// Asks all nodes to end, and kills those which do not.
-    pub async fn stop_all(&mut self) {
+    /// Asks all nodes to end, and kills those which do not. It is a failure if one of them does not end
+    /// in good order.
+    pub async fn stop_all(&mut self) -> Result<(), DemoError> {
         for node in &self.list {
             let pid = node.process.as_ref().and_then(Child::id);
             if let Some(pid) = pid.and_then(|pid| Pid::from_raw(pid.cast_signed())) {
@@ -88,15 +90,27 @@ impl Nodes {
                 let _ = kill_process(pid, Signal::TERM);
             }
         }
+        let until = Instant::now() + GRACE;
+        let mut failures = Vec::new();
         for node in &mut self.list {
-            if let Some(mut process) = node.process.take()
-                && tokio::time::timeout(GRACE, process.wait()).await.is_err()
-            {
-                println!("node {} did not end when asked to, and is killed", node.id);
-                // Dropping it does the same.
-                let _ = process.kill().await;
+            let Some(mut process) = node.process.take() else { continue };
+            match timeout_at(until, process.wait()).await {
+                Ok(Ok(status)) if status.success() => {}
+                Ok(Ok(status)) => failures.push(format!("node {} ended with {status}", node.id)),
+                Ok(Err(source)) => return Err(system("cannot wait for a node")(source)),
+                Err(_) => {
+                    let failure = format!("node {} did not end when asked to", node.id);
+                    println!("{failure}, and is killed");
+                    failures.push(failure);
+                    // Dropping it does the same.
+                    let _ = process.kill().await;
+                }
             }
         }
+        if failures.is_empty() {
+            return Ok(());
+        }
+        Err(DemoError::Failed { why: failures.join(", "), dir: self.dir.clone() })
     }
 
     fn node(&mut self, id: u64) -> &mut Node {
@@ -160,4 +174,31 @@ fn free_ports(count: usize) -> Result<Vec<SocketAddr>, DemoError> {
         return Err(system("cannot find free ports")(none));
     }
     Ok(free)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Has this script stand in for a node that listens.
+    async fn stand_in(nodes: &mut Nodes, id: u64, script: &str) {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdout(Stdio::piped()).kill_on_drop(true);
+        nodes.node(id).process = Some(command.spawn().unwrap());
+        nodes.wait_until_ready(id).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_demo_fails_if_a_node_that_is_asked_to_end_does_not_do_so_in_good_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut nodes = Nodes::new(dir.path(), Protocol::Raft).unwrap();
+        stand_in(&mut nodes, 1, "trap 'exit 0' TERM; echo; while :; do sleep 0.01; done").await;
+        nodes.stop_all().await.unwrap();
+        stand_in(&mut nodes, 1, "trap '' TERM; echo; exec sleep 600").await;
+        stand_in(&mut nodes, 2, "trap 'exit 3' TERM; echo; while :; do sleep 0.01; done").await;
+        let error = nodes.stop_all().await.unwrap_err().to_string();
+        assert!(error.contains("node 1 did not end when asked to"), "{error}");
+        assert!(error.contains("node 2 ended with exit status: 3"), "{error}");
+        nodes.stop_all().await.unwrap();
+    }
 }

@@ -124,3 +124,36 @@ fn program() -> String {
     let shorter = here.and_then(|here| exe.strip_prefix(here).ok());
     shorter.unwrap_or(&exe).display().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is reported of so many acknowledged writes, so many of them after the kill.
+    fn report(acknowledged: u64, after_kill: u64, findings: Findings) -> Report {
+        let mut tally = Tally::new(0);
+        tally.fates = vec![Fate::Acknowledged; acknowledged as usize];
+        tally.fates.push(Fate::Unknown);
+        tally.after_kill = after_kill;
+        let [elapsed, failover, caught_up] = [Duration::ZERO; 3];
+        Report { tallies: vec![tally], findings, elapsed, failover, caught_up }
+    }
+
+    #[test]
+    fn the_demo_fails_if_it_has_shown_too_little_or_a_promise_was_not_kept() {
+        let found = |lost, duplicated| Findings { lost, duplicated, ..Findings::default() };
+        let enough = LEAST_WRITES;
+        assert_eq!(report(enough, 1, found(0, 0)).failures(), [""; 0]);
+        for (report, failure) in [
+            (report(enough - 1, 1, found(0, 0)), "fewer than 10000 writes were acknowledged"),
+            (report(enough, 0, found(0, 0)), "no write was acknowledged after the kill"),
+            (report(enough, 1, found(1, 0)), "1 writes lost, 0 duplicated ()"),
+            (report(enough, 1, found(0, 1)), "0 writes lost, 1 duplicated ()"),
+        ] {
+            assert_eq!(report.failures(), [failure]);
+        }
+        let mut nonsense = report(enough, 1, found(0, 0));
+        nonsense.tallies[0].nonsense.push("SET was answered PONG".to_owned());
+        assert_eq!(nonsense.failures(), ["1 wrong answers: SET was answered PONG"]);
+    }
+}
