@@ -86,7 +86,7 @@ fn run<P: Protocol, S: StateMachine, D: Disk>(
     let build = |mut builder: Builder| builder.enable_all().build();
     let of_clients = || {
         let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(1).thread_name("clients");
+        builder.worker_threads(1).thread_name("quorate-clients");
         build(builder)
     };
     let runtimes = build(Builder::new_current_thread()).and_then(|own| Ok((own, of_clients()?)));

@@ -25,7 +25,7 @@ pub struct Envelope<M> {
     pub previous_nonce: u64,
     /// What the sender knows of the receiver.
     pub known: Option<Known>,
-    /// The sender's disk has room for entries.
+    /// The sender's disk has room for entries, and what the sender vouches for counts.
     pub has_room: bool,
     /// What it says.
     pub message: PeerMessage<M>,

@@ -24,7 +24,7 @@ mod status;
 mod tests;
 mod writes;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::event::{Effect, Event, Failure, Fatal, Reader};
@@ -50,6 +50,7 @@ use readmission::Readmitting;
 pub use repair::Repair;
 use repair::Repairing;
 use requests::Requests;
+use speaking::Roomy;
 pub use status::{Ignored, Status};
 use writes::Writes;
 
@@ -113,8 +114,8 @@ pub struct Replica<P: Protocol> {
     deadline_timer: Option<LogTime>,
     time_entry: Option<crate::types::LogId>,
     hand_over_since: Option<Duration>,
-    /// The others whose disks have room, as each has said last.
-    roomy: BTreeSet<NodeId>,
+    /// While this disk is full: the others whose disks have room, as each has said last.
+    roomy: BTreeMap<NodeId, Roomy>,
     /// Since when a leader was seen to have no room.
     full_since: Option<Duration>,
     /// How often it was handed over for want of room, since there was some.
@@ -192,7 +193,7 @@ impl<P: Protocol> Replica<P> {
             deadline_timer: None,
             time_entry: None,
             hand_over_since: None,
-            roomy: BTreeSet::new(),
+            roomy: BTreeMap::new(),
             full_since: None,
             handed_over_full: 0,
             lost: None,
@@ -497,6 +498,7 @@ impl<P: Protocol> Replica<P> {
         self.has_room = room;
         if room {
             self.handed_over_full = 0;
+            self.roomy.clear();
         }
         if let Some(formed) = &mut self.formed {
             formed.log.set_room(room);

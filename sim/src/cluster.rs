@@ -179,6 +179,9 @@ impl<P: Simulated> Cluster<P> {
             absence_rng: Rng::new(seed, "absence"),
             plan,
         };
+        for (node, it) in cluster.nodes.iter().enumerate() {
+            cluster.checks.has_disk(node, it.incarnation);
+        }
         cluster.plan_start();
         cluster
     }

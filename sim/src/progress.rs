@@ -1,14 +1,21 @@
-//! What a campaign shows while it runs.
+//! What a campaign shows while it runs: one line, kept up to date; where there is no terminal, a line now
+//! and then.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_sim::{Mark, Marks, Report};
 
-/// One line, kept up to date.
+/// How often a line is written where it cannot be kept up to date.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// How far a campaign has come.
 pub(crate) struct Progress {
     bar: ProgressBar,
     sums: RefCell<Sums>,
+    written: Cell<Instant>,
 }
 
 #[derive(Default)]
@@ -29,7 +36,8 @@ impl Progress {
         };
         let template = format!("{{elapsed_precise}} {counted} full seeds, {{msg}}");
         let style = ProgressStyle::with_template(&template).expect("a valid template");
-        Progress { bar: bar.with_style(style), sums: RefCell::default() }
+        let written = Cell::new(Instant::now());
+        Progress { bar: bar.with_style(style), sums: RefCell::default(), written }
     }
 
     /// A run has held.
@@ -43,12 +51,23 @@ impl Progress {
         let speed = sums.events as f64 / seconds;
         let (commits, faults) = (sums.commits, sums.faults);
         let (marks, all) = (sums.marks.iter().count(), Mark::ALL.len());
-        self.bar.set_message(format!(
+        let said = format!(
             "{speed:.0} events/s, {commits} commits, {faults} faults, {marks} of {all} marks"
-        ));
+        );
         if report.is_full() {
             self.bar.inc(1);
         }
+        if !std::io::stderr().is_terminal() && self.written.get().elapsed() >= PAUSE {
+            self.written.set(Instant::now());
+            let _ = writeln!(
+                std::io::stderr(),
+                "{:.0} s, {} full seeds, the last one {}, {said}",
+                seconds,
+                self.bar.position(),
+                report.seed
+            );
+        }
+        self.bar.set_message(said);
     }
 
     pub(crate) fn finish(&self) {

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tracing::Instrument;
 
 use super::budget::Budget;
 use super::client_port::serve_client;
@@ -119,10 +120,8 @@ where
 {
     async fn serve_client(self: &Arc<Self>, greeted: Greeted) -> Result<(), FrameError> {
         let here = Arc::clone(self);
-        let serving = self
-            .port
-            .clients_at
-            .spawn(async move { serve_client(greeted, &here.port.requests, &here.budget).await });
+        let serving = async move { serve_client(greeted, &here.port.requests, &here.budget).await };
+        let serving = self.port.clients_at.spawn(serving.in_current_span());
         // A panic over what a client asked for ends its connection, and is in the log.
         serving.await.unwrap_or(Ok(()))
     }

@@ -54,14 +54,17 @@ impl ViewChange {
 
     /// Repeats what may have been lost.
     pub(crate) fn on_tick(&mut self, server: &Server, cx: &mut Context<'_>) {
-        // The own report may be lost, too: it is withdrawn while damage is repaired.
-        let lacks_report =
-            |of: &Succession| !of.has_report_of(server.me) && server.may_lead(cx.log);
-        if self.succession.as_ref().is_none_or(lacks_report) {
-            self.do_view_change(server, cx);
+        match &mut self.succession {
+            Some(succession) => succession.on_tick(server, cx),
+            None => self.do_view_change(server, cx),
         }
-        if let Some(succession) = &mut self.succession {
-            succession.on_tick(server, cx);
+    }
+
+    /// The primary of the view reports to itself once more if something was saved and what it had
+    /// reported was not there: so it is if damage was found, and made good by now.
+    pub(crate) fn on_saved(&self, server: &Server, cx: &mut Context<'_>) {
+        if self.succession.as_ref().is_some_and(|of| !of.has_report_of(server.me)) {
+            self.do_view_change(server, cx);
         }
     }
 

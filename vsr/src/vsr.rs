@@ -305,8 +305,9 @@ impl Vsr {
             // Damage may have been found since it took the log over.
             State::ViewChange(change) if self.server.may_lead(cx.log) => {
                 let succession = change.succession.as_ref();
-                if let Some(opening) = succession.and_then(|succession| succession.begun(cx)) {
-                    self.become_primary(cx, opening);
+                match succession.and_then(|succession| succession.begun(cx)) {
+                    Some(opening) => self.become_primary(cx, opening),
+                    None => change.on_saved(&self.server, cx),
                 }
             }
             State::ViewChange(_) => {}

@@ -57,11 +57,7 @@ impl<P: Protocol> Replica<P> {
         }
         if listed == incarnation {
             self.on_word_of_listed(from);
-            if has_room {
-                self.roomy.insert(from);
-            } else {
-                self.roomy.remove(&from);
-            }
+            self.on_word_of_room(now, from, has_room);
         }
         match message {
             PeerMessage::Protocol(message) => {

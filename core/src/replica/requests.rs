@@ -98,6 +98,12 @@ impl Requests {
         self.waiting.insert(request);
     }
 
+    /// True if a proposal that was not sent ends at `until` or before.
+    pub(super) fn has_waited_until(&self, until: Duration) -> bool {
+        let oldest = self.waiting.first().map(|request| &self.proposals[request]);
+        oldest.is_some_and(|oldest| oldest.deadline <= until)
+    }
+
     /// The next proposal that may be sent to the leader of `ballot`.
     pub(super) fn next_to_send(&self, ballot: Ballot) -> Option<(RequestId, &Proposed)> {
         let must_hear_first = self.has_put_back || self.sent_in != ballot;
@@ -219,14 +225,17 @@ impl Requests {
     }
 
     /// Requests whose time is over by `now`, and what can be said of them. They are ended.
-    pub(super) fn expire(&mut self, now: Duration) -> Vec<(RequestId, Failure)> {
+    ///
+    /// What was not sent waited for a leader, or for one that is there and does not keep up.
+    pub(super) fn expire(&mut self, now: Duration, is_led: bool) -> Vec<(RequestId, Failure)> {
+        let unsent = if is_led { Failure::Overdue } else { Failure::NoLeader };
         // All requests wait equally long, and are named in the order in which they came.
         let over = |deadline: Duration| deadline <= now;
         let mut failed: Vec<(RequestId, Failure)> = Vec::new();
         let proposals = self.proposals.iter().take_while(|(_, proposed)| over(proposed.deadline));
         failed.extend(proposals.map(|(request, proposed)| {
             let sent = proposed.attempt.is_some();
-            (*request, if sent { Failure::Unknown } else { Failure::NoLeader })
+            (*request, if sent { Failure::Unknown } else { unsent })
         }));
         let reads = self.reads.iter().take_while(|(_, read)| over(read.deadline));
         failed.extend(reads.map(|(request, _)| (*request, Failure::NoLeader)));
@@ -358,7 +367,7 @@ mod tests {
         send_next(&mut requests, 1, 11);
         requests.admit_read(r(4), at(102));
         assert_eq!(
-            requests.expire(at(102)),
+            requests.expire(at(102), false),
             [(r(1), Failure::Unknown), (r(2), Failure::NoLeader), (r(4), Failure::NoLeader)]
         );
         assert_eq!(requests.bytes(), Requests::cost_bytes(&Bytes::from_static(b"payload")));

@@ -39,8 +39,20 @@ impl<P: Protocol> Replica<P> {
         if waiting > 0 && waiting + cost > self.settings.uncommitted_bytes {
             return self.fail(request, Failure::Busy, out);
         }
+        if self.is_overdue(now) {
+            return self.fail(request, Failure::Overdue, out);
+        }
         let deadline = now.monotonic.saturating_add(self.settings.request_timeout);
         self.requests.admit(request, kind, payload, deadline);
+    }
+
+    /// True if what waits to be forwarded has waited for half as long as requests do, though a leader is
+    /// there: as with what a leader takes, a longer backlog would be answered when nobody waits any more.
+    fn is_overdue(&self, now: Now) -> bool {
+        let leader = self.standing().leader;
+        let half = self.settings.request_timeout / 2;
+        leader.is_some_and(|leader| leader != self.me)
+            && self.requests.has_waited_until(now.monotonic.saturating_add(half))
     }
 
     pub(super) fn on_read(
@@ -119,7 +131,9 @@ impl<P: Protocol> Replica<P> {
 
     pub(super) fn on_requests_timeout(&mut self, now: Now, out: &mut Vec<Effect<P::Message>>) {
         self.requests_timer_is_set = false;
-        for (request, failure) in self.requests.expire(now.monotonic) {
+        for (request, failure) in
+            self.requests.expire(now.monotonic, self.standing().leader.is_some())
+        {
             out.push(Effect::Failed { request, failure });
         }
         let interval = self.resend_interval().start;

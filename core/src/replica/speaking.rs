@@ -13,6 +13,13 @@ use crate::snapshot::SnapshotMeta;
 use crate::types::{Index, NodeId, Now, WriteSeq};
 use crate::write::{Disk, Write};
 
+/// Since when a member has said that its disk has room, and when it last did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Roomy {
+    since: Duration,
+    heard: Duration,
+}
+
 impl<P: Protocol> Replica<P> {
     /// Turns what changed in this batch into one write, and sends what need not wait for it.
     ///
@@ -182,7 +189,7 @@ impl<P: Protocol> Replica<P> {
         let (from, incarnation) = (self.me, self.incarnation);
         let (start, previous_nonce) = (self.lineage.latest(), self.lineage.previous_nonce());
         let known = self.acquaintances.disk_of(to).map(|disk| self.known(to, disk));
-        let has_room = self.has_room;
+        let has_room = self.has_room && self.log().is_some_and(Log::may_vouch);
         Envelope { from, to, incarnation, start, previous_nonce, known, has_room, message }
     }
 
@@ -223,7 +230,7 @@ impl<P: Protocol> Replica<P> {
             Some(*self.full_since.get_or_insert(now.monotonic))
         };
         let is_no_use = waits_since.is_some_and(|since| is_over(since, patience))
-            && (self.has_room || self.others_have_room());
+            && (self.has_room || self.others_have_room(now));
         // The next one's disk may be as full: they do not pass it on and on.
         let again = patience * (1 << self.handed_over_full);
         let asked = self.hand_over_since.is_some_and(|since| !is_over(since, again));
@@ -234,10 +241,28 @@ impl<P: Protocol> Replica<P> {
         }
     }
 
-    /// True if a majority of the members have said last that they have room, without this one.
-    fn others_have_room(&self) -> bool {
+    /// True if a majority of the members have had room for a while and are there, without this one.
+    fn others_have_room(&self, now: Now) -> bool {
         let Some(log) = self.log() else { return false };
+        let patience = self.settings.election.end;
+        let ago = |then| now.monotonic.saturating_sub(then);
         let others = log.membership().peers_of(self.me);
-        others.filter(|id| self.roomy.contains(id)).count() >= log.membership().majority()
+        let roomy = others.filter_map(|id| self.roomy.get(&id));
+        let lasting =
+            roomy.filter(|room| ago(room.since) >= patience && ago(room.heard) < patience);
+        lasting.count() >= log.membership().majority()
+    }
+
+    /// The listed disk of a member, which counts, has room or has not.
+    pub(super) fn on_word_of_room(&mut self, now: Now, from: NodeId, has_room: bool) {
+        let heard = now.monotonic;
+        if self.has_room {
+            return;
+        }
+        if has_room {
+            self.roomy.entry(from).or_insert(Roomy { since: heard, heard }).heard = heard;
+        } else {
+            self.roomy.remove(&from);
+        }
     }
 }

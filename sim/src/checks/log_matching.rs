@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use quorate_core::{Command, Digest, Entry, EntryKind, LogId, LogTime, Origin, Register};
+use quorate_core::{
+    Command, Digest, Entry, EntryKind, LogId, LogTime, Membership, Origin, Register,
+};
 
 use super::{Property, Verdict};
 
@@ -19,11 +21,18 @@ pub struct LogMatching {
     entries: BTreeMap<LogId, Known>,
 }
 
+/// What is known of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Known {
-    digest: Digest,
-    time: LogTime,
-    origin: Option<Origin>,
+pub struct Known {
+    /// Its digest.
+    pub digest: Digest,
+    /// When its leader made it.
+    pub time: LogTime,
+    /// Which request is behind it, if one is.
+    pub origin: Option<Origin>,
+    /// Which members it lists, if it does.
+    pub members: Option<Membership>,
+    /// Who was the first to hold it.
     node: usize,
 }
 
@@ -34,7 +43,10 @@ impl LogMatching {
     /// If another entry has its name.
     pub fn holds(&mut self, node: usize, entry: &Entry) -> Verdict {
         let digest = entry.digest();
-        let new = || Known { digest, time: entry.time, origin: origin(entry), node };
+        let new = || {
+            let (origin, members) = (origin(entry), members(entry));
+            Known { digest, time: entry.time, origin, members, node }
+        };
         let known = self.entries.entry(entry.id).or_insert_with(new);
         PROPERTY.require(known.digest == digest, || {
             let (a, b) = (known.node + 1, node + 1);
@@ -42,12 +54,10 @@ impl LogMatching {
         })
     }
 
-    /// What is known of an entry that some replica held: its digest, when it was made, and which request
-    /// is behind it, if one is.
+    /// An entry that some replica held.
     #[must_use]
-    pub fn known(&self, id: LogId) -> Option<(Digest, LogTime, Option<Origin>)> {
-        let Known { digest, time, origin, .. } = *self.entries.get(&id)?;
-        Some((digest, time, origin))
+    pub fn known(&self, id: LogId) -> Option<&Known> {
+        self.entries.get(&id)
     }
 }
 
@@ -57,6 +67,11 @@ fn origin(entry: &Entry) -> Option<Origin> {
         EntryKind::Register => Register::decode(&entry.payload).map(|register| register.origin),
         EntryKind::Noop | EntryKind::Membership | EntryKind::Time => None,
     }
+}
+
+fn members(entry: &Entry) -> Option<Membership> {
+    let lists = entry.kind == EntryKind::Membership;
+    postcard::from_bytes(lists.then_some(&entry.payload)?).ok()
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod linearizability;
 mod log_matching;
 mod logs;
 mod lost_disks;
+mod members;
 mod monotonic;
 mod peers;
 mod raft;
@@ -38,8 +39,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_core::{
-    Command, Digest, Entry, Index, Log, LogId, Origin, Pledge, PledgeBytes, Recovered, Role, Write,
-    WriteSeq,
+    Command, Digest, Entry, Incarnation, Index, Log, LogId, Origin, Pledge, PledgeBytes, Recovered,
+    Role, Write, WriteSeq,
 };
 
 use crate::clients::OpId;
@@ -62,6 +63,7 @@ use linearizability::Linearizability;
 pub use log_matching::LogMatching;
 use logs::Logs;
 pub use logs::Mirror;
+use members::Members;
 pub use monotonic::Monotonic;
 pub use peers::are_right;
 use refused::Refused;
@@ -139,6 +141,7 @@ pub(crate) struct Checks<P> {
     log_matching: LogMatching,
     leader_completeness: LeaderCompleteness,
     commit: Commit,
+    members: Members,
     monotonic: Monotonic,
     state_machine_safety: StateMachineSafety,
     exactly_once: ExactlyOnce,
@@ -166,6 +169,7 @@ impl<P: Simulated> Checks<P> {
             log_matching: LogMatching::default(),
             leader_completeness: LeaderCompleteness,
             commit: Commit::default(),
+            members: Members::new(nodes),
             monotonic: Monotonic::new(nodes),
             state_machine_safety: StateMachineSafety::new(nodes),
             exactly_once: ExactlyOnce::default(),
@@ -217,8 +221,10 @@ impl<P: Simulated> Checks<P> {
             self.commit.on_a_quorum(self.logs.on_disk())?;
             for id in fresh {
                 let known = self.log_matching.known(id);
-                let (digest, time, origin) = known.expect("some replica was seen to hold it");
-                self.execution.committed(digest, time);
+                let known = known.expect("some replica was seen to hold it");
+                let origin = known.origin;
+                self.execution.committed(known.digest, known.time);
+                self.members.committed(id.index, known.members.as_ref())?;
                 self.refused.committed(origin)?;
                 self.request_order.committed(origin)?;
             }
@@ -343,6 +349,11 @@ impl<P: Simulated> Checks<P> {
     /// True if all others know of a later start of the process of a replica on the same disk.
     pub(crate) fn know_a_later_start(&self, node: usize, image: quorate_core::Disk) -> bool {
         self.logs.know_a_later_start(node, image)
+    }
+
+    /// A machine has this disk from now on.
+    pub(crate) fn has_disk(&mut self, node: usize, incarnation: Incarnation) {
+        self.members.has_disk(node, incarnation);
     }
 
     /// The disk of a replica, whose process has died, was replaced by an empty one.

@@ -82,7 +82,9 @@ impl<P: Simulated> Cluster<P> {
         it.image = None;
         it.harm.unnoticed = None;
         it.harm.take(Took::Anything, it.life);
+        let incarnation = it.incarnation;
         self.checks.wiped(node);
+        self.checks.has_disk(node, incarnation);
     }
 
     /// A disk is put back to what it was, if that can be noticed.

@@ -24,7 +24,8 @@ const SPARES: usize = 4;
 const FILL_BYTES: u64 = 1 << 18;
 
 /// How much of a new segment is filled in one job, in bytes: groups that wait for the disk wait
-/// no longer than for this much.
+/// no longer than for this much. If one waits for the segment, all of it is filled in one: each job ends
+/// with a sync.
 const SLICE_BYTES: u64 = 1 << 20;
 
 static ZEROS: [u8; FILL_BYTES as usize] = [0; FILL_BYTES as usize];
@@ -50,6 +51,8 @@ struct Filling {
     file: String,
     len: u64,
     filled: u64,
+    /// Where the slice ends that is filled now.
+    slice_end: u64,
 }
 
 /// A spare which is about to be used again. A part of it that the medium does not give back would
@@ -224,8 +227,11 @@ impl Rooms {
             return None;
         }
         let len = aim_bytes.max(least).next_multiple_of(BLOCK);
-        let filling = self.filling.get_or_insert(Filling { file: tmp, len, filled: 0 });
+        let new = Filling { file: tmp, len, filled: 0, slice_end: 0 };
+        let filling = self.filling.get_or_insert(new);
         if filling.filled < filling.len {
+            let slice_bytes = if self.wanted.is_some() { filling.len } else { SLICE_BYTES };
+            filling.slice_end = filling.len.min(filling.filled + slice_bytes);
             return Some(Preparation::Slice(fill(filling)));
         }
         let len = filling.len;
@@ -282,7 +288,7 @@ impl Rooms {
             return;
         }
         let filling = self.filling.as_mut().expect("a slice is of a segment on its way");
-        filling.filled = slice_end(filling);
+        filling.filled = filling.slice_end;
     }
 
     /// True if the preparation failed for want of room only, before the segment had its name, or
@@ -339,18 +345,14 @@ fn fill(filling: &Filling) -> Vec<Step> {
         steps.push(Step::Create { file: file.clone() });
     }
     let mut offset = filling.filled;
-    while offset < slice_end(filling) {
-        let part = FILL_BYTES.min(slice_end(filling) - offset);
+    while offset < filling.slice_end {
+        let part = FILL_BYTES.min(filling.slice_end - offset);
         let bytes = Bytes::from_static(&ZEROS[..usize::try_from(part).unwrap_or(0)]);
         steps.push(Step::Write { file: file.clone(), offset, bytes });
         offset += part;
     }
     steps.push(Step::Sync { file: file.clone() });
     steps
-}
-
-fn slice_end(filling: &Filling) -> u64 {
-    filling.len.min(filling.filled + SLICE_BYTES)
 }
 
 #[cfg(test)]

@@ -411,6 +411,13 @@ fn no_more_is_forwarded_than_a_leader_is_to_be_sent_ahead_of_its_answers() {
     let first = sent(&mut stage, 4000);
     assert_eq!(first.len(), 1, "one of any size");
     assert_eq!([sent(&mut stage, 10), sent(&mut stage, 2000), sent(&mut stage, 10)].concat(), []);
+    // Those that wait are not to be answered when nobody waits any more.
+    stage.now.monotonic += stage.replica.settings.request_timeout / 2 - Duration::from_millis(1);
+    let (_, effects) = propose(&mut stage, command(10));
+    assert_eq!(failed(&effects), []);
+    stage.now.monotonic += Duration::from_millis(1);
+    let (request, effects) = propose(&mut stage, command(10));
+    assert_eq!(failed(&effects), [(request, Failure::Overdue)]);
     let refused = Forward::Refused { attempt: first[0].2, reason: Refusal::TooLarge };
     let then = stage.on(from_peer(PeerMessage::Forward(refused)));
     assert_eq!(proposals(&said(then)).len(), 2, "as many as it takes to fill the window");
@@ -490,37 +497,46 @@ fn a_leader_whose_disk_is_full_hands_over_if_a_majority_of_others_have_room_and_
     };
     let patience = Settings::default().election.end;
     let mut stage = leader(Settings::default());
+    let both_say = |stage: &mut Stage, has_room| {
+        says(stage, PEER, true);
+        says(stage, THIRD, has_room);
+    };
     stage.on(Event::Room(false));
     stage.append(1);
-    says(&mut stage, PEER, true);
-    says(&mut stage, THIRD, false);
+    both_say(&mut stage, false);
     stage.now.monotonic += patience * 1000;
-    stage.flush();
+    both_say(&mut stage, false);
     assert_eq!(stage.puppet().hand_overs, 0, "the next one could not begin to lead");
+    both_say(&mut stage, true);
+    assert_eq!(stage.puppet().hand_overs, 0, "it may be full in a moment");
+    stage.now.monotonic += patience;
+    says(&mut stage, PEER, true);
+    assert_eq!(stage.puppet().hand_overs, 0, "who says nothing may be gone");
     says(&mut stage, THIRD, true);
     assert_eq!(stage.puppet().hand_overs, 1);
-    for wait in [2, 4, 8, 16] {
+    for wait in [2, 4, 8, 16, 32, 64, 64] {
         let before = stage.puppet().hand_overs;
         stage.now.monotonic += patience * wait;
-        (0..3).for_each(|_| drop(stage.flush()));
+        (0..3).for_each(|_| both_say(&mut stage, true));
         assert_eq!(stage.puppet().hand_overs, before, "not yet");
         stage.now.monotonic += Duration::from_millis(1);
-        (0..3).for_each(|_| drop(stage.flush()));
+        (0..3).for_each(|_| both_say(&mut stage, true));
         assert_eq!(stage.puppet().hand_overs, before + 1);
     }
     // Once there was room, it is soon done again: others may be as full in a moment.
     stage.on(Event::Room(true));
     stage.on(Event::Room(false));
+    both_say(&mut stage, true);
     stage.now.monotonic += patience;
-    stage.flush();
-    assert_eq!(stage.puppet().hand_overs, 5);
+    both_say(&mut stage, true);
+    assert_eq!(stage.puppet().hand_overs, 8);
     stage.now.monotonic += Duration::from_millis(1);
-    stage.flush();
-    assert_eq!(stage.puppet().hand_overs, 6);
+    both_say(&mut stage, true);
+    assert_eq!(stage.puppet().hand_overs, 9);
     stage.puppet().standing.serving = false;
     stage.now.monotonic += patience * 1000;
-    stage.flush();
-    assert_eq!(stage.puppet().hand_overs, 6);
+    both_say(&mut stage, true);
+    assert_eq!(stage.puppet().hand_overs, 9);
 }
 
 #[test]
@@ -534,5 +550,5 @@ fn what_was_surely_not_taken_ends_as_not_proposed_also_if_it_was_sent_once() {
     }
     requests.pause(name(11));
     let failed = [(name(1), Failure::NoLeader), (name(2), Failure::Unknown)];
-    assert_eq!(requests.expire(ms(100)), failed);
+    assert_eq!(requests.expire(ms(100), false), failed);
 }

@@ -20,3 +20,24 @@ fn a_disk_that_was_full_is_asked_for_little_until_a_part_of_the_log_is_given_up(
     rooms.unregister_below(2);
     assert!(!rooms.is_tight());
 }
+
+#[test]
+fn a_segment_is_filled_little_by_little_unless_a_group_waits_for_it() {
+    for (waits, slices) in [(false, 8), (true, 1)] {
+        let mut rooms = Rooms::new(BTreeMap::new(), Vec::new(), 0);
+        if waits {
+            assert_eq!(rooms.place_for(None, BLOCK), None);
+        }
+        let mut filled = Vec::new();
+        while let Some(Preparation::Slice(steps)) = rooms.prepare(None, Digest::ZERO, 1, 8 * MIB) {
+            let bytes = steps.iter().map(|step| match step {
+                Step::Write { bytes, .. } => bytes.len() as u64,
+                _ => 0,
+            });
+            filled.push(bytes.sum::<u64>());
+            assert!(matches!(steps.last(), Some(Step::Sync { .. })));
+            rooms.on_slice();
+        }
+        assert_eq!((filled.iter().sum::<u64>(), filled.len()), (8 * MIB, slices));
+    }
+}

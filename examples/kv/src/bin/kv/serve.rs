@@ -135,7 +135,11 @@ async fn serve_node<P: Protocol>(args: &ServeArgs) -> Result<(), ServeError> {
     let server = serve(listener, node.clone(), options, async { drop(stopped.await) });
     let mut server = tokio::spawn(server);
     tokio::select! {
-        _ = &mut server => return Err(ServeError::Clients { id }),
+        _ = &mut server => {
+            // The others need not wait for an election.
+            let _ = node.shutdown().await;
+            return Err(ServeError::Clients { id });
+        }
         signal = signals.next() => tracing::info!(signal, "asked to stop"),
         reason = node.stopped() => return Err(ServeError::Stopped { id, reason }),
     }
