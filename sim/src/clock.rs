@@ -28,9 +28,10 @@ pub(crate) struct Slowness {
 }
 
 impl Slowness {
-    /// From now on, it takes `times` as long as usual, until `time` or until an earlier spell ends.
-    pub(crate) fn begin(&mut self, times: u32, time: Time) {
-        *self = Slowness { times, until: time.max(self.until) };
+    /// From now on, it takes `times` as long as usual, until `time`. If it does already, the worse of
+    /// both holds until both are over.
+    pub(crate) fn begin(&mut self, now: Time, times: u32, time: Time) {
+        *self = Slowness { times: times.max(self.times(now)), until: time.max(self.until) };
     }
 
     /// How many times as long as usual it takes.

@@ -35,7 +35,7 @@ marks! {
     MessageLostWithSender: "messages lost with their sender",
     UnsyncedLost: "crashes that lost unsynced data",
     DiedOpening: "crashes while opening",
-    SomeStayAway: "minorities down while the others come to rest",
+    SomeStayAway: "minorities away while the others come to rest",
     DiedRestoring: "crashes while a snapshot was taken over",
     VotesSplit: "candidates of the same ballot",
     SuffixCut: "ends of logs cut off",

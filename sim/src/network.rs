@@ -165,6 +165,14 @@ impl Network {
         *until = time.max(*until);
     }
 
+    /// One replica neither hears nor is heard until `time`, beside what is cut off anyhow.
+    pub(crate) fn isolate(&mut self, one: usize, time: Time) {
+        for other in (0..self.nodes).filter(|other| *other != one) {
+            self.cut(one, other, time);
+            self.cut(other, one, time);
+        }
+    }
+
     /// True if there is a partition, which cuts something.
     pub(crate) fn is_parted(&self) -> bool {
         self.parted.contains(&true)

@@ -21,7 +21,8 @@ pub trait Simulated: Protocol {
     }
 
     /// What this message says, in terms that are those of no protocol: from it the picture of a run
-    /// tells what is odd. Of a message about which nothing is said here, it shows the debug text.
+    /// tells what is odd. Of a message about which this says nothing, it shows the text and draws no
+    /// conclusion.
     #[must_use]
     fn says(message: &Self::Message) -> Option<Said> {
         let _ = message;
@@ -48,13 +49,13 @@ pub struct Said {
     /// What it is about.
     pub topic: Topic,
     /// The ballot in which the sender speaks; `None` of a question before an election, which the
-    /// sender asks without having entered the ballot.
+    /// sender asks without having entered the ballot, and of a message that is said in no ballot.
     pub ballot: Option<Ballot>,
     /// What it claims about the sender in that ballot, if somebody relies on that.
     pub claim: Option<Claim>,
 }
 
-/// What a message is about: in the picture each topic has its colour.
+/// What a message is about: in the picture topics have colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -298,12 +298,13 @@ fn compare_processes<S>(steps: &[(u64, u64, Digest)]) -> Result<(), Unfit> {
         let (seed, commands, _) = steps[position];
         Unfit { seed, commands, flaw: Flaw::Process(what) }
     };
-    let theirs = run_again::<S>().map_err(|error| unfit(0, error.to_string()))?;
+    let last = steps.len() - 1;
+    let theirs = run_again::<S>().map_err(|error| unfit(last, error.to_string()))?;
     let theirs: Vec<&str> = theirs.lines().collect();
     match mine.iter().zip(&theirs).position(|(mine, theirs)| mine != theirs) {
         Some(position) => Err(unfit(position, "its response or its state differs".to_owned())),
         None if theirs.len() == mine.len() => Ok(()),
-        None => Err(unfit(0, "it did not get as far".to_owned())),
+        None => Err(unfit(theirs.len().min(last), "it did not get as far".to_owned())),
     }
 }
 

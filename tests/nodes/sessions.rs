@@ -45,12 +45,14 @@ async fn many_requests_of_a_client_are_outstanding_at_once() {
 
 #[tokio::test]
 async fn a_leader_leads_on_though_what_its_clients_ask_for_takes_long_to_encode() {
-    let cluster = Cluster::start(3).await;
+    let second = Duration::from_secs(1);
+    let settings = Settings { election: second..second * 2, ..Settings::default() };
+    let cluster = Cluster::start_with(3, settings).await;
     let leader = cluster.leader().await;
     let ballot = cluster.nodes[&leader].status().ballot;
     let client: Client<Tally> =
         Client::connect([cluster.addresses[&leader].clone()], "quorate").unwrap();
-    let long = cluster.settings.election.end * 4;
+    let long = cluster.settings.election.end * 2;
     let read = client.read(Read::Local, &Query::Slow(long)).await;
     assert_eq!(read, Ok(Answer::Slow(long)));
     assert!(cluster.nodes.values().all(|node| node.status().ballot == ballot));

@@ -33,6 +33,7 @@ mod state_machine_safety;
 mod testing;
 mod vsr;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -188,11 +189,15 @@ impl<P: Simulated> Checks<P> {
 
     /// A replica asked for this to be saved: so it changed its log.
     pub(crate) fn writes(&mut self, node: usize, seq: WriteSeq, write: &Write) -> Verdict {
-        for run in &write.runs {
+        let mut held = Cow::Borrowed(&self.logs.held[node]);
+        for (number, run) in write.runs.iter().enumerate() {
             if !write.mute && !self.logs.disks[node].has_lost() {
-                self.commit.keeps(node, &self.logs.held[node], run)?;
+                self.commit.keeps(node, &held, run)?;
             }
-            self.append_only.changed(node, &self.logs.held[node], run);
+            self.append_only.changed(node, &held, run);
+            if number + 1 < write.runs.len() {
+                held.to_mut().change(run);
+            }
             for entry in &run.entries {
                 self.log_matching.holds(node, entry)?;
             }

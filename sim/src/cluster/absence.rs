@@ -24,7 +24,7 @@ pub(super) enum Absence {
     Cut { deaf: bool, mute: bool },
     /// It stands still.
     Paused,
-    /// Its disk is done with nothing.
+    /// Its log is written no further.
     Stalled,
     /// Its disk is full.
     Full,
@@ -73,10 +73,15 @@ impl<P: Simulated> Cluster<P> {
 
     fn leave(&mut self, node: usize, absence: Absence) -> Verdict {
         self.trace.note(self.now(), Some(node), &format!("away: {absence:?}"));
+        if absence != Absence::Down {
+            self.start(node)?;
+        }
+        // One whose directory is to be emptied first does not run.
+        let runs = self.nodes[node].process.is_some();
+        let absence = if runs { absence } else { Absence::Down };
         match absence {
             Absence::Down => self.crash(node, Death::Sudden),
             Absence::Cut { deaf, mute } => {
-                self.start(node)?;
                 for other in 0..self.nodes.len() {
                     if deaf {
                         self.network.cut(other, node, NEVER);
@@ -87,16 +92,13 @@ impl<P: Simulated> Cluster<P> {
                 }
             }
             Absence::Paused => {
-                self.start(node)?;
                 self.pause(node, Duration::from_micros(NEVER.0));
                 self.hang_up(node);
             }
             Absence::Stalled => {
-                self.start(node)?;
                 self.nodes[node].stalled_until = NEVER;
             }
             Absence::Full => {
-                self.start(node)?;
                 self.nodes[node].disk.set_full(true);
                 self.nodes[node].full_until = NEVER;
             }
@@ -143,9 +145,18 @@ impl<P: Simulated> Cluster<P> {
         (0..self.nodes.len()).filter(|node| !self.away.contains_key(node))
     }
 
-    /// True if a node leads whose disk is all that is away: it serves with the disks of the others.
+    /// True if a node serves whose disk is all that is away: it does so with the disks of the others, or
+    /// has not asked its own for more room yet.
     pub(super) fn is_led_without_a_disk(&self) -> bool {
-        self.leader().is_some_and(|leader| self.away.get(&leader) == Some(&Absence::Stalled))
+        let Some(leader) = self.leader() else { return false };
+        let serves = self.standing(leader).is_some_and(|standing| standing.serving);
+        let process = self.nodes[leader].process.as_ref();
+        serves
+            && match self.away.get(&leader) {
+                Some(Absence::Stalled) => true,
+                Some(Absence::Full) => process.is_some_and(|process| process.has_room),
+                _ => false,
+            }
     }
 
     /// True if a node is to stay down.

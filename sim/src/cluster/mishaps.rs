@@ -91,7 +91,8 @@ impl<P: Simulated> Cluster<P> {
             Mishap::SlowNode => {
                 let times = self.mishap_rng.between(5, 200) as u32;
                 let until = self.now() + self.mishap_rng.duration(ms(10), ms(1000));
-                self.nodes[some_node].sluggishness.begin(times, until);
+                let now = self.now();
+                self.nodes[some_node].sluggishness.begin(now, times, until);
                 true
             }
             Mishap::Overload => {
@@ -120,7 +121,7 @@ impl<P: Simulated> Cluster<P> {
         let Some(leader) = self.leader() else { return false };
         match mishap {
             Mishap::CrashLeader => return self.crash_for(leader, self.plan.downtime),
-            Mishap::FreezeLeader => self.freeze(leader),
+            Mishap::FreezeLeader => return self.freeze(leader),
             Mishap::FadeLeader => self.fade(leader),
             Mishap::HandOver => self.hand_over(leader, some_node),
             _ => unreachable!("{mishap:?} is not of the leader"),
@@ -166,7 +167,7 @@ impl<P: Simulated> Cluster<P> {
         let it = &mut self.nodes[node];
         match mishap {
             Mishap::SlowDisk => {
-                it.slowness.begin(self.mishap_rng.between(10, 500) as u32, now + duration);
+                it.slowness.begin(now, self.mishap_rng.between(10, 500) as u32, now + duration);
             }
             Mishap::StallDisk => it.stalled_until = it.stalled_until.max(now + duration),
             Mishap::FullDisk => {
@@ -205,14 +206,16 @@ impl<P: Simulated> Cluster<P> {
 
     /// The leader stands still. What is on its way to it arrives meanwhile, but mostly nothing
     /// that is sent later, so that it goes on from where it was.
-    fn freeze(&mut self, leader: usize) {
+    fn freeze(&mut self, leader: usize) -> bool {
         let duration = self.about_an_election();
-        self.pause(leader, duration);
-        if !self.mishap_rng.one_in(4) {
-            let number = self.network.partition(Partition::Isolate, leader);
+        let is_stopped = self.pause(leader, duration);
+        let is_cut = !self.mishap_rng.one_in(4);
+        if is_cut {
             let longer = self.mishap_rng.duration(Duration::ZERO, duration / 2);
-            self.agenda.after(duration + longer, Happening::Heal(number));
+            let until = self.now() + duration + longer;
+            self.network.isolate(leader, until);
         }
+        is_stopped || is_cut
     }
 
     /// The leader's messages cease to arrive, at one node after the other. The last of them has
@@ -299,9 +302,9 @@ impl<P: Simulated> Cluster<P> {
         let life = self.nodes[node].life;
         if self.mishap_rng.one_in(2) {
             self.nodes[node].silent_until = Some(self.agenda.now());
-            let number = self.network.partition(Partition::Isolate, node);
             delay = sync + self.mishap_rng.duration(Duration::ZERO, sync);
-            self.agenda.after(delay, Happening::Heal(number));
+            let until = self.now() + delay;
+            self.network.isolate(node, until);
         }
         self.agenda.after(delay, Happening::Fell { node, life });
     }
@@ -322,9 +325,8 @@ impl<P: Simulated> Cluster<P> {
         }
         match self.mishap_rng.below(4) {
             0 => {
-                let number = self.network.partition(Partition::Isolate, node);
-                let duration = self.mishap_rng.duration(ms(20), ms(500));
-                self.agenda.after(duration, Happening::Heal(number));
+                let until = self.now() + self.mishap_rng.duration(ms(20), ms(500));
+                self.network.isolate(node, until);
             }
             1 => {
                 let duration = self.mishap_rng.duration(ms(20), ms(500));
