@@ -41,7 +41,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_core::{
     Command, Digest, Entry, Incarnation, Index, Log, LogId, Origin, Pledge, PledgeBytes, Recovered,
-    Role, Write, WriteSeq,
+    Role, SnapshotMeta, Write, WriteSeq,
 };
 
 use crate::clients::OpId;
@@ -334,6 +334,11 @@ impl<P: Simulated> Checks<P> {
         self.monotonic.started(node, snapshot);
         self.pledge_on_disk(node)?;
         self.commit.on_a_quorum(self.logs.on_disk())
+    }
+
+    /// True if this is the snapshot that the disk of a replica points to.
+    pub(crate) fn points_to(&self, node: usize, snapshot: Option<&SnapshotMeta>) -> bool {
+        self.logs.disks[node].snapshot == snapshot.map(SnapshotMeta::id)
     }
 
     /// True if a replica has asked for a write that is not on its disk.

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_core::{Disk, Fatal, Incarnation, Index, Protocol, Start};
+use quorate_core::{Disk, Fatal, Incarnation, Index, Log, Protocol, Start};
 
 use super::life::Death;
 use super::{Cluster, Happening, gave_up};
@@ -22,8 +22,11 @@ impl<P: Simulated> Cluster<P> {
 
     /// Notes which replicas have made good what they lost.
     pub(super) fn note_recoveries(&mut self) {
-        for node in &mut self.nodes {
-            if !node.harm.is_none() && node.is_well() {
+        for (number, node) in self.nodes.iter_mut().enumerate() {
+            // What a snapshot made good is missing again after a crash, as long as the disk does not point
+            // to that.
+            let points_there = |log: &Log| self.checks.points_to(number, log.snapshot());
+            if !node.harm.is_none() && node.is_well() && node.log().is_some_and(points_there) {
                 node.harm = Harm::default();
             }
         }
@@ -203,10 +206,13 @@ impl SimDisk {
 }
 
 impl<P: Protocol> Node<P> {
+    fn log(&self) -> Option<&Log> {
+        self.process.as_ref().and_then(|process| process.replica.log())
+    }
+
     /// True if the replica counts and has all that it should have.
     fn is_well(&self) -> bool {
-        let log = self.process.as_ref().and_then(|process| process.replica.log());
-        log.is_some_and(|log| log.may_vouch() && log.is_whole())
+        self.log().is_some_and(|log| log.may_vouch() && log.is_whole())
             && !self.harm.is_unnoticed()
             && (!self.disk.is_damaged() || self.harm.is_before(self.life))
     }
