@@ -28,6 +28,15 @@ fn with_a_follower_down<P: Protocol>(count: usize) -> (Replicas<P>, NodeId) {
     (cluster, follower)
 }
 
+/// A cluster that soon gives up its log for snapshots, and its leader.
+fn soon_compacted<P: Protocol>(count: u64) -> (Replicas<P>, NodeId) {
+    let settings = Settings { snapshot_bytes: 2000, ..Settings::default() };
+    let mut cluster = Replicas::<P>::with(count, settings);
+    cluster.pass(Duration::from_secs(2));
+    let leader = cluster.leader().unwrap();
+    (cluster, leader)
+}
+
 /// The entries `first..=last`, as missing from this disk.
 fn gap(entries: &[Entry], (first, last): (u64, u64), ids_known: bool) -> Gap {
     let at = |index| entries.iter().find(|entry| entry.index() == Index(index)).unwrap();
@@ -220,10 +229,7 @@ fn what_two_of_five_cannot_show_and_the_third_one_has_is_waited_for_while_that_i
 /// All snapshots of a disk are gone, and of the log what they had covered. The others have compacted
 /// that as well.
 fn a_gap_before_the_log_is_closed_by_a_snapshot<P: Protocol>() {
-    let settings = Settings { snapshot_bytes: 2000, ..Settings::default() };
-    let mut cluster = Replicas::<P>::with(3, settings);
-    cluster.pass(Duration::from_secs(2));
-    let leader = cluster.leader().unwrap();
+    let (mut cluster, leader) = soon_compacted::<P>(3);
     for _ in 0..100 {
         assert!(cluster.commits(leader));
     }
@@ -261,10 +267,7 @@ fn a_gap_between_the_snapshot_and_the_log_is_closed_by_a_snapshot_of_another_nod
 /// Of what is committed, two of five have but a snapshot, a third has it in a log that is damaged there,
 /// and the others lag behind.
 fn what_two_compacted_and_a_third_cannot_show_reaches_the_others<P: Protocol>() {
-    let settings = Settings { snapshot_bytes: 2000, ..Settings::default() };
-    let mut cluster = Replicas::<P>::with(5, settings);
-    cluster.pass(Duration::from_secs(2));
-    let first = cluster.leader().unwrap();
+    let (mut cluster, first) = soon_compacted::<P>(5);
     for _ in 0..5 {
         assert!(cluster.commits(first));
     }
@@ -309,10 +312,7 @@ fn what_is_compacted_on_some_and_damaged_on_another_reaches_those_who_lag() {
 /// Somebody needs a snapshot of an idle leader which cannot read its newest one any more: a follower
 /// that was away, without which nothing is committed any more, or one whose disk was replaced.
 fn a_snapshot_that_cannot_be_read_gives_way<P: Protocol>(is_replaced: bool, encoding: u64) {
-    let settings = Settings { snapshot_bytes: 2000, ..Settings::default() };
-    let mut cluster = Replicas::<P>::with(3, settings);
-    cluster.pass(Duration::from_secs(2));
-    let leader = cluster.leader().unwrap();
+    let (mut cluster, leader) = soon_compacted::<P>(3);
     let followers: Vec<NodeId> = (1..=3).map(n).filter(|id| *id != leader).collect();
     let [follower, other] = followers[..] else { panic!("three") };
     cluster.stop(follower);

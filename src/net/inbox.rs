@@ -47,10 +47,10 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Wake, Waker};
 
-    use quorate_core::{Incarnation, NodeId, PeerMessage, Start};
     use quorate_handoff::queue;
 
     use super::*;
+    use crate::net::testing::envelope;
 
     #[derive(Default)]
     struct Wakes(AtomicUsize);
@@ -61,22 +61,6 @@ mod tests {
         }
     }
 
-    fn envelope() -> Envelope<()> {
-        let (from, to, incarnation) = (NodeId(2), NodeId(1), Incarnation(9));
-        let start = Start { count: 1, nonce: 0 };
-        let message = PeerMessage::Protocol(());
-        Envelope {
-            from,
-            to,
-            incarnation,
-            start,
-            previous_nonce: 0,
-            known: None,
-            has_room: true,
-            message,
-        }
-    }
-
     #[test]
     fn a_message_for_which_there_is_no_room_waits_asleep_until_there_is() {
         let wakes = Arc::new(Wakes::default());
@@ -84,8 +68,8 @@ mod tests {
         let mut cx = Context::from_waker(&waker);
         let (producer, consumer) = queue(usize::MAX);
         let inbox = Inbox::new(producer, 100);
-        assert!(pin!(inbox.put(envelope(), 60)).poll(&mut cx).is_ready());
-        let mut waiting = pin!(inbox.put(envelope(), 1000));
+        assert!(pin!(inbox.put(envelope(2, ()), 60)).poll(&mut cx).is_ready());
+        let mut waiting = pin!(inbox.put(envelope(2, ()), 1000));
         assert!(waiting.as_mut().poll(&mut cx).is_pending());
         let mut batch = VecDeque::new();
         consumer.try_pop_all(&mut batch).unwrap();
@@ -105,7 +89,7 @@ mod tests {
         let (producer, consumer) = queue(usize::MAX);
         let inbox = Inbox::new(producer, 100);
         drop(consumer);
-        let put = pin!(inbox.put(envelope(), 1)).poll(&mut cx);
+        let put = pin!(inbox.put(envelope(2, ()), 1)).poll(&mut cx);
         assert!(matches!(put, std::task::Poll::Ready(Err(Closed))));
     }
 }

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use quorate_core::{At, Digest, Incarnation, NodeId, Outcome, Settings, StateMachine};
+use quorate_core::{
+    At, Digest, Envelope, Incarnation, NodeId, Outcome, PeerMessage, Settings, Start, StateMachine,
+};
 use quorate_handoff::{Consumer, queue};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -77,6 +79,15 @@ pub(crate) fn greeted(connection: Connection, hello: Hello) -> Greeted {
 pub(crate) fn hello_of_peer(node: u64) -> Hello {
     let (node, incarnation) = (NodeId(node), Incarnation(9));
     Hello::new("c", Digest::ZERO, Role::Peer { node, incarnation, protocol: "raft".to_owned() })
+}
+
+/// What node `from` says to node 1.
+pub(crate) fn envelope<M>(from: u64, message: M) -> Envelope<M> {
+    let (from, to, incarnation) = (NodeId(from), NodeId(1), Incarnation(9));
+    let start = Start { count: 1, nonce: 0 };
+    let message = PeerMessage::Protocol(message);
+    let (previous_nonce, known, has_room) = (0, None, true);
+    Envelope { from, to, incarnation, start, previous_nonce, known, has_room, message }
 }
 
 pub(crate) fn hello_of_client() -> Hello {

@@ -107,8 +107,8 @@ impl<P: Protocol> Replica<P> {
         }
     }
 
-    /// How much is forwarded ahead of its outcome, beside one request of any size. What this node says beside that, as one of a quorum,
-    /// goes the same way, and does not stand behind more than this.
+    /// How much is forwarded ahead of its outcome, beside one request of any size. What this node says
+    /// beside that, as one of a quorum, goes the same way, and does not stand behind more than this.
     fn forward_window(&self) -> usize {
         (self.settings.window_bytes / 4).max(1)
     }

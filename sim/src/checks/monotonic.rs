@@ -1,5 +1,6 @@
 //! What is committed and what is applied never goes back while a process lives, nor what is committed
-//! behind the snapshot with which the process began; and applied ≤ committed ≤ last (Ongaro 2014, figure 3.1 and section 3.8).
+//! behind the snapshot with which the process began; and applied ≤ committed ≤ last (Ongaro 2014,
+//! figure 3.1 and section 3.8).
 
 use quorate_core::{Index, Log};
 

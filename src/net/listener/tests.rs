@@ -2,14 +2,16 @@ use std::collections::VecDeque;
 use std::io;
 
 use async_trait::async_trait;
-use quorate_core::{Incarnation, PeerMessage, Settings, Start};
+use quorate_core::{Incarnation, Settings};
 use quorate_handoff::{Consumer, queue};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::net::inbox::Received;
-use crate::net::testing::{Echo, End, Played, hello_of_client, hello_of_peer, local, pair};
+use crate::net::testing::{
+    Echo, End, Played, envelope, hello_of_client, hello_of_peer, local, pair,
+};
 use crate::status::{Board, Progress, Status};
 
 /// How many clients are served at once.
@@ -89,22 +91,6 @@ fn hello_of_this() -> Hello {
     Hello { role, ..hello_of_peer(1) }
 }
 
-fn message(from: u64) -> Envelope<u8> {
-    let start = Start { count: 1, nonce: 0 };
-    let (from, to, incarnation) = (NodeId(from), NodeId(1), Incarnation(9));
-    let message = PeerMessage::Protocol(7);
-    Envelope {
-        from,
-        to,
-        incarnation,
-        start,
-        previous_nonce: 0,
-        known: None,
-        has_room: true,
-        message,
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn however_many_say_nothing_nodes_and_clients_get_in() {
     let listening = Listening::start();
@@ -172,9 +158,9 @@ async fn when_the_system_has_no_file_left_the_longest_silent_gives_its_own_back(
 async fn a_message_in_the_name_of_another_node_is_refused_and_counted() {
     let listening = Listening::start();
     let mut end = listening.greet(&hello_of_peer(2)).await;
-    end.send(Kind::Message, &message(2)).await;
-    end.send(Kind::Message, &message(3)).await;
-    end.send(Kind::Message, &message(2)).await;
+    end.send(Kind::Message, &envelope(2, 7_u8)).await;
+    end.send(Kind::Message, &envelope(3, 7_u8)).await;
+    end.send(Kind::Message, &envelope(2, 7_u8)).await;
     end.ended().await;
     assert_eq!(listening.senders(), [NodeId(2)]);
     assert_eq!(listening.refused(), 1);
@@ -306,7 +292,7 @@ async fn whoever_sends_a_large_message_on_a_slow_line_is_answered_meanwhile() {
     let listening = Listening::start();
     let mut end = listening.greet(&hello_of_peer(2)).await;
     let mut bytes = BytesMut::new();
-    frame::encode(Kind::Message, &message(2), &mut bytes);
+    frame::encode(Kind::Message, &envelope(2, 7_u8), &mut bytes);
     for byte in &bytes {
         end.writer.write_all(&[*byte]).await.unwrap();
         // The sender takes whoever says nothing for so long for gone.

@@ -22,6 +22,8 @@ enum Say {
     Commit,
     /// Say something that counts for nothing.
     Mention,
+    /// Tell yourself to swear this, once all is on disk.
+    SwearLater(u64),
     /// Tell yourself that you have a vote.
     VoteForYourself,
     Voted(u64),
@@ -80,6 +82,7 @@ impl Protocol for Speaker {
             }
             Say::Commit => log.commit(log.last().index),
             Say::Mention => out.send(from, Say::Mentioned(self.promise)),
+            Say::SwearLater(promise) => out.after_save(ME, Say::Swear(promise)),
             Say::VoteForYourself => out.send(ME, Say::VotedForMyself(self.promise)),
             // It shows what it heard from itself.
             Say::VotedForMyself(promise) => out.send(PEER, Say::Mentioned(promise)),
@@ -241,6 +244,17 @@ fn what_was_vouched_for_does_not_leave_once_a_later_promise_is_on_its_way_whatev
     replica.keeps(Say::Vote);
     replica.begins(Say::Swear(3));
     assert_eq!(replica.on_sworn(promise), []);
+}
+
+#[test]
+fn what_waits_behind_a_message_to_oneself_that_makes_one_swear_is_not_vouched_for_any_more() {
+    let mut replica = Held::new();
+    let mut out = Vec::new();
+    let later = from_peer(PeerMessage::Protocol(Say::SwearLater(2)));
+    replica.0.step(Now::default(), later, &mut out);
+    let entry = replica.begins(Say::Acknowledge);
+    assert_eq!(replica.on_saved(entry), []);
+    assert_eq!(replica.0.protocol().unwrap().promise, 2);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Disks that run full, and have room again.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
@@ -191,29 +192,34 @@ async fn reads_while_writes_stop(mut disks: SmallDisks, why: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_whose_disk_is_full_holds_nobody_up_and_catches_up_once_there_is_room() {
-    holds_nobody_up(|id, leader| id != leader).await;
+    holds_nobody_up(|id, leader| id != leader, 50).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_whose_disk_is_full_lets_another_one_lead_and_catches_up_once_there_is_room() {
-    holds_nobody_up(|id, leader| id == leader).await;
+    holds_nobody_up(|id, leader| id == leader, 500).await;
 }
 
-/// The first node of which this is true, given the leader, is the one with little room.
-async fn holds_nobody_up(has_little_room: fn(usize, usize) -> bool) {
+/// The first node of which this is true, given the leader, is the one with little room. Fewer than `most`
+/// attempts to write are refused meanwhile.
+async fn holds_nobody_up(has_little_room: fn(usize, usize) -> bool, most: usize) {
     let Some(disks) = SmallDisks::start([0; 3], &SMALL_FILES).await else { return };
     let nodes = &disks.nodes;
     let leader = nodes.leader().await;
     let full = (1..=3).find(|id| has_little_room(*id, leader)).unwrap();
     fill(&disk(disks.dir.path(), full), 12);
     let acknowledged: Vec<usize> = (0..700).collect();
+    let attempts = Cell::new(0);
     for number in &acknowledged {
         until("it is written", || async {
+            attempts.set(attempts.get() + 1);
             let mut client = nodes.client(full % 3 + 1).await;
             (set(&mut client, *number).await == Value::Simple("OK".into())).then_some(())
         })
         .await;
     }
+    let refusals = attempts.get() - acknowledged.len();
+    assert!(refusals < most, "refused {refusals} times");
     assert_ne!(nodes.leader().await, full);
     disks.make_room(full);
     nodes.converge().await;
