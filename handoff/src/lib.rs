@@ -2,10 +2,11 @@
 //!
 //! A replica runs a few threads: the loop, which owns the protocol and the sockets, the storage
 //! thread, the apply thread, and helpers; and its users call in from threads and runtimes of their
-//! own. Whatever one of them does for another passes through the four structures of this crate:
+//! own. Whatever one of them does for another passes through the structures of this crate:
 //!
 //! - a [`queue`] bounded in bytes, whose consumer takes all that has gathered: group commit;
 //! - a [`slot`] for the one answer to one request;
+//! - a [`fate`]: whether a request may have been sent, for a caller who no longer waits for its answer;
 //! - a [`watermark`] that only rises: what is durable, what is applied;
 //! - a [`Shutdown`] signal, and the wait until every thread has obeyed it.
 //!
@@ -47,6 +48,7 @@
 //!
 //! [loom]: https://docs.rs/loom
 
+mod fate;
 mod queue;
 mod shutdown;
 mod slot;
@@ -57,6 +59,7 @@ mod watermark;
 #[cfg(test)]
 mod testing;
 
+pub use fate::{Attempts, Fate, GivenUp, fate};
 pub use queue::{Closed, Consumer, PopError, Producer, PushError, queue};
 pub use shutdown::{Shutdown, ShutdownWait, StillRunning, Worker};
 pub use slot::{Completion, Dropped, Waiter, slot};
