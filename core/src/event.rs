@@ -159,7 +159,9 @@ pub enum Effect<M> {
         /// Committed entries, contiguous with those handed over before.
         entries: Vec<Entry>,
     },
-    /// Have the applier replace its state with this snapshot, which is on disk.
+    /// Have the applier replace its state with this snapshot, which is on disk. Comes before the
+    /// write by which the log points to it: once that is saved, an earlier one may be gone under a
+    /// restoration that is not over.
     Restore {
         /// To be returned with the answer.
         generation: Generation,
