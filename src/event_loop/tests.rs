@@ -44,7 +44,8 @@ impl Fixture {
         };
         let (clock, mut effects) = (Clock::start(), Vec::new());
         let recovered = opened.unwrap().1;
-        let replica = Replica::recover(config, recovered, clock.now(), &mut effects).unwrap();
+        let replica =
+            RecordedReplica::recover(config, recovered, clock.now(), &mut effects, None).unwrap();
         let ((storage, writes), (applier, jobs)) = (queue(usize::MAX), queue(usize::MAX));
         let ((snapshots, _snapshots), (reads, _reads)) = (queue(usize::MAX), queue(usize::MAX));
         let (newest_restore, _) = watermark(0);
