@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use quorate_core::{Event, Incarnation, NodeId, Now, ReplicaConfig, Settings, Timer};
+use quorate_core::{Call, Event, Incarnation, NodeId, Now, ReplicaConfig, Settings, Timer};
 use quorate_handoff::{Consumer, queue};
 use quorate_raft::Raft;
 use quorate_storage::{MemDisk, Owner, Store, StoreOptions};
@@ -59,8 +59,18 @@ fn length(dir: &TempDir) -> u64 {
 
 #[test]
 fn a_replica_that_stops_leaves_all_that_it_was_told() {
-    let (_dir, recording) = recorded(1 << 20, |mut replica| run(&mut replica, 9));
+    let (dir, recording) = recorded(1 << 20, |mut replica| run(&mut replica, 9));
     assert_eq!((recording.protocol(), recording.package()), ("raft", env!("CARGO_PKG_VERSION")));
+    let mut batches = recording.batches::<Raft>().unwrap();
+    for number in 1..=9 {
+        let calls = batches.next_batch().unwrap().unwrap();
+        let [step, name, flush] = &calls[..] else { panic!("{calls:?}") };
+        assert!(matches!(step.call, Call::Step(_, Event::Timeout(Timer::Election))));
+        assert!(matches!(name.call, Call::NameRequest(name) if name.number == number));
+        assert!(matches!(flush.call, Call::Flush(_)));
+    }
+    assert!(batches.next_batch().unwrap().is_none());
+    let recording = Recording::open(dir.path().join("recording")).unwrap();
     let (replayed, ending) = recording.replay::<Raft>().unwrap();
     assert_eq!((replayed.batches, replayed.events, ending), (9, 9, Ending::Stopped));
     assert!(replayed.effects > 1, "{replayed:?}");

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use quorate_core::Protocol;
 use quorate_handoff::{Consumer, queue};
@@ -16,6 +17,10 @@ use crate::threads::Stopper;
 /// How much may wait to be written before the recording ends. As much again may be in the hands of the
 /// writer.
 const WAITING_BYTES: usize = 64 << 20;
+
+/// For how long records gather before they are written: to wake the thread for each of them would take
+/// more from the others than to write them. A kill costs the recording no more than that of its end.
+const GATHERING: Duration = Duration::from_millis(5);
 
 /// How much is written with one call of the system.
 const WRITE_BYTES: usize = 256 << 10;
@@ -58,6 +63,7 @@ pub(super) fn write(file: impl Write, records: &Consumer<Record>) {
             records.close();
             return;
         }
+        std::thread::sleep(GATHERING);
     }
 }
 
