@@ -6,13 +6,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use quorate_core::{Call, Event, Incarnation, NodeId, Now, ReplicaConfig, Settings, Timer};
+use quorate_core::{
+    Call, CameOut, Difference, Digest, Event, Incarnation, NodeId, Now, ReplicaConfig, Settings,
+    Timer,
+};
 use quorate_handoff::{Consumer, queue};
 use quorate_raft::Raft;
 use quorate_storage::{MemDisk, Owner, Store, StoreOptions};
 use tempfile::TempDir;
 
-use super::format::Record;
+use super::format::{About, Kind, Record, file_header};
 use super::*;
 use crate::threads::Stopper;
 
@@ -210,4 +213,33 @@ fn wherever_a_file_is_cut_what_stands_before_is_replayed_and_wherever_a_bit_flip
         };
         assert!(offset <= at as u64 && offset >= start as u64, "byte {at}: {offset}");
     }
+}
+
+/// A recording that is whole, and not of this replica.
+#[test]
+fn where_something_else_was_recorded_the_replay_says_so() {
+    let (dir, recording) = recorded(1 << 20, |mut replica| run(&mut replica, 9));
+    let mut batches = recording.batches::<Raft>().unwrap();
+    let mut file = file_header().to_vec();
+    let about = About { protocol: "raft".to_owned(), package: "0".to_owned() };
+    let write = |kind, body: Vec<u8>, file: &mut Vec<u8>| {
+        Record { kind, body: body.into() }.write_to(file).unwrap();
+    };
+    Record::about(&about).write_to(&mut file).unwrap();
+    write(Kind::Start, postcard::to_allocvec(batches.start()).unwrap(), &mut file);
+    while let Some(mut calls) = batches.next_batch().unwrap() {
+        let flushed = calls.last_mut().unwrap().effects.as_mut().unwrap();
+        flushed.push(Digest::ZERO);
+        let body = calls.iter().flat_map(|call| postcard::to_allocvec(call).unwrap());
+        write(Kind::Batch, body.collect(), &mut file);
+    }
+    let path = dir.path().join("another");
+    fs::write(&path, file).unwrap();
+    let error = Recording::open(&path).unwrap().replay::<Raft>().unwrap_err();
+    let ReplayError::Diverged(divergence) = error else { panic!("{error}") };
+    assert_eq!((divergence.batch, divergence.call), (1, 3));
+    let Difference::Effect { recorded, came_out, .. } = divergence.difference else {
+        panic!("{divergence}")
+    };
+    assert_eq!((recorded, came_out), (Some(Digest::ZERO), CameOut::Nothing));
 }
