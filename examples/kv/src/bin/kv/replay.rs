@@ -11,7 +11,10 @@ use quorate_core::{Call, Effect, Protocol, RecordedCall, Replay};
 /// Why a recording was not replayed to its end, or came to something else.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// It cannot be read, or not any further.
+    /// It cannot be read at all.
+    #[error(transparent)]
+    Unreadable(RecordingError),
+    /// It cannot be read any further.
     #[error("{}, and no more", told(.replayed))]
     Recording {
         /// How much came to the same before.
@@ -47,7 +50,7 @@ pub enum ReplayError {
 
 /// Replays a recording; with a line for each event and each effect, if so asked.
 pub fn run(path: &Path, trace: bool) -> Result<(), ReplayError> {
-    let recording = Recording::open(path).map_err(after(Replayed::default()))?;
+    let recording = Recording::open(path).map_err(ReplayError::Unreadable)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let replayed = match recording.protocol() {
         Raft::NAME => replay::<Raft>(recording, trace, &mut out),
@@ -75,13 +78,17 @@ fn replay<P: Protocol>(
     let package = recording.package().to_owned();
     let diverged =
         |source| ReplayError::Diverged { package: package.clone(), source: Box::new(source) };
-    let mut batches = recording.batches::<P>().map_err(after(Replayed::default()))?;
+    let mut batches = recording.batches::<P>().map_err(ReplayError::Unreadable)?;
     let mut replay = Replay::<P>::start(batches.start()).map_err(diverged)?;
     if trace {
         writeln!(out, "start {:?}", batches.start().config)?;
         write_effects(replay.effects(), out)?;
     }
-    while let Some(calls) = batches.next_batch().map_err(after(replay.replayed()))? {
+    loop {
+        let replayed = replay.replayed();
+        let next = batches.next_batch();
+        let next = next.map_err(|source| ReplayError::Recording { replayed, source })?;
+        let Some(calls) = next else { break };
         for recorded in &calls {
             if trace {
                 write_call(replay.replayed().batches + 1, recorded, out)?;
@@ -131,8 +138,4 @@ fn told(replayed: &Replayed) -> String {
     let Replayed { batches, events, effects } = *replayed;
     let [batches, events, effects] = [batches, events, effects].map(HumanCount);
     format!("replayed {events} events in {batches} batches: {effects} effects")
-}
-
-fn after(replayed: Replayed) -> impl FnOnce(RecordingError) -> ReplayError {
-    move |source| ReplayError::Recording { replayed, source }
 }
