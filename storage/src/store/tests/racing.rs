@@ -90,6 +90,30 @@ fn what_is_compacted_under_a_reader_is_compacted() {
 }
 
 #[test]
+fn what_is_cut_off_under_a_reader_is_not_followed_by_what_stands_there_since() {
+    let mut mixed = 0;
+    for reads in 0..20 {
+        let mut author = Author::new();
+        (0..6).for_each(|_| author.append(1, &[b"before"]));
+        let old = author.entries.clone();
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let reader = ambushed(author, reads, {
+            let kept = kept.clone();
+            move |author| {
+                let write = author.cutting(2, 2, &[&b"since"[..]; 4]);
+                author.save(write);
+                *kept.lock().unwrap() = author.entries.clone();
+            }
+        });
+        let read = reader.read_entries(Index(1), usize::MAX).unwrap();
+        let new = kept.lock().unwrap();
+        assert!(old.starts_with(&read) || new.starts_with(&read), "before read {reads}: {read:?}");
+        mixed += u64::from(read.len() < old.len());
+    }
+    assert!(mixed > 0, "it was cut off while it was read");
+}
+
+#[test]
 fn damage_behind_which_the_log_is_cut_off_under_a_search_is_not_named_by_what_was_there() {
     let mut unnamed = 0;
     for reads in 0..8 {
