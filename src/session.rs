@@ -83,7 +83,7 @@ impl<S: StateMachine> Session<S> {
     ///
     /// # Errors
     /// See [`RequestError`]. [`RequestError::Unknown`] if the outcome was still unknown when the time
-    /// was over. To call `propose` once more is another command: read first what the state is.
+    /// was over or the node stopped. To call `propose` once more is another command: read first what the state is.
     /// [`SessionError::WindowExceeded`] if more than
     /// [`session_window`](crate::Settings::session_window) commands are outstanding: await some.
     pub fn propose(
