@@ -4,12 +4,11 @@ mod driver;
 mod outgoing;
 
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_core::StateMachine;
+use quorate_handoff::{Attempts, GivenUp, fate};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -76,7 +75,8 @@ pub enum ConnectError {
 struct Order {
     what: Wanted,
     body: Bytes,
-    fate: Arc<Fate>,
+    /// Whether it may have reached a node: what its caller can say of it when the time is over.
+    attempts: Attempts<NotProposed>,
     deadline: Instant,
     answer: oneshot::Sender<Result<Bytes, Failed>>,
 }
@@ -92,50 +92,6 @@ enum Wanted {
 enum Failed {
     Request(RequestError),
     Read(ReadError),
-}
-
-/// Whether a command may have reached a node: what its caller can say of it when the time is
-/// over. The driver and the caller settle it between them.
-#[derive(Debug, Default)]
-struct Fate {
-    stage: AtomicU8,
-    /// Why the last node that was asked refused.
-    refusal: Mutex<Option<NotProposed>>,
-}
-
-impl Fate {
-    const WAITING: u8 = 0;
-    const SENT: u8 = 1;
-    const GIVEN_UP: u8 = 2;
-
-    /// The driver's: true if the command may be sent.
-    fn send(&self) -> bool {
-        let sent = |fate| (fate != Fate::GIVEN_UP).then_some(Fate::SENT);
-        self.stage.fetch_update(Ordering::AcqRel, Ordering::Acquire, sent).is_ok()
-    }
-
-    /// The driver's: the only attempt so far surely had no effect.
-    fn take_back(&self) {
-        let back = |fate| (fate == Fate::SENT).then_some(Fate::WAITING);
-        let _ = self.stage.fetch_update(Ordering::AcqRel, Ordering::Acquire, back);
-    }
-
-    /// The driver's: it was refused, and is tried again.
-    fn refused(&self, why: NotProposed) {
-        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
-    }
-
-    /// The caller's: what is to be said of what was not sent, or not taken.
-    fn refusal(&self) -> NotProposed {
-        let last = *self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-        last.unwrap_or(NotProposed::NoLeader)
-    }
-
-    /// The caller's: true if the command was not sent, and will not be.
-    fn give_up(&self) -> bool {
-        let give_up = |fate| (fate == Fate::WAITING).then_some(Fate::GIVEN_UP);
-        self.stage.fetch_update(Ordering::AcqRel, Ordering::Acquire, give_up).is_ok()
-    }
 }
 
 impl<S: StateMachine> Client<S> {
@@ -202,14 +158,18 @@ impl<S: StateMachine> Client<S> {
         if body.len() > MAX_BYTES {
             return Err(NotProposed::TooLarge.into());
         }
-        let fate = Arc::new(Fate::default());
-        match self.ask(Wanted::Command, body, &fate).await {
+        let (attempts, fate) = fate();
+        match self.ask(Wanted::Command, body, attempts).await {
             // It was executed.
             Some(Ok(bytes)) => decoded(&bytes).ok_or(RequestError::ResponseUnreadable),
             Some(Err(Failed::Request(error))) => Err(error),
             Some(Err(Failed::Read(_))) => Err(RequestError::Unknown),
-            None if fate.give_up() => Err(fate.refusal().into()),
-            None => Err(RequestError::Unknown),
+            None => Err(match fate.give_up() {
+                GivenUp { is_unsent: true, refusal } => {
+                    refusal.unwrap_or(NotProposed::NoLeader).into()
+                }
+                GivenUp { is_unsent: false, .. } => RequestError::Unknown,
+            }),
         }
     }
 
@@ -230,14 +190,18 @@ impl<S: StateMachine> Client<S> {
         if body.len() > MAX_BYTES {
             return Err(ReadError::TooLarge);
         }
-        let fate = Arc::new(Fate::default());
-        match self.ask(Wanted::Query(level), body, &fate).await {
+        let (attempts, fate) = fate();
+        match self.ask(Wanted::Query(level), body, attempts).await {
             Some(Ok(bytes)) => decoded(&bytes).ok_or(ReadError::AnswerUnreadable),
             Some(Err(Failed::Read(error))) => Err(error),
-            None if fate.refusal() == NotProposed::Busy => Err(ReadError::Busy),
-            // A local read needs no leader, and what was never sent has reached no node.
-            None if level == Read::Local || fate.give_up() => Err(ReadError::Unreachable),
-            Some(Err(Failed::Request(_))) | None => Err(ReadError::NoLeader),
+            Some(Err(Failed::Request(_))) => Err(ReadError::NoLeader),
+            None => Err(match fate.give_up() {
+                GivenUp { refusal: Some(NotProposed::Busy), .. } => ReadError::Busy,
+                // What was never sent has reached no node, and a local read needs no leader.
+                GivenUp { is_unsent: true, .. } => ReadError::Unreachable,
+                _ if level == Read::Local => ReadError::Unreachable,
+                _ => ReadError::NoLeader,
+            }),
         }
     }
 
@@ -246,11 +210,11 @@ impl<S: StateMachine> Client<S> {
         &self,
         what: Wanted,
         body: Bytes,
-        fate: &Arc<Fate>,
+        attempts: Attempts<NotProposed>,
     ) -> Option<Result<Bytes, Failed>> {
         let deadline = Instant::now() + self.patience.min(LONGEST_PATIENCE);
         let (answer, answered) = oneshot::channel();
-        let order = Order { what, body, fate: Arc::clone(fate), deadline, answer };
+        let order = Order { what, body, attempts, deadline, answer };
         let patient = async {
             self.orders.send(order).await.ok()?;
             answered.await.ok()
@@ -274,26 +238,4 @@ impl<S> std::fmt::Debug for Client<S> {
 
 fn encode<T: Serialize>(value: &T) -> Option<Bytes> {
     postcard::to_allocvec(value).ok().map(Bytes::from)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_given_up_unsent_is_never_sent() {
-        let fate = Fate::default();
-        assert!(fate.give_up());
-        fate.take_back();
-        assert!(!fate.send());
-    }
-
-    #[test]
-    fn what_was_sent_cannot_be_called_unsent() {
-        let fate = Fate::default();
-        assert!(fate.send() && fate.send());
-        assert!(!fate.give_up());
-        fate.take_back();
-        assert!(fate.give_up());
-    }
 }

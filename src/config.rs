@@ -19,6 +19,9 @@ const CLIENT_BYTES: usize = 256 << 20;
 /// How fast snapshots are fetched, in bytes per second.
 const SNAPSHOT_RATE: u64 = 16 << 20;
 
+/// How large a recording may become, in bytes.
+const RECORD_BYTES: u64 = 1 << 30;
+
 /// Describes a node, checks the description, and starts it. See [`Node::builder`].
 #[must_use = "a builder does nothing until start() is called and awaited"]
 pub struct Builder<P, S, M = DefaultMachine> {
@@ -41,6 +44,8 @@ struct Given {
     max_clients: usize,
     client_bytes: usize,
     transport: Arc<dyn Transport>,
+    record_to: Option<PathBuf>,
+    record_bytes: u64,
 }
 
 /// Makes the state machine of a node that was given none: its type's default.
@@ -90,6 +95,9 @@ pub(crate) struct Config {
     pub(crate) max_clients: usize,
     pub(crate) client_bytes: usize,
     pub(crate) transport: Arc<dyn Transport>,
+    /// Where to record, if at all.
+    pub(crate) record_to: Option<PathBuf>,
+    pub(crate) record_bytes: u64,
 }
 
 impl<P: Protocol, S: StateMachine> Builder<P, S> {
@@ -107,6 +115,8 @@ impl<P: Protocol, S: StateMachine> Builder<P, S> {
             max_clients: MAX_CLIENTS,
             client_bytes: CLIENT_BYTES,
             transport: Arc::new(TcpTransport),
+            record_to: None,
+            record_bytes: RECORD_BYTES,
         };
         Builder { given, machine: DefaultMachine, node: PhantomData }
     }
@@ -212,6 +222,27 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
         self
     }
 
+    /// Records what this node is told, into a file: messages, completed writes, timers, requests,
+    /// with a digest of all that came of it. [`Recording::replay`](crate::Recording::replay) has the
+    /// replica do the same once more, and finds the first effect that differs.
+    ///
+    /// For finding bugs. The file **holds what clients have sent**; it is no backup, since it lacks what
+    /// was there before, and nothing is synced: after a power cut it may be damaged. A recording that is there
+    /// is renamed first, to the same name with `.previous` behind it. The file is written by a
+    /// thread of its own. If more than 64 MiB wait for that, or the file is as large as
+    /// [it may become](Builder::record_bytes), the recording ends with a warning, and the node
+    /// goes on. Default: no recording.
+    pub fn record_to(mut self, path: impl Into<PathBuf>) -> Self {
+        self.given.record_to = Some(path.into());
+        self
+    }
+
+    /// How large a [recording](Builder::record_to) may become, in bytes. Default: 1 GiB.
+    pub fn record_bytes(mut self, bytes: u64) -> Self {
+        self.given.record_bytes = bytes;
+        self
+    }
+
     /// The state machine in its initial state, which must be the same on all members.
     /// Default: `S::default()`.
     ///
@@ -272,6 +303,8 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
             max_clients: given.max_clients,
             client_bytes: given.client_bytes,
             transport: given.transport,
+            record_to: given.record_to,
+            record_bytes: given.record_bytes,
         };
         Ok((config, machine))
     }
@@ -375,7 +408,9 @@ mod tests {
             .listen("c:1")
             .max_clients(4)
             .client_bytes(5)
-            .transport(Nowhere);
+            .transport(Nowhere)
+            .record_to("tape")
+            .record_bytes(6);
         let Config {
             me,
             members,
@@ -389,6 +424,8 @@ mod tests {
             max_clients,
             client_bytes,
             transport,
+            record_to,
+            record_bytes,
         } = described.check().unwrap().0;
         assert_eq!((me, cluster.as_str(), listen.as_str()), (NodeId(2), "named", "c:1"));
         let expected = [(NodeId(1), "a:1".to_owned()), (NodeId(2), "b:1".to_owned())];
@@ -396,6 +433,7 @@ mod tests {
         assert_eq!((data_dir, bootstrap), (PathBuf::from("somewhere"), true));
         assert_eq!((set, segment_bytes, snapshot_rate), (settings, Some(1 << 20), 3));
         assert_eq!((max_clients, client_bytes), (4, 5));
+        assert_eq!((record_to, record_bytes), (Some(PathBuf::from("tape")), 6));
         let dialled = transport.dial("a:1").await.unwrap_err();
         assert_eq!(dialled.kind(), io::ErrorKind::Unsupported);
     }
@@ -406,7 +444,8 @@ mod tests {
         assert_eq!((config.cluster.as_str(), config.settings), ("quorate", Settings::default()));
         assert_eq!((config.segment_bytes, config.bootstrap), (None, false));
         assert_eq!((config.max_clients, config.client_bytes), (4096, 256 << 20));
-        assert_eq!(config.snapshot_rate, 16 << 20);
+        assert_eq!((config.snapshot_rate, config.record_to), (16 << 20, None));
+        assert_eq!(config.record_bytes, 1 << 30);
     }
 
     #[test]

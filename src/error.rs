@@ -79,6 +79,17 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The [recording](crate::Builder::record_to) cannot be begun.
+    #[error(
+        "the recording {} cannot be created; a file that is there and is no recording is left alone",
+        path.display()
+    )]
+    Recording {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The process may not open as many files as a node needs. Raise the limit (`ulimit -n`).
     #[error(
         "the process may open {allowed} files, and a node needs {needed} at least: raise the limit"

@@ -25,6 +25,7 @@ use crate::completed::Completed;
 use crate::error::{NotProposed, ReadError, StopReason};
 use crate::helpers::{ReadJob, SnapshotJob};
 use crate::net::peer::Link;
+use crate::recording::RecordedReplica;
 use crate::requests::{ReadAnswer, Request};
 use crate::status::Board;
 use crate::storage_thread::WriteJob;
@@ -63,7 +64,7 @@ impl<S: StateMachine> Drop for Workers<S> {
 }
 
 pub(crate) struct EventLoop<P: Protocol, S: StateMachine> {
-    replica: Replica<P>,
+    replica: RecordedReplica<P>,
     effects: Vec<Effect<P::Message>>,
     settings: Arc<Settings>,
     clock: Clock,
@@ -87,7 +88,7 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
     /// A loop around a replica that has just been recovered, with the effects of that.
     #[expect(clippy::too_many_arguments, reason = "what a loop has, given once")]
     pub(crate) fn new(
-        replica: Replica<P>,
+        replica: RecordedReplica<P>,
         effects: Vec<Effect<P::Message>>,
         settings: Arc<Settings>,
         clock: Clock,

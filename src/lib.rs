@@ -68,6 +68,7 @@
 //! - [`Node::status`]: who leads, how far everybody is. The crate `tracing` gets what is worth a
 //!   line, in a span that names cluster and node.
 //! - [`Client`]: for programs that are no members, as in `examples/locks.rs`, a lock service with leases.
+//! - [`Builder::record_to`] and [`Recording`]: what a node was told, replayed effect by effect to find a bug.
 //! - [`Transport`]: connections other than plain TCP.
 //! - [`Raft`] and [`Vsr`] are implementations of [`Protocol`]. To implement a protocol of your own,
 //!   use the crate `quorate-core`, which has all that the trait is made of.
@@ -84,6 +85,7 @@ mod helpers;
 mod net;
 mod node;
 mod open_files;
+mod recording;
 mod requests;
 mod session;
 mod start;
@@ -100,13 +102,14 @@ pub use error::{
 pub use net::{Acceptor, Connection, TcpTransport, Transport};
 pub use node::Node;
 pub use quorate_core::{
-    ApplyError, At, Ballot, Digest, EntryKind, Fatal, Ignored, Incarnation, Index, LogId, LogTime,
-    Membership, NodeId, PeerFaults, Protocol, RestoreError, Role, SessionId, Settings,
-    SettingsError, SnapshotId, SnapshotMeta, Snapshottable, StateMachine,
+    ApplyError, At, Ballot, Difference, Digest, Divergence, EntryKind, Fatal, Ignored, Incarnation,
+    Index, LogId, LogTime, Membership, NodeId, PeerFaults, Protocol, Replayed, RestoreError, Role,
+    SessionId, Settings, SettingsError, SnapshotId, SnapshotMeta, Snapshottable, StateMachine,
 };
 pub use quorate_raft::Raft;
 pub use quorate_storage::{Damage, SnapshotDamage, SnapshotError, StorageError};
 pub use quorate_vsr::Vsr;
+pub use recording::{Batches, Ending, Recording, RecordingError, ReplayError};
 pub use requests::Read;
 pub use session::Session;
 pub use status::{LastElection, PeerStatus, Status};

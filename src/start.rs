@@ -25,6 +25,7 @@ use crate::net::listener::{Port, listen};
 use crate::net::peer::Link;
 use crate::node::{Inner, Node};
 use crate::open_files::OpenFiles;
+use crate::recording::{self, RecordedReplica, Tape};
 use crate::requests::Requests;
 use crate::status::{Board, Status};
 use crate::storage_thread::{self, StorageThread};
@@ -119,7 +120,7 @@ struct Prepared<P: Protocol, S: StateMachine> {
 }
 
 struct Parts<P: Protocol, S: StateMachine> {
-    replica: Replica<P>,
+    replica: RecordedReplica<P>,
     effects: Vec<Effect<P::Message>>,
     settings: Arc<Settings>,
     clock: Clock,
@@ -160,7 +161,13 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
     let newest_bytes = recovered.snapshot.as_ref().map_or(0, |newest| newest.size_bytes);
     let clock = Clock::start();
     let mut effects = Vec::new();
-    let replica = recover::<P>(&config, recovered, clock, &mut effects)?;
+    // The directory is this process's own by now: so is what it records.
+    let recording = config
+        .record_to
+        .as_deref()
+        .map(|path| recording::begin::<P>(path, config.record_bytes, stopper));
+    let (tape, recorder) = recording.transpose()?.unzip();
+    let replica = recover::<P>(&config, recovered, clock, tape, &mut effects)?;
     let acceptor = config
         .transport
         .bind(&config.listen)
@@ -183,7 +190,7 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
     let (to_messages, messages) = queue(DECIDED_BYTES);
     let (to_requests, requests) = queue(REQUESTS_BYTES);
     let applier = Applier::new(config.me, machine);
-    let (workers, threads) =
+    let (workers, mut threads) =
         spawn_threads(&config, store, newest_bytes, applier, &to_loop, stopper)?;
     let handle = Requests {
         to_loop: to_requests,
@@ -202,6 +209,7 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
     let links = dial_others(&config, &local, stopper);
     warn_of_unknown_addresses(&config, &replica);
 
+    threads.extend(recorder);
     let threads = Mutex::new(threads);
     let inner = Inner {
         requests: handle,
@@ -222,15 +230,16 @@ fn recover<P: Protocol>(
     config: &Config,
     recovered: Recovered,
     clock: Clock,
+    tape: Option<Tape>,
     effects: &mut Vec<Effect<P::Message>>,
-) -> Result<Replica<P>, StartError> {
+) -> Result<RecordedReplica<P>, StartError> {
     let of_replica = ReplicaConfig {
         me: config.me,
         members: config.members.keys().copied().collect(),
         bootstrap: config.bootstrap,
         settings: config.settings.clone(),
     };
-    Ok(Replica::recover(of_replica, recovered, clock.now(), effects)?)
+    Ok(RecordedReplica::recover(of_replica, recovered, clock.now(), effects, tape)?)
 }
 
 fn spawn_threads<S: StateMachine, D: Disk>(

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::entry::{Entry, EntryKind};
 use crate::message::Envelope;
@@ -13,7 +14,7 @@ use crate::types::{Incarnation, Index, LogTime, NodeId, RequestId, WriteSeq};
 use crate::write::{Gap, Write};
 
 /// What a shell tells a [`Replica`](crate::Replica).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Event<M> {
     /// A message arrived.
     Message(Envelope<M>),
@@ -97,7 +98,7 @@ pub enum Event<M> {
 }
 
 /// What a snapshot that is being fetched needs next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FetchNext {
     /// This chunk.
     Chunk(u64),
@@ -109,11 +110,13 @@ pub enum FetchNext {
 
 /// Counts the restorations of an applier. Requests carry the generation to which they belong;
 /// answers of an older one speak of a state that is gone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Generation(pub u64);
 
 /// For whom old entries are read from disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Reader {
     /// For the applier.
     Applier,
@@ -124,7 +127,7 @@ pub enum Reader {
 }
 
 /// The answer to [`Effect::Apply`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Applied {
     /// As in the request.
     pub generation: Generation,
@@ -138,7 +141,7 @@ pub struct Applied {
 
 /// What a [`Replica`](crate::Replica) asks of its shell. Effects are carried out in the order
 /// given, but none waits for the completion of another.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum Effect<M> {
     /// Save this. Answered by [`Event::Saved`], in order, perhaps after [`Event::Sworn`]. What
     /// waits for it the replica holds back itself.
@@ -159,7 +162,9 @@ pub enum Effect<M> {
         /// Committed entries, contiguous with those handed over before.
         entries: Vec<Entry>,
     },
-    /// Have the applier replace its state with this snapshot, which is on disk.
+    /// Have the applier replace its state with this snapshot, which is on disk. Comes before the
+    /// write by which the log points to it: once that is saved, an earlier one may be gone under a
+    /// restoration that is not over.
     Restore {
         /// To be returned with the answer.
         generation: Generation,
@@ -227,7 +232,7 @@ pub enum Effect<M> {
 
 /// Why a request was not answered. The difference matters: only what was surely not proposed can
 /// be sent again without a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
     /// Surely not proposed: too much is waiting already. Send again, later.
@@ -272,7 +277,7 @@ impl Failure {
 }
 
 /// Why a replica cannot go on. It changes nothing on its disk from here on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fatal {
     /// A cluster of a single member has lost what only this disk had.

@@ -9,6 +9,9 @@
 //!   answers with [`Effect`]s.
 //! - [`Applier`] executes. It joins a user's [`StateMachine`] to the session table and log time.
 //!
+//! What a replica is told can be kept ([`Recorder`]), and told to another one, which is compared with
+//! the first ([`Replay`]).
+//!
 //! Neither knows a clock, a thread, a socket or a file. A shell feeds them events and carries the
 //! effects out; the real one and the simulated one do so with the same code inside.
 
@@ -25,6 +28,8 @@ mod message;
 mod protocol;
 pub mod quorum;
 mod reads;
+mod recording;
+mod replay;
 mod replica;
 mod session;
 mod settings;
@@ -47,6 +52,8 @@ pub use protocol::{
     Effects, Input, PeerFaults, Pledge, Protocol, ProtocolEffect, ReadId, Role, Standing, Timer,
 };
 pub use reads::{Reads, Rounds};
+pub use recording::{Call, RecordedCall, RecordedStart, Recorder};
+pub use replay::{CameOut, Difference, Divergence, Replay, Replayed, replay};
 pub use replica::{Ignored, Readmission, Repair, Replica, ReplicaConfig, Status};
 pub use session::{Sessions, Slot, Verdict};
 pub use settings::{Settings, SettingsError};

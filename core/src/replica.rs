@@ -27,6 +27,8 @@ mod writes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{Effect, Event, Failure, Fatal, Reader};
 use crate::founding::Founding;
 use crate::lineage::Lineage;
@@ -55,7 +57,7 @@ pub use status::{Ignored, Status};
 use writes::Writes;
 
 /// With what a replica starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaConfig {
     /// This node.
     pub me: NodeId,

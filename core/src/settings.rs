@@ -3,10 +3,12 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Times and limits of a replica. Members of a cluster may differ in them while a change is rolled
 /// out, and should not for longer: the limits of the node at which a session is opened hold for the
 /// whole cluster, and a leader's heartbeat must be shorter than everybody's election timeout.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Settings {
     /// How often a leader shows that it is alive. Default: 40 ms.
     pub heartbeat: Duration,

@@ -258,7 +258,7 @@ impl fmt::Display for Digest {
 }
 
 /// What time it is, as told by the shell with each input.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Now {
     /// Time since some fixed moment of this process; never goes back. Decides timeouts.
     pub monotonic: Duration,

@@ -1,5 +1,7 @@
 //! What a replica asks its disk to keep, and what the disk gives back after a restart.
 
+mod pledge_bytes;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +18,7 @@ use crate::types::{Ballot, Digest, Incarnation, Index, LogId, LogTime, NodeId, S
 pub type PledgeBytes = [u8; 64];
 
 /// Cut off everything after `previous`, then append `entries`. One step of a write.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Run {
     /// The entry after which the log goes on. Either the log holds it, or the write's snapshot
     /// pointer names it and the log starts anew behind that snapshot.
@@ -30,7 +32,7 @@ pub struct Run {
 /// A stretch of the log which this disk had and cannot give back: its payloads, or its headers
 /// too, are damaged. What it held is not forgotten: the chain of digests that ends in `last` says
 /// which entries belong there, and peers have them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Gap {
     /// The first index that is missing.
     pub first: Index,
@@ -55,7 +57,7 @@ pub struct Gap {
 /// new promise is kept beside the log, so that a full disk does not keep a replica from voting:
 /// that pledge is *sworn*, and the write is not saved. A write that changes nothing (no runs or repairs; pledge, snapshot pointer and
 /// muteness as before) writes nothing, and is complete when the write before it is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Write {
     /// Changes to the log, in this order.
     pub runs: Vec<Run>,
@@ -63,6 +65,7 @@ pub struct Write {
     /// They take the place of what is damaged; nothing is cut off.
     pub repairs: Vec<Vec<Entry>>,
     /// What the protocol has sworn, as of this write.
+    #[serde(serialize_with = "pledge_bytes::serialize")]
     pub pledge: PledgeBytes,
     /// True if the pledge differs from the write before in a promise proper (a term, a vote, a
     /// view), which must survive even the loss of the whole log: the storage keeps a second copy
@@ -89,7 +92,7 @@ pub struct Disk {
 }
 
 /// Whose data a directory holds. Fixed when the directory is created.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// The node.
     pub node: NodeId,
@@ -102,7 +105,7 @@ pub struct Identity {
 }
 
 /// What a data directory says after a restart, verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recovered {
     /// Whose data this is.
     pub identity: Identity,
@@ -111,9 +114,11 @@ pub struct Recovered {
     /// How far the founding of the cluster had come.
     pub founding: FoundingRecord,
     /// The pledge of the last write that was saved; `None` in a directory which never saw one.
+    #[serde(with = "pledge_bytes::optional")]
     pub pledge: Option<PledgeBytes>,
     /// A pledge that was sworn without being saved, since the disk was full:
     /// [`Pledge::joined`](crate::Pledge::joined) says what the two of them come to.
+    #[serde(with = "pledge_bytes::optional")]
     pub sworn: Option<PledgeBytes>,
     /// True if nothing that this replica says may count: it may have acknowledged what its disk
     /// does not know of any more. So it is from the moment when the storage, or the replica
@@ -130,7 +135,7 @@ pub struct Recovered {
 }
 
 /// The log as found on disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecoveredLog {
     /// What stands before the first entry: `LogId::ZERO`, or the last entry that was compacted
     /// away. Never above the snapshot's `last`.

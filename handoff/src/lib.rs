@@ -2,18 +2,20 @@
 //!
 //! A replica runs a few threads: the loop, which owns the protocol and the sockets, the storage
 //! thread, the apply thread, and helpers; and its users call in from threads and runtimes of their
-//! own. Whatever one of them does for another passes through the four structures of this crate:
+//! own. Whatever one of them does for another passes through the structures of this crate:
 //!
 //! - a [`queue`] bounded in bytes, whose consumer takes all that has gathered: group commit;
 //! - a [`slot`] for the one answer to one request;
+//! - a [`fate`]: whether a request may have been sent, for a caller who no longer waits for its answer;
 //! - a [`watermark`] that only rises: what is durable, what is applied;
-//! - a [`Shutdown`] signal, and the wait until every thread has obeyed it.
+//! - a [`Shutdown`] signal, and the wait until every thread has obeyed it;
+//! - a [`Retention`]: which snapshots must be kept, while some complete them and others remove them.
 //!
 //! What a thread merely looks at while another one changes it is not of this kind: a status, the
 //! place of an entry on disk, whether a peer is connected. Each of these is one value under a lock of
 //! its own, or one atomic, and nothing is ordered by it.
 //!
-//! Each can be waited for asleep, and awaited on any async runtime; none depends on one. Handing
+//! What is waited for can be so asleep, and awaited on any async runtime; none depends on one. Handing
 //! something over takes a lock that is held for a few instructions only, and never waits otherwise.
 //! Wakers are called after that lock is released.
 //!
@@ -47,7 +49,9 @@
 //!
 //! [loom]: https://docs.rs/loom
 
+mod fate;
 mod queue;
+mod retention;
 mod shutdown;
 mod slot;
 mod sync;
@@ -57,7 +61,9 @@ mod watermark;
 #[cfg(test)]
 mod testing;
 
+pub use fate::{Attempts, Fate, GivenUp, fate};
 pub use queue::{Closed, Consumer, PopError, Producer, PushError, queue};
+pub use retention::{Needed, Retention};
 pub use shutdown::{Shutdown, ShutdownWait, StillRunning, Worker};
 pub use slot::{Completion, Dropped, Waiter, slot};
 pub use watermark::{Advancer, Halted, Reached, Watermark, watermark};

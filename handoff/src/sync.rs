@@ -17,9 +17,10 @@ use std::time::Duration;
 
 /// Locks, also after another thread panicked while it held the lock.
 ///
-/// That is sound for every mutex of this crate: no user code but `Waker::clone` runs under one, and
-/// each critical section leaves the state valid after each of its statements. To pass the panic on
-/// would only turn one thread's failure into a second panic inside somebody's `Drop`.
+/// That is sound for every mutex of this crate: no user code runs under one but `Waker::clone` and
+/// what compares keys or judges them, and each critical section leaves the state valid after each of
+/// its statements. To pass the panic on would only turn one thread's failure into a second panic
+/// inside somebody's `Drop`.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

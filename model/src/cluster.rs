@@ -115,12 +115,11 @@ impl<P: Simulated> Cluster<P> {
         let (at, happening) = match action.what {
             What::Arrival { way, .. } => {
                 let place = self.place_of(action.what)?;
-                let message = &self.network[place];
-                let to = position(message.to);
                 let delivery = Delivery { place, way };
-                take(&mut next.network, bounds.is_ordered(), delivery, link);
+                let message = take(&mut next.network, bounds.is_ordered(), delivery, link);
+                let to = position(message.to);
                 next.spent = pay_for(way, self.spent, bounds)?.wake(to, bounds)?;
-                (to, arrival(message, way))
+                (to, arrival((*message).clone(), way))
             }
             What::Local(position, local) => {
                 next.spent = local.pay(position, self.spent, bounds)?;
@@ -206,7 +205,7 @@ pub(crate) fn pay_for_slowness(unsaved: usize, spent: Spent, bounds: &Bounds) ->
 }
 
 /// What it means to the replica that a message arrives in this way.
-pub(crate) fn arrival<M>(message: &Envelope<M>, way: Way) -> Happening<'_, M> {
+pub(crate) fn arrival<M>(message: Envelope<M>, way: Way) -> Happening<M> {
     match way {
         Way::InTurn | Way::Overtaking | Way::Twice => Happening::Message(message),
         Way::Batched => Happening::Batched(message),
@@ -214,7 +213,7 @@ pub(crate) fn arrival<M>(message: &Envelope<M>, way: Way) -> Happening<'_, M> {
 }
 
 /// What this means to the replica, when so much is committed.
-pub(crate) fn happening_of<M>(local: Local, committed: Index) -> Happening<'static, M> {
+pub(crate) fn happening_of<M>(local: Local, committed: Index) -> Happening<M> {
     match (local, local.timer()) {
         (_, Some(timer)) => Happening::Timeout(timer),
         (Local::Propose, _) => Happening::Propose,

@@ -135,7 +135,7 @@ pub(crate) struct Library<P: Simulated> {
     message_sums: Vec<u64>,
     histories: Shelf<History>,
     committed: Vec<Index>,
-    sights: Shelf<Sight>,
+    sights: Shelf<Sight<'static>>,
     logs: Shelf<Mirror>,
     steps: FxHashMap<u64, Step>,
     sent: Vec<u32>,

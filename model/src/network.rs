@@ -52,25 +52,23 @@ pub(crate) fn deliveries<T: PartialEq>(
 }
 
 /// Takes a message out of the network that has arrived, and with it what is lost now.
-pub(crate) fn take<T>(
+pub(crate) fn take<T: Clone>(
     network: &mut Vec<T>,
     is_ordered: bool,
     delivery: Delivery,
     link: impl Fn(&T) -> u16,
-) {
+) -> T {
     let Delivery { place, way } = delivery;
-    let its_link = link(&network[place]);
-    let mut at = 0;
-    let mut is_over = |message: &T| {
-        let here = at;
-        at += 1;
-        if here == place {
-            way != Way::Twice
-        } else {
-            is_ordered && way != Way::Overtaking && here < place && link(message) == its_link
-        }
-    };
-    network.retain(|message| !is_over(message));
+    let arrived = if way == Way::Twice { network[place].clone() } else { network.remove(place) };
+    if is_ordered && way != Way::Overtaking {
+        let mut ahead = place;
+        network.retain(|message| {
+            let is_ahead = ahead > 0;
+            ahead = ahead.saturating_sub(1);
+            !is_ahead || link(message) != link(&arrived)
+        });
+    }
+    arrived
 }
 
 #[cfg(test)]
@@ -86,7 +84,8 @@ mod tests {
 
     fn after(place: usize, way: Way, is_ordered: bool) -> Vec<(u16, u16)> {
         let mut network = SENT.to_vec();
-        take(&mut network, is_ordered, Delivery { place, way }, link);
+        let arrived = take(&mut network, is_ordered, Delivery { place, way }, link);
+        assert_eq!(arrived, SENT[place]);
         network
     }
 

@@ -40,12 +40,12 @@ pub(crate) struct Node<P: Simulated> {
 }
 
 /// What comes from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Happening<'a, M> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Happening<M> {
     /// A message arrives.
-    Message(&'a Envelope<M>),
+    Message(Envelope<M>),
     /// A message arrives, and the batch goes on.
-    Batched(&'a Envelope<M>),
+    Batched(Envelope<M>),
     /// A timer runs out.
     Timeout(Timer),
     /// A client proposes a command.
@@ -116,7 +116,7 @@ impl<P: Simulated> Node<P> {
     /// then.
     pub(crate) fn take(
         &mut self,
-        happening: Happening<'_, P::Message>,
+        happening: Happening<P::Message>,
         disk: Speed,
         rules: &Rules,
     ) -> Came<P::Message> {
@@ -138,15 +138,11 @@ impl<P: Simulated> Node<P> {
         came
     }
 
-    fn take_alone(
-        &mut self,
-        happening: Happening<'_, P::Message>,
-        rules: &Rules,
-    ) -> Came<P::Message> {
+    fn take_alone(&mut self, happening: Happening<P::Message>, rules: &Rules) -> Came<P::Message> {
         if let Happening::Batched(envelope) = happening {
             self.inputs += 1;
-            self.hear(envelope);
-            self.replica.step(NOW, Event::Message(envelope.clone()), &mut self.batch);
+            self.hear(&envelope);
+            self.replica.step(NOW, Event::Message(envelope), &mut self.batch);
             return Came { is_unfinished: true, ..Came::new(Ok(())) };
         }
         let mut effects = std::mem::take(&mut self.batch);
@@ -157,8 +153,8 @@ impl<P: Simulated> Node<P> {
         match happening {
             Happening::Batched(_) => unreachable!("nothing is carried out while a batch goes on"),
             Happening::Message(envelope) => {
-                self.hear(envelope);
-                self.step(now, Event::Message(envelope.clone()), &mut effects);
+                self.hear(&envelope);
+                self.step(now, Event::Message(envelope), &mut effects);
             }
             Happening::Timeout(timer) => self.step(now, Event::Timeout(timer), &mut effects),
             Happening::Propose => self.propose(&mut effects),
@@ -290,7 +286,7 @@ impl<P: Simulated> Node<P> {
     }
 
     /// What can be seen of it, after this has come of something.
-    pub(crate) fn sight(&self, entries: Vec<Entry>, crashed: bool) -> Sight {
+    pub(crate) fn sight(&self, entries: Vec<Entry>, crashed: bool) -> Sight<'_> {
         let (protocol, log) = machines(&self.replica);
         Sight::of(position(self.id), protocol, log, &self.held, entries, crashed)
     }
@@ -343,7 +339,7 @@ fn machines<P: Simulated>(replica: &Replica<P>) -> (&P, &Log) {
 /// What becomes of a node when this happens to it. If it panics, that is what came of it.
 pub(crate) fn taking<P: Simulated>(
     node: &Node<P>,
-    happening: Happening<'_, P::Message>,
+    happening: Happening<P::Message>,
     disk: Speed,
     rules: &Rules,
 ) -> (Node<P>, Came<P::Message>) {

@@ -5,6 +5,7 @@
 //! What replicas do together is watched by the [`History`] of the cluster. Both count when states
 //! are compared: two states are the same only if nothing that is remembered differs.
 
+use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 
 use quorate_core::{Ballot, Entry, Index, Log, Pledge, PledgeBytes, Protocol, Role, Run};
@@ -142,35 +143,40 @@ fn reign_of<P: Protocol>(protocol: &P) -> Option<Ballot> {
 
 /// What can be seen of a replica from outside, after it has done something.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Sight {
+pub(crate) struct Sight<'a> {
     node: usize,
     crashed: bool,
     ballot: Ballot,
     leads: Option<Ballot>,
     committed: Index,
-    held: Mirror,
+    held: Cow<'a, Mirror>,
     /// Entries that were not in its log before.
     entries: Vec<Entry>,
 }
 
-impl Sight {
+impl<'a> Sight<'a> {
     pub(crate) fn of<P: Protocol>(
         node: usize,
         protocol: &P,
         log: &Log,
-        held: &Mirror,
+        held: &'a Mirror,
         entries: Vec<Entry>,
         crashed: bool,
-    ) -> Sight {
+    ) -> Sight<'a> {
         Sight {
             node,
             crashed,
             ballot: protocol.standing().ballot,
             leads: reign_of(protocol),
             committed: log.committed(),
-            held: held.clone(),
+            held: Cow::Borrowed(held),
             entries,
         }
+    }
+
+    /// The same, to be kept.
+    pub(crate) fn into_owned(self) -> Sight<'static> {
+        Sight { held: Cow::Owned(self.held.into_owned()), ..self }
     }
 }
 
@@ -202,7 +208,7 @@ impl History {
     }
 
     /// A replica has done something, and looks like this.
-    pub(crate) fn see(&mut self, sight: &Sight) -> Verdict {
+    pub(crate) fn see(&mut self, sight: &Sight<'_>) -> Verdict {
         let Sight { node, crashed, ballot, leads, committed, held, entries } = sight;
         if *crashed {
             self.election_safety.forget(*node);

@@ -155,7 +155,7 @@ fn retold<P: Simulated>(rules: &Rules, turns: &[(Turn, Speed)]) -> Vec<Action> {
         let (mut action, at) = (world.action(*turn, *disk), world.node_of(*turn));
         let gone = caught(|| world.go(*turn, *disk));
         // A disk that had nothing to write was not slow.
-        if world.is_saved(at) {
+        if world.unsaved(at) == 0 {
             action.disk = Speed::Immediate;
         }
         actions.push(action);
@@ -216,22 +216,22 @@ impl Weights {
             return self.arrival(world, random);
         }
         let node = random.below(world.replicas() as u64) as usize;
-        let facts = world.facts(node);
+        let facts = || world.facts(node);
         let local = if is(save) {
-            (facts.unsaved > 0).then_some(Local::Save)
+            (world.unsaved(node) > 0).then_some(Local::Save)
         } else if is(propose) {
             let what = if random.below(4) == 0 { Local::Read } else { Local::Propose };
-            facts.serves.then_some(what)
+            facts().serves.then_some(what)
         } else if is(election) {
             Some(Local::ElectionTimeout)
         } else if is(other_timers) {
             match random.below(4) {
-                0 => facts.leads.then_some(Local::QuorumTimeout),
-                1 => facts.may_swear.then_some(Local::Swear),
+                0 => facts().leads.then_some(Local::QuorumTimeout),
+                1 => facts().may_swear.then_some(Local::Swear),
                 _ => Some(Local::HeartbeatTimeout),
             }
         } else {
-            Some(Local::Crash(random.below(facts.unsaved as u64 + 1) as u8))
+            Some(Local::Crash(random.below(world.unsaved(node) as u64 + 1) as u8))
         };
         local.map(|local| Turn::Local(node, local))
     }

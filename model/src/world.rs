@@ -20,11 +20,26 @@ pub(crate) enum Turn {
     Local(usize, Local),
 }
 
+/// A message in the network. Many are looked over, and few are read.
+#[derive(Clone)]
+struct InFlight<M> {
+    /// See [`link_between`].
+    link: u16,
+    message: Box<Envelope<M>>,
+}
+
+impl<M> InFlight<M> {
+    fn new(message: Envelope<M>) -> InFlight<M> {
+        let link = link_between(position(message.from), position(message.to));
+        InFlight { link, message: Box::new(message) }
+    }
+}
+
 /// A cluster that goes on.
 pub(crate) struct World<'r, P: Simulated> {
     rules: &'r Rules,
     nodes: Vec<Node<P>>,
-    network: Vec<Envelope<P::Message>>,
+    network: Vec<InFlight<P::Message>>,
     spent: Spent,
     history: History,
     /// How each replica stood when it was last looked at.
@@ -66,8 +81,8 @@ impl<'r, P: Simulated> World<'r, P> {
 
     /// The first message in the network of those with the same sender and receiver as this one.
     pub(crate) fn first_of_link(&self, place: usize) -> usize {
-        let link = link(&self.network[place]);
-        self.network.iter().position(|message| self::link(message) == link).unwrap_or(place)
+        let link = self.network[place].link;
+        self.network.iter().position(|other| other.link == link).unwrap_or(place)
     }
 
     /// How many leaders there were, and how many entries are committed.
@@ -85,7 +100,7 @@ impl<'r, P: Simulated> World<'r, P> {
         let bounds = &self.rules.bounds;
         let (at, spent) = match turn {
             Turn::Arrival(Delivery { place, way }) => {
-                (position(self.network[place].to), pay_for(way, self.spent, bounds)?)
+                (self.receiver(place), pay_for(way, self.spent, bounds)?)
             }
             Turn::Local(node, local) => (node, local.pay(node, self.spent, bounds)?),
         };
@@ -95,12 +110,11 @@ impl<'r, P: Simulated> World<'r, P> {
         let slow = was_idle && disk == Speed::Slow;
         // Whether there will be something to write is not known yet.
         let spent_if_it_writes = if slow { pay_for_slowness(1, spent, bounds)? } else { spent };
-        let arrived;
         let happening = match turn {
             Turn::Arrival(delivery) => {
-                arrived = self.network[delivery.place].clone();
-                take(&mut self.network, bounds.is_ordered(), delivery, link);
-                arrival(&arrived, delivery.way)
+                let is_ordered = bounds.is_ordered();
+                let arrived = take(&mut self.network, is_ordered, delivery, |other| other.link);
+                arrival(*arrived.message, delivery.way)
             }
             Turn::Local(_, local) => happening_of(local, self.history.committed()),
         };
@@ -111,7 +125,7 @@ impl<'r, P: Simulated> World<'r, P> {
     }
 
     fn note(&mut self, at: usize, came: Came<P::Message>) -> Verdict {
-        self.network.extend(came.sent);
+        self.network.extend(came.sent.into_iter().map(InFlight::new));
         came.verdict?;
         if came.is_unfinished {
             return Ok(());
@@ -133,13 +147,17 @@ impl<'r, P: Simulated> World<'r, P> {
     pub(crate) fn node_of(&self, turn: Turn) -> usize {
         match turn {
             Turn::Local(node, _) => node,
-            Turn::Arrival(delivery) => position(self.network[delivery.place].to),
+            Turn::Arrival(delivery) => self.receiver(delivery.place),
         }
     }
 
-    /// True if nothing waits for this one's disk.
-    pub(crate) fn is_saved(&self, node: usize) -> bool {
-        self.nodes[node].unsaved() == 0
+    fn receiver(&self, place: usize) -> usize {
+        position(self.network[place].message.to)
+    }
+
+    /// How many writes wait for this one's disk.
+    pub(crate) fn unsaved(&self, node: usize) -> usize {
+        self.nodes[node].unsaved()
     }
 
     /// This turn, in the terms of the [`Cluster`](crate::cluster::Cluster).
@@ -147,11 +165,11 @@ impl<'r, P: Simulated> World<'r, P> {
         let (what, at) = match turn {
             Turn::Local(node, local) => (What::Local(node, local), node),
             Turn::Arrival(Delivery { place, way }) => {
-                let message = &self.network[place];
+                let message = &self.network[place].message;
                 let before = self.network[..place].iter();
-                let copy = before.filter(|other| *other == message).count();
+                let copy = before.filter(|other| other.message == *message).count();
                 let at = position(message.to);
-                let message = Hashed::new(message.clone()).short();
+                let message = Hashed::new((**message).clone()).short();
                 (What::Arrival { message, copy, way }, at)
             }
         };
@@ -159,8 +177,4 @@ impl<'r, P: Simulated> World<'r, P> {
         let is_busy = !is_crash && self.nodes[at].unsaved() > 0;
         Action { what, disk: if is_busy { Speed::Slow } else { disk } }
     }
-}
-
-fn link<M>(message: &Envelope<M>) -> u16 {
-    link_between(position(message.from), position(message.to))
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::faults::Plan;
 use crate::simulation::Canary;
@@ -17,12 +18,14 @@ pub struct Cuts {
     pub(crate) skipped: BTreeSet<u64>,
     /// All but the first so many clients.
     pub(crate) clients: Option<usize>,
+    /// All but the first so many milliseconds of the time for which things go wrong.
+    pub(crate) stormy_ms: Option<u64>,
 }
 
 /// All that a run is: what [`Simulation`](crate::Simulation) was told, as a text file.
 ///
 /// ```
-/// let text = "protocol vsr\nseed 17\nwithout Crash loss\nskip 0 3-7\nclients 2\n";
+/// let text = "protocol vsr\nseed 17\nwithout Crash loss\nskip 0 3-7\nclients 2\nstorm 250\n";
 /// let file: quorate_sim::PlanFile = text.parse()?;
 /// assert_eq!((file.protocol.as_str(), file.seed), ("vsr", 17));
 /// assert_eq!(file.to_string().parse(), Ok(file));
@@ -102,6 +105,9 @@ impl Cuts {
         if let Some(clients) = self.clients {
             plan.load.clients = plan.load.clients.min(clients);
         }
+        if let Some(stormy) = self.stormy_ms.map(Duration::from_millis) {
+            plan.stormy = plan.stormy.min(stormy);
+        }
         plan.skipped.clone_from(&self.skipped);
     }
 }
@@ -120,6 +126,9 @@ impl fmt::Display for PlanFile {
         }
         if let Some(clients) = self.cuts.clients {
             writeln!(f, "clients {clients}")?;
+        }
+        if let Some(stormy) = self.cuts.stormy_ms {
+            writeln!(f, "storm {stormy}")?;
         }
         if !self.cuts.without.is_empty() {
             let names: Vec<&str> = self.cuts.without.iter().map(String::as_str).collect();
@@ -173,6 +182,7 @@ impl FromStr for PlanFile {
                 ("replicas", [value]) => replicas = Some(value.parse().map_err(|_| bad())?),
                 ("canary", [name]) => canary = Some(Canary::named(name).ok_or_else(bad)?),
                 ("clients", [value]) => cuts.clients = Some(value.parse().map_err(|_| bad())?),
+                ("storm", [value]) => cuts.stormy_ms = Some(value.parse().map_err(|_| bad())?),
                 ("without", names) => {
                     cuts.without = names.iter().map(|name| (*name).to_owned()).collect();
                 }
@@ -215,10 +225,11 @@ mod tests {
         for seed in 0..50 {
             let mut plan = Plan::draw(seed, None);
             let without = Cuts::features(&plan).into_iter().collect();
-            let cuts = Cuts { without, clients: Some(1), ..Cuts::default() };
+            let cuts = Cuts { without, clients: Some(1), stormy_ms: Some(7), ..Cuts::default() };
             cuts.apply(&mut plan);
             assert_eq!(Cuts::features(&plan), Vec::<String>::new());
             assert_eq!(plan.load.clients, 1);
+            assert_eq!(plan.stormy, Duration::from_millis(7));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Making a failing run smaller: fewer kinds of faults, fewer faults, fewer clients, as long as the
-//! same property is violated.
+//! Making a failing run smaller: fewer replicas, a shorter time, fewer kinds of faults, fewer faults,
+//! fewer clients, as long as the same property is violated.
 
 use std::time::{Duration, Instant};
 
@@ -34,11 +34,14 @@ impl<P: Simulated> Simulation<P> {
         let until = Instant::now() + time_limit;
         let failed = Box::new(failed.clone());
         let mut search = Search { best: self.clone(), failed, until, tried: 0 };
+        search.leave_out_replicas();
+        search.leave_out_time();
         search.leave_out_features();
         search.leave_out_faults();
         search.leave_out_clients();
         // What was needed beside something that is gone may not be needed any more.
         search.leave_out_features();
+        search.leave_out_time();
         let Search { best, failed, tried, .. } = search;
         let failed = best.run().err().unwrap_or(failed);
         Shrunk { simulation: best, failed, tried }
@@ -48,12 +51,17 @@ impl<P: Simulated> Simulation<P> {
 impl<P: Simulated> Search<P> {
     /// True if the run fails as before with this left out; then it is.
     fn fails_with(&mut self, cut: impl FnOnce(&mut Cuts)) -> bool {
+        let mut smaller = self.best.clone();
+        cut(&mut smaller.cuts);
+        self.fails_as(smaller)
+    }
+
+    /// True if this run fails as before; then it is the best so far.
+    fn fails_as(&mut self, smaller: Simulation<P>) -> bool {
         if Instant::now() >= self.until {
             return false;
         }
         self.tried += 1;
-        let mut smaller = self.best.clone();
-        cut(&mut smaller.cuts);
         match smaller.run_quietly() {
             Err(failed) if failed.violation.property == self.failed.violation.property => {
                 self.best = smaller;
@@ -62,6 +70,20 @@ impl<P: Simulated> Search<P> {
             }
             _ => false,
         }
+    }
+
+    /// With fewer replicas the run is another one. It may fail all the same.
+    fn leave_out_replicas(&mut self) {
+        let most = self.best.drawn().nodes;
+        let _ = (1..most).any(|replicas| self.fails_as(self.best.clone().replicas(replicas)));
+    }
+
+    /// By eighths of the time for which things go wrong.
+    fn leave_out_time(&mut self) {
+        let stormy = self.best.drawn().stormy;
+        let _ = (1..8).any(|eighths| {
+            self.fails_with(|cuts| cuts.stormy_ms = Some((stormy * eighths / 8).as_millis() as u64))
+        });
     }
 
     fn leave_out_features(&mut self) {
@@ -110,6 +132,9 @@ mod tests {
         let all = Cuts::features(&simulation.drawn()).len();
         let left = Cuts::features(&shrunk.simulation.drawn()).len();
         assert!(left < all, "{left} of {all}");
+        let (before, after) = (simulation.drawn(), shrunk.simulation.drawn());
+        assert!(after.stormy < before.stormy, "{:?} of {:?}", after.stormy, before.stormy);
+        assert!(after.load.clients < before.load.clients);
         let text = shrunk.simulation.plan_file().to_string();
         let again: crate::PlanFile = text.parse().expect("what was written can be read");
         let again = Simulation::planned(&again).protocol::<Raft>().run();

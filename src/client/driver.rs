@@ -305,7 +305,7 @@ impl Driver {
                 }
                 (Wanted::Command, None) => continue,
             };
-            one.sent = one.order.fate.send();
+            one.sent = one.order.attempts.send();
             if one.sent {
                 self.unanswered += 1;
                 frame::encode(Kind::Request, &Ask { id: *id, what }, &mut out);
@@ -377,7 +377,7 @@ impl Driver {
             }
             Failed::Read(ReadError::NoLeader | ReadError::ShuttingDown) => Err(()),
             Failed::Read(ReadError::Busy) => {
-                one.order.fate.refused(NotProposed::Busy);
+                one.order.attempts.refused(NotProposed::Busy);
                 self.pause();
                 Ok(())
             }
@@ -398,7 +398,7 @@ impl Driver {
             }
             Answer::Failed(error) if error.is_transient() => {
                 let waiting = self.outstanding.values().filter(|one| !one.sent);
-                waiting.for_each(|one| one.order.fate.refused(reason_of(error)));
+                waiting.for_each(|one| one.order.attempts.refused(reason_of(error)));
                 self.pause();
                 Ok(())
             }
@@ -461,9 +461,10 @@ impl Order {
 impl Outstanding {
     /// This attempt had no effect. Whether none had, depends.
     fn refused(&mut self, why: NotProposed) {
-        self.order.fate.refused(why);
-        if !self.unknown {
-            self.order.fate.take_back();
+        if self.unknown {
+            self.order.attempts.refused(why);
+        } else {
+            self.order.attempts.take_back(why);
         }
     }
 }

@@ -52,7 +52,7 @@ impl Fixture {
     }
 
     fn around(
-        replica: Replica<Raft>,
+        replica: RecordedReplica<Raft>,
         effects: Vec<Effect<quorate_raft::Message>>,
         settings: Settings,
         clock: Clock,
@@ -172,7 +172,7 @@ fn replica(
     members: u64,
     settings: &Settings,
     clock: Clock,
-) -> (Replica<Raft>, Vec<Effect<quorate_raft::Message>>) {
+) -> (RecordedReplica<Raft>, Vec<Effect<quorate_raft::Message>>) {
     let owner = Owner { node: NodeId(me), cluster: "c".to_owned(), protocol: "raft".to_owned() };
     let disk = Arc::new(MemDisk::new());
     let opened = Store::open(disk, &owner, StoreOptions::default(), Incarnation(me), me);
@@ -184,7 +184,8 @@ fn replica(
     };
     let mut effects = Vec::new();
     let recovered = opened.unwrap().1;
-    let replica = Replica::recover(config, recovered, clock.now(), &mut effects).unwrap();
+    let replica =
+        RecordedReplica::recover(config, recovered, clock.now(), &mut effects, None).unwrap();
     (replica, effects)
 }
 

@@ -177,8 +177,7 @@ impl<D: Disk> SnapshotStore<D> {
         match self.directory.verify(snapshot.id()) {
             Ok(found) if found == *snapshot => {
                 // It may be here since before a crash which its name would not have survived.
-                self.directory.sync_dir()?;
-                self.directory.set_fresh(snapshot.id());
+                self.directory.complete_again(snapshot.id())?;
                 *reception = Reception::Done(snapshot.id());
                 return Ok(FetchNext::Complete);
             }
@@ -277,13 +276,13 @@ impl<D: Disk> SnapshotStore<D> {
     /// there is a reason to.
     pub fn tidy(&self) -> Result<(), SnapshotError> {
         let reception = self.reception();
-        let files = self.directory.files()?;
-        // Asked for after the files: what was completed in between is not among them.
-        let Some(needed) = self.directory.needed() else { return Ok(()) };
+        let Some((files, needed)) = self.directory.survey()? else { return Ok(()) };
+        let newest = needed.decided().map(|id| id.last.index).max();
         self.remove_all(&reception, files.into_iter().map(|(name, _)| name), |name| match name {
-            Name::Snapshot(id) => !needed.contains(id),
+            Name::Snapshot(id) => !needed.contains(&id),
             Name::Build(_) => true,
-            Name::Fetch(id) | Name::FetchDigests(id) => needed.has_overtaken(id),
+            // A snapshot that is retained covers all that this one does.
+            Name::Fetch(id) | Name::FetchDigests(id) => Some(id.last.index) <= newest,
         })
     }
 

@@ -104,15 +104,20 @@ impl Cluster {
 
 impl<P: Protocol> Cluster<P> {
     pub async fn of(size: u64, settings: Settings) -> Cluster<P> {
-        let held = HeldPorts::new(size);
-        let addresses = (1..).zip(&held.ports).map(|(id, port)| (id, format!("127.0.0.1:{port}")));
-        let addresses = addresses.collect();
-        let dir = tempfile::tempdir().unwrap();
-        let mut cluster = Cluster { dir, addresses, nodes: BTreeMap::new(), settings, _held: held };
+        let mut cluster = Cluster::described(size, settings);
         for id in 1..=size {
             cluster.up(id).await;
         }
         cluster
+    }
+
+    /// A cluster of which no node runs yet.
+    pub fn described(size: u64, settings: Settings) -> Cluster<P> {
+        let held = HeldPorts::new(size);
+        let addresses = (1..).zip(&held.ports).map(|(id, port)| (id, format!("127.0.0.1:{port}")));
+        let addresses = addresses.collect();
+        let dir = tempfile::tempdir().unwrap();
+        Cluster { dir, addresses, nodes: BTreeMap::new(), settings, _held: held }
     }
 
     pub fn data_dir(&self, id: u64) -> PathBuf {

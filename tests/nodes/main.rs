@@ -8,6 +8,7 @@ mod data_dir;
 mod overload;
 mod protocols;
 mod proxies;
+mod recording;
 mod sessions;
 mod state_machine;
 mod strangers;

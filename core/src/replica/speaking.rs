@@ -42,7 +42,8 @@ impl<P: Protocol> Replica<P> {
             sworn: std::mem::take(&mut self.outbox),
             saved: std::mem::take(&mut self.after_save),
         };
-        let founding = self.founding.unsaved().filter(|_| self.formed.is_none()).cloned();
+        let is_formed = self.formed.is_some();
+        let founding = if is_formed { None } else { self.founding.unsaved().cloned() };
         let snapshot = self.log().and_then(Log::snapshot).cloned();
         let snapshot_id = snapshot.as_ref().map(SnapshotMeta::id);
         let promise = pledge.is_some_and(|pledge| self.writes.is_new_promise(pledge));

@@ -4,6 +4,7 @@ mod promises;
 mod puppet;
 mod readmission;
 mod repair;
+mod replaying;
 mod routing;
 mod serving;
 mod snapshots;

@@ -38,7 +38,7 @@ impl<P: Simulated> Library<P> {
         let before = self.nodes.get(node).clone();
         let message = (key >> 31 == 0).then(|| self.messages.get(key).clone());
         let happening = match (&message, what.event) {
-            (Some(message), MoveEvent::Arrival(_, way)) => arrival(message, way),
+            (Some(message), MoveEvent::Arrival(_, way)) => arrival((**message).clone(), way),
             (None, MoveEvent::Local(_, local)) => {
                 happening_of(local, self.committed[history as usize])
             }
@@ -51,7 +51,7 @@ impl<P: Simulated> Library<P> {
         let after = Hashed::new(after);
         let is_idle = after == before && sent.is_empty() && verdict.is_ok();
         let says_nothing = !crashed && entries.is_empty();
-        let sight = after.sight(entries, crashed);
+        let sight = after.sight(entries, crashed).into_owned();
         let broken = verdict.err().map(|violation| self.number_violation(violation));
         let number = self.number_node(after);
         let from = u32::try_from(self.sent.len()).expect("memory ends before");
@@ -95,7 +95,7 @@ impl<P: Simulated> Library<P> {
     pub(super) fn number_node(&mut self, node: Hashed<Node<P>>) -> u32 {
         let (number, is_new) = self.nodes.number(node.clone());
         if is_new {
-            let look = Hashed::new(node.sight(Vec::new(), false));
+            let look = Hashed::new(node.sight(Vec::new(), false).into_owned());
             self.profiles.push(Profile {
                 facts: node.facts(),
                 sum: spread(node.short()),

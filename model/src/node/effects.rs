@@ -32,6 +32,10 @@ impl<P: Simulated> Node<P> {
             came.verdict = self.carry_out(effect, now, rules, &mut came, &mut more);
             effects.extend(more);
         }
+        if effects.is_empty() {
+            // The next batch is gathered in the same memory.
+            self.batch = effects.into();
+        }
         if came.verdict.is_ok() {
             let (protocol, log) = machines(&self.replica);
             came.verdict = self.watch.stepped(protocol, log, &self.held, self.disk.log());

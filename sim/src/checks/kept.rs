@@ -49,6 +49,12 @@ impl<'a> Kept<'a> {
         }
     }
 
+    /// The ballot of what the disk holds at this index, if the log goes back that far.
+    #[must_use]
+    pub fn ballot_at(&self, index: Index) -> Option<Ballot> {
+        self.log.at(index).map(|(ballot, _)| ballot)
+    }
+
     /// The last index up to which the disk has everything, and the replica knows of no damage.
     #[must_use]
     pub fn readable(&self) -> Index {

@@ -1,16 +1,19 @@
 mod connected;
 
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use async_trait::async_trait;
+use quorate_handoff::{Fate, fate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, sink};
 use tokio::sync::oneshot;
-use tokio::sync::oneshot::error::TryRecvError;
+use tokio::sync::oneshot::error::{RecvError, TryRecvError};
 
 use super::*;
-use crate::client::{Client, Fate};
+use crate::client::Client;
 use crate::net::frame_reader::FrameReader;
 use crate::net::testing::{Echo, hello_of_peer};
 use crate::net::{Acceptor, Connection, TcpTransport};
@@ -29,11 +32,31 @@ fn driver() -> Driver {
     driver
 }
 
-fn order(body: &'static [u8]) -> (Order, oneshot::Receiver<Result<Bytes, Failed>>) {
-    let (answer, answered) = oneshot::channel();
+/// Who waits for the answer to an order, and gives it up when dropped.
+struct Caller {
+    fate: Fate<NotProposed>,
+    answered: oneshot::Receiver<Result<Bytes, Failed>>,
+}
+
+impl Caller {
+    fn try_recv(&mut self) -> Result<Result<Bytes, Failed>, TryRecvError> {
+        self.answered.try_recv()
+    }
+}
+
+impl Future for Caller {
+    type Output = Result<Result<Bytes, Failed>, RecvError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.answered).poll(cx)
+    }
+}
+
+fn order(body: &'static [u8]) -> (Order, Caller) {
+    let ((attempts, fate), (answer, answered)) = (fate(), oneshot::channel());
     let deadline = Instant::now() + Duration::from_secs(60);
-    let (body, fate) = (Bytes::from_static(body), Arc::default());
-    (Order { what: Wanted::Command, body, fate, deadline, answer }, answered)
+    let (what, body) = (Wanted::Command, Bytes::from_static(body));
+    (Order { what, body, attempts, deadline, answer }, Caller { fate, answered })
 }
 
 #[test]
@@ -125,7 +148,7 @@ enum Before {
 }
 
 /// A driver with one command, which was sent after that.
-fn sent_after(before: Before) -> (Driver, u64, oneshot::Receiver<Result<Bytes, Failed>>) {
+fn sent_after(before: Before) -> (Driver, u64, Caller) {
     let mut driver = driver();
     let (order, answered) = order(b"command");
     driver.admit(order);
@@ -144,10 +167,6 @@ fn sent_after(before: Before) -> (Driver, u64, oneshot::Receiver<Result<Bytes, F
 
 fn fail(driver: &mut Driver, id: u64, error: RequestError) -> Result<(), ()> {
     driver.on_reply(Reply { id, answer: Answer::Failed(error) }, &mut None)
-}
-
-fn fate_of(driver: &Driver, id: u64) -> &Fate {
-    &driver.outstanding[&id].order.fate
 }
 
 const REFUSALS: [NotProposed; 5] = [
@@ -184,9 +203,9 @@ fn a_command_that_was_refused_can_be_given_up_as_unsent_unless_it_was_sent_befor
             (Before::Lost, false),
             (Before::Unknown, false),
         ] {
-            let (mut driver, id, _answered) = sent_after(before);
+            let (mut driver, id, caller) = sent_after(before);
             let _ = fail(&mut driver, id, refusal.into());
-            assert_eq!(fate_of(&driver, id).give_up(), surely_unsent, "{refusal:?}");
+            assert_eq!(caller.fate.give_up().is_unsent, surely_unsent, "{refusal:?}");
         }
     }
 }

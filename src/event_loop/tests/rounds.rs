@@ -14,7 +14,7 @@ use crate::net::testing::local;
 
 /// Replicas whose messages arrive and whose disks have saved at once. Only time is up to the test.
 struct Replicas {
-    all: BTreeMap<NodeId, Replica<Raft>>,
+    all: BTreeMap<NodeId, RecordedReplica<Raft>>,
     /// For each, the timers that were set, as they were set last.
     timers: BTreeMap<(NodeId, Timer), std::ops::Range<Duration>>,
     clock: Clock,

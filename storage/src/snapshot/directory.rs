@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_core::{Digest, SnapshotId, SnapshotMeta};
+use quorate_handoff::{Needed, Retention};
 
 use super::error::{SnapshotDamage, SnapshotError};
 use super::manifest::{ContentDigest, FOOTER_BYTES, FORMAT, Footer, Manifest, Unfit};
@@ -14,18 +15,19 @@ use crate::disk::{Disk, FileInfo};
 /// The disk with typed errors, shared by the store with its builders and readers.
 pub(super) struct Directory<D> {
     disk: Arc<D>,
+    /// Of complete snapshots.
+    retention: Retention<SnapshotId>,
     books: Mutex<Books>,
 }
+
+/// The files, and what is needed of them.
+type Survey = (Vec<(Name, FileInfo)>, Needed<SnapshotId>);
 
 #[derive(Default)]
 struct Books {
     /// Those that a builder of this process is writing.
     builds: BTreeSet<u64>,
     next_build: u64,
-    /// What was decided to retain, once anything was.
-    retained: Option<BTreeSet<SnapshotId>>,
-    /// Completed by this process, and not decided about since.
-    fresh: BTreeSet<SnapshotId>,
     /// Manifests that were read and verified.
     manifests: BTreeMap<SnapshotId, Arc<Manifest>>,
     sync_failure: Option<SnapshotError>,
@@ -34,7 +36,7 @@ struct Books {
 /// Single operations.
 impl<D: Disk> Directory<D> {
     pub(super) fn new(disk: Arc<D>) -> Directory<D> {
-        Directory { disk, books: Mutex::default() }
+        Directory { disk, retention: Retention::new(), books: Mutex::default() }
     }
 
     /// The regular files whose names are ours. Whatever else is in the directory is ignored.
@@ -93,9 +95,7 @@ impl<D: Disk> Directory<D> {
     /// Removes a file, which may be gone already.
     pub(super) fn remove(&self, name: Name) -> Result<(), SnapshotError> {
         if let Name::Snapshot(id) = name {
-            let mut books = self.books();
-            books.fresh.remove(&id);
-            books.manifests.remove(&id);
+            self.books().manifests.remove(&id);
         }
         let name = name.to_string();
         match self.disk.remove(&name) {
@@ -180,18 +180,19 @@ impl<D: Disk> Directory<D> {
         self.write(from, manifest.meta.size_bytes, &manifest.encode()?)?;
         self.sync(from)?;
         self.check_free(&[to])?;
-        self.books().fresh.insert(id);
         let name = from.to_string();
-        let renamed = self.disk.rename(&name, &to.to_string());
+        let rename = || self.disk.rename(&name, &to.to_string());
+        let renamed = self.retention.complete(id, rename);
         renamed.map_err(|error| SnapshotError::write_failed("rename", &name, error))?;
         self.sync_dir()?;
         self.books().manifests.insert(id, Arc::new(manifest));
         Ok(())
     }
 
-    /// Notes that a snapshot which is here is about to be used.
-    pub(super) fn set_fresh(&self, id: SnapshotId) {
-        self.books().fresh.insert(id);
+    /// Makes a snapshot that is here durable, if only its name was not, and has it stay until it is
+    /// decided about.
+    pub(super) fn complete_again(&self, id: SnapshotId) -> Result<(), SnapshotError> {
+        self.retention.complete(id, || self.sync_dir())
     }
 
     /// These are to be retained. That decides about those which this process has completed and
@@ -199,19 +200,15 @@ impl<D: Disk> Directory<D> {
     /// place of that, which is damaged.
     pub(super) fn decide(&self, keep: &[SnapshotId]) {
         let newest = keep.iter().map(|id| id.last.index).max();
-        let mut books = self.books();
-        let is_undecided = |id: &SnapshotId| {
-            !keep.contains(id) && newest.is_none_or(|newest| id.last.index >= newest)
-        };
-        books.fresh.retain(is_undecided);
-        books.retained = Some(keep.iter().copied().collect());
+        let is_undecided = |id: &SnapshotId| newest.is_none_or(|newest| id.last.index >= newest);
+        self.retention.decide(keep.iter().copied().collect(), is_undecided);
     }
 
-    /// What must not be removed; `None` as long as nobody has decided.
-    pub(super) fn needed(&self) -> Option<Needed> {
-        let books = self.books();
-        let retained = books.retained.clone()?;
-        Some(Needed { retained, undecided: books.fresh.clone() })
+    /// The files, and which of the complete snapshots among them must not be removed; `None` as long
+    /// as nobody has decided.
+    pub(super) fn survey(&self) -> Result<Option<Survey>, SnapshotError> {
+        let survey = self.retention.survey(|| self.files());
+        survey.map(|(files, needed)| Ok((files?, needed))).transpose()
     }
 
     /// What the content of a snapshot must be; remembered once it was read.
@@ -294,23 +291,6 @@ impl<D: Disk> Directory<D> {
             return Err(SnapshotError::damaged(&name.to_string(), 0, SnapshotDamage::Content));
         }
         Ok(manifest.meta)
-    }
-}
-
-/// Complete snapshots that must not be removed.
-pub(super) struct Needed {
-    retained: BTreeSet<SnapshotId>,
-    undecided: BTreeSet<SnapshotId>,
-}
-
-impl Needed {
-    pub(super) fn contains(&self, id: SnapshotId) -> bool {
-        self.retained.contains(&id) || self.undecided.contains(&id)
-    }
-
-    /// True if a retained snapshot covers all that this one does.
-    pub(super) fn has_overtaken(&self, id: SnapshotId) -> bool {
-        self.retained.iter().any(|retained| id.last.index <= retained.last.index)
     }
 }
 

@@ -26,6 +26,7 @@ mod power_cut;
 mod presence;
 mod processes;
 mod pulse;
+mod recordings;
 mod redis_clients;
 mod require;
 mod stopping;

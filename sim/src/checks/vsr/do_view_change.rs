@@ -1,16 +1,18 @@
 //! What a replica reports to the primary of a view never changes, and from then on it acknowledges
 //! nothing in an earlier view (Liskov and Cowling 2012, section 4.2, on DoViewChange).
 //!
-//! A report may speak of entries that are not on disk yet, for only what was acknowledged counts.
-//! So a process that starts anew may report less than the one before it. That it reports all that
-//! was committed with its help is for leader completeness.
+//! A disk without room can swear, and not take in entries: then a report may speak of some that are
+//! not on disk, for only what was acknowledged counts, and a process that starts anew may report less
+//! than the one before it. That it reports all that was committed with its help is for leader
+//! completeness. If all of it was on disk, the next process reports the same log, unless the view has
+//! begun meanwhile, when nobody counts it.
 
 use std::collections::BTreeMap;
 
-use quorate_core::Ballot;
+use quorate_core::{Ballot, Log, Protocol as _};
 use quorate_vsr::{DoViewChange, Message, Vsr};
 
-use crate::checks::{Property, Verdict};
+use crate::checks::{Kept, Property, Verdict};
 use crate::oracle::Oracle;
 
 const STAYS: Property = Property {
@@ -32,6 +34,11 @@ pub(super) struct Reports {
 struct Said {
     /// For each view, in this life of the process.
     reports: BTreeMap<Ballot, DoViewChange>,
+    /// What it reported for the view in which it is, if all of that was on disk, and the view has not
+    /// begun as far as it knows.
+    durable: Option<DoViewChange>,
+    /// The last view that has begun, in this life of the process.
+    begun: Option<Ballot>,
     /// The latest view for which it ever reported.
     left_for: Ballot,
 }
@@ -42,7 +49,44 @@ impl Reports {
     }
 }
 
+impl Said {
+    fn stands(&mut self, view: Ballot, has_begun: bool) {
+        if has_begun {
+            self.begun = Some(view);
+        }
+        self.durable.take_if(|report| has_begun || report.view < view);
+    }
+
+    /// It reports this, and all of it is on disk, or not.
+    fn reports(&mut self, node: usize, report: &DoViewChange, is_on_disk: bool) -> Verdict {
+        if self.begun == Some(report.view) {
+            return Ok(());
+        }
+        let before = self.durable.filter(|before| before.view == report.view);
+        let log = |report: &DoViewChange| (report.head, report.digest);
+        STAYS.require(before.is_none_or(|before| log(&before) == log(report)), || {
+            let node = node + 1;
+            format!("replica {node} reports {report:?}; a process before it reported {before:?}")
+        })?;
+        if is_on_disk {
+            self.durable = Some(*report);
+        }
+        Ok(())
+    }
+}
+
 impl Oracle<Vsr> for Reports {
+    fn stepped(&mut self, node: usize, protocol: &Vsr, _: &Log) -> Verdict {
+        let standing = protocol.standing();
+        self.said[node].stands(standing.ballot, standing.leader.is_some());
+        Ok(())
+    }
+
+    fn vouches(&mut self, node: usize, _: usize, message: &Message, kept: &Kept<'_>) -> Verdict {
+        let Message::DoViewChange(report) = message else { return Ok(()) };
+        self.said[node].reports(node, report, kept.last_before(report.view) == report.head)
+    }
+
     fn sends(&mut self, node: usize, _: usize, message: &Message) -> Verdict {
         let said = &mut self.said[node];
         match message {
@@ -65,6 +109,7 @@ impl Oracle<Vsr> for Reports {
 
     fn crashed(&mut self, node: usize) {
         self.said[node].reports.clear();
+        self.said[node].begun = None;
     }
 
     fn forgot(&mut self, node: usize) {
@@ -100,6 +145,28 @@ mod tests {
         assert_eq!(check.sends(0, 1, &report(3, 6, 2)).unwrap_err().property, STAYS.name);
         check.crashed(0);
         check.sends(0, 1, &report(3, 6, 2)).unwrap();
+    }
+
+    #[test]
+    fn a_log_that_was_on_disk_and_is_not_reported_again_is_found_unless_the_view_has_begun() {
+        let said = |view, index| {
+            let Message::DoViewChange(report) = report(view, index, 2) else { unreachable!() };
+            report
+        };
+        let mut check = Reports::new(1);
+        check.said[0].reports(0, &said(3, 7), true).unwrap();
+        check.crashed(0);
+        check.said[0].reports(0, &said(3, 7), true).unwrap();
+        let changed = check.said[0].reports(0, &said(3, 6), true);
+        assert_eq!(changed.unwrap_err().property, STAYS.name);
+
+        let mut follows = check.said[0].clone();
+        follows.stands(Ballot(3), true);
+        follows.reports(0, &said(3, 6), true).unwrap();
+        let mut moves_on = check.said[0].clone();
+        moves_on.stands(Ballot(4), false);
+        moves_on.reports(0, &said(4, 6), false).unwrap();
+        moves_on.reports(0, &said(4, 5), true).unwrap();
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! What a replica of Viewstamped Replication says of its log, it says of all that its disk was
 //! given, damaged or not: a nack is only sent for what was surely never written or was cut off
-//! since, a DoViewChange leaves nothing out, and a PrepareOk covers only what can be read (Liskov
-//! and Cowling 2012, sections 4.1 and 4.2; Alagappan et al. 2018, section 3.4, whose nack this is).
+//! since, a DoViewChange leaves nothing out, and a PrepareOk covers only what can be read, in a log
+//! that is its view's (Liskov and Cowling 2012, sections 4.1 and 4.2; Alagappan et al. 2018, section
+//! 3.4, whose nack this is).
+//!
+//! The paper's log_view never goes back. Here that of a log may, which is taken over piece by piece
+//! (`docs/PROTOCOLS.md`); so it is demanded that nothing is acknowledged before it is the view.
 
-use quorate_core::{Ballot, Log, LogId, Protocol as _};
+use quorate_core::{Ballot, Index, Log, LogId, Protocol as _};
 use quorate_vsr::{Message, Pledge, Vsr};
 
 use crate::checks::{Kept, Property, Verdict, readable};
@@ -15,6 +19,10 @@ const NACK: Property = Property {
 };
 const REPORT: Property = Property {
     name: "a DoViewChange leaves out nothing that was on the disk",
+    stated_in: "Liskov and Cowling 2012, section 4.2",
+};
+const LOG_VIEW: Property = Property {
+    name: "log_view is the view where something is acknowledged",
     stated_in: "Liskov and Cowling 2012, section 4.2",
 };
 
@@ -43,7 +51,10 @@ impl Oracle<Vsr> for Vouching {
 
     fn vouches(&mut self, node: usize, _: usize, message: &Message, kept: &Kept<'_>) -> Verdict {
         match message {
-            Message::PrepareOk { op, .. } => readable::acknowledges(node, *op, kept, message),
+            Message::PrepareOk { view, op, .. } => {
+                readable::acknowledges(node, *op, kept, message)?;
+                acknowledges(node, *view, *op, kept.ballot_at(*op))
+            }
             Message::Nack { missing, .. } => nack(node, *missing, kept.holds(*missing)),
             // Nobody counts a report for a view that has begun: if it waits for the disk all the while,
             // more may be on that before the report has left.
@@ -64,6 +75,13 @@ impl Oracle<Vsr> for Vouching {
     }
 }
 
+/// `ballot` is that of the last entry that is acknowledged, unless it is compacted.
+fn acknowledges(node: usize, view: Ballot, op: Index, ballot: Option<Ballot>) -> Verdict {
+    LOG_VIEW.require(op == Index::ZERO || ballot.is_none_or(|ballot| ballot == view), || {
+        format!("replica {} acknowledges {op:?} in {view:?}, which is of {ballot:?}", node + 1)
+    })
+}
+
 fn nack(node: usize, missing: LogId, is_held: bool) -> Verdict {
     NACK.require(!is_held, || format!("replica {} nacks {missing}, which it was given", node + 1))
 }
@@ -76,9 +94,16 @@ fn report(node: usize, view: Ballot, head: LogId, own: LogId) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use quorate_core::Index;
-
     use super::*;
+
+    #[test]
+    fn an_acknowledgement_by_a_log_of_an_earlier_view_is_found() {
+        acknowledges(0, Ballot(4), Index(9), Some(Ballot(4))).unwrap();
+        acknowledges(0, Ballot(4), Index(9), None).unwrap();
+        acknowledges(0, Ballot(4), Index::ZERO, Some(Ballot(0))).unwrap();
+        let early = acknowledges(0, Ballot(4), Index(9), Some(Ballot(3)));
+        assert_eq!(early.unwrap_err().property, LOG_VIEW.name);
+    }
 
     #[test]
     fn a_nack_of_what_is_held_and_a_report_that_leaves_something_out_are_found() {

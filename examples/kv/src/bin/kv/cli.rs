@@ -44,6 +44,15 @@ pub enum Command {
         /// The data directory of a node.
         dir: PathBuf,
     },
+    /// Have a replica do once more what a recorded one did (serve --record), and compare every effect.
+    /// Ends with status 1 and the place if one differs, or if the recording is damaged.
+    Replay {
+        /// The recording of a node.
+        file: PathBuf,
+        /// Show each event, and each effect that comes of it.
+        #[arg(long)]
+        trace: bool,
+    },
 }
 
 /// What `serve` is told.
@@ -133,6 +142,11 @@ pub struct ServeArgs {
     /// [default: 16 MiB]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(65536..))]
     pub snapshot_rate: Option<u64>,
+
+    /// Record what the node is told into this file, for kv replay: to find a bug. It holds what clients
+    /// send, is no backup, and ends at 1 GiB. One that is there gets .previous behind its name.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -4,6 +4,7 @@ mod cli;
 mod demo;
 mod directory;
 mod log;
+mod replay;
 mod serve;
 mod signals;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args, &log).map_err(Into::into),
         Command::Demo(args) => demo::run(&args).map_err(Into::into),
         Command::Inspect { dir, groups } => directory::inspect(&dir, groups).map_err(Into::into),
+        Command::Replay { file, trace } => replay::run(&file, trace).map_err(Into::into),
         Command::Verify { dir } => directory::verify(&dir).map_err(Into::into),
     };
     if let Err(error) = &result {

@@ -172,6 +172,10 @@ fn builder<P: Protocol>(args: &ServeArgs) -> Builder<P, Machine> {
         Some(bytes) => builder.segment_bytes(bytes),
         None => builder,
     };
+    let builder = match &args.record {
+        Some(path) => builder.record_to(path),
+        None => builder,
+    };
     match args.snapshot_rate {
         Some(bytes_per_second) => builder.snapshot_rate(bytes_per_second),
         None => builder,

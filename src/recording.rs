@@ -1,0 +1,22 @@
+//! Recordings of a node: what its replica was told, in a file, to be told to another one later.
+//!
+//! The loop encodes each call of the replica, and digests of what comes of it, into memory. At the
+//! end of a batch it hands that to a thread that writes it. It never waits for that thread: should
+//! it fall behind, or the file reach its limit, the recording ends, and the node goes on.
+
+mod ending;
+mod format;
+mod place;
+mod reader;
+mod records;
+mod replica;
+mod tape;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use ending::Ending;
+pub use reader::{Batches, Recording, RecordingError, ReplayError};
+pub(crate) use replica::RecordedReplica;
+pub(crate) use tape::Tape;
+pub(crate) use writer::begin;

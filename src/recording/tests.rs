@@ -1,0 +1,245 @@
+//! A recorded replica by itself, and a disk that is as slow as the test wants.
+
+use std::fs;
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+use quorate_core::{
+    Call, CameOut, Difference, Digest, Event, Incarnation, NodeId, Now, ReplicaConfig, Settings,
+    Timer,
+};
+use quorate_handoff::{Consumer, queue};
+use quorate_raft::Raft;
+use quorate_storage::{MemDisk, Owner, Store, StoreOptions};
+use tempfile::TempDir;
+
+use super::format::{About, Kind, Record, file_header};
+use super::*;
+use crate::threads::Stopper;
+
+/// A node alone on an empty disk.
+fn replica(tape: Tape) -> RecordedReplica<Raft> {
+    let owner = Owner { node: NodeId(1), cluster: "c".to_owned(), protocol: "raft".to_owned() };
+    let disk = std::sync::Arc::new(MemDisk::new());
+    let opened = Store::open(disk, &owner, StoreOptions::default(), Incarnation(1), 1);
+    let config = ReplicaConfig {
+        me: NodeId(1),
+        members: [NodeId(1)].into(),
+        bootstrap: true,
+        settings: Settings::default(),
+    };
+    let (recovered, now) = (opened.unwrap().1, Now::default());
+    RecordedReplica::recover(config, recovered, now, &mut Vec::new(), Some(tape)).unwrap()
+}
+
+/// So many batches of one event.
+fn run(replica: &mut RecordedReplica<Raft>, batches: u64) {
+    for batch in 1..=batches {
+        let now = Now { monotonic: Duration::from_secs(batch), wall: Duration::ZERO };
+        let mut out = Vec::new();
+        replica.step(now, Event::Timeout(Timer::Election), &mut out);
+        replica.name_request();
+        replica.flush(now, &mut out);
+    }
+}
+
+/// What `life` leaves in a file of at most so many bytes.
+fn recorded(max_bytes: u64, life: impl FnOnce(RecordedReplica<Raft>)) -> (TempDir, Recording) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("recording");
+    let (tape, thread) = begin::<Raft>(&path, max_bytes, &Stopper::default()).unwrap();
+    life(replica(tape));
+    thread.join().unwrap();
+    let recording = Recording::open(&path).unwrap();
+    (dir, recording)
+}
+
+fn length(dir: &TempDir) -> u64 {
+    fs::metadata(dir.path().join("recording")).unwrap().len()
+}
+
+#[test]
+fn a_replica_that_stops_leaves_all_that_it_was_told() {
+    let (dir, recording) = recorded(1 << 20, |mut replica| run(&mut replica, 9));
+    assert_eq!((recording.protocol(), recording.package()), ("raft", env!("CARGO_PKG_VERSION")));
+    let mut batches = recording.batches::<Raft>().unwrap();
+    for number in 1..=9 {
+        let calls = batches.next_batch().unwrap().unwrap();
+        let [step, name, flush] = &calls[..] else { panic!("{calls:?}") };
+        assert!(matches!(step.call, Call::Step(_, Event::Timeout(Timer::Election))));
+        assert!(matches!(name.call, Call::NameRequest(name) if name.number == number));
+        assert!(matches!(flush.call, Call::Flush(_)));
+    }
+    assert!(batches.next_batch().unwrap().is_none());
+    let recording = Recording::open(dir.path().join("recording")).unwrap();
+    let (replayed, ending) = recording.replay::<Raft>().unwrap();
+    assert_eq!((replayed.batches, replayed.events, ending), (9, 9, Ending::Stopped));
+    assert!(replayed.effects > 1, "{replayed:?}");
+}
+
+#[test]
+fn a_file_that_is_as_large_as_it_may_be_ends_with_a_word_and_the_replica_goes_on() {
+    for max_bytes in [0, 4 << 10, 5000] {
+        let (dir, recording) = recorded(max_bytes, |mut replica| run(&mut replica, 1000));
+        if max_bytes == 0 {
+            let error = recording.replay::<Raft>().unwrap_err();
+            assert!(matches!(error, ReplayError::Recording(RecordingError::NoStart)), "{error}");
+            continue;
+        }
+        let (replayed, ending) = recording.replay::<Raft>().unwrap();
+        assert_eq!(ending, Ending::Full);
+        assert!((1..1000).contains(&replayed.batches), "{replayed:?}");
+        assert!((max_bytes - 200..=max_bytes).contains(&length(&dir)), "{}", length(&dir));
+    }
+}
+
+#[test]
+fn a_panic_leaves_all_that_came_before_it() {
+    let (_dir, recording) = recorded(1 << 20, |mut replica| {
+        let panic = catch_unwind(AssertUnwindSafe(move || {
+            run(&mut replica, 3);
+            replica.step(Now::default(), Event::Room(false), &mut Vec::new());
+            std::panic::resume_unwind(Box::new("enough"));
+        }));
+        assert!(panic.is_err());
+    });
+    let (replayed, ending) = recording.replay::<Raft>().unwrap();
+    assert_eq!((replayed.batches, replayed.events, ending), (3, 4, Ending::Panicked));
+}
+
+/// What a test lets the writer have.
+fn tape(bound_bytes: usize) -> (Tape, Consumer<Record>) {
+    let (to_writer, records) = queue(bound_bytes);
+    (Tape::new(to_writer, u64::MAX), records)
+}
+
+#[test]
+fn a_disk_that_is_too_slow_ends_the_recording_and_holds_nobody_up() {
+    let (tape, records) = tape(2000);
+    let mut replica = replica(tape);
+    run(&mut replica, 1000);
+    assert_eq!(replica.name_request().number, 1001);
+    let mut file = Vec::new();
+    writer::write(&mut file, &records);
+    let end = Record::end(Ending::FellBehind);
+    let mut last = Vec::new();
+    end.write_to(&mut last).unwrap();
+    assert!(file.ends_with(&last) && file.len() < 4000, "{}", file.len());
+}
+
+/// A disk without room.
+struct Full;
+
+impl Write for Full {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_disk_that_takes_no_more_ends_the_recording_and_nothing_else() {
+    let (tape, records) = tape(1 << 20);
+    let mut replica = replica(tape);
+    run(&mut replica, 1);
+    writer::write(Full, &records);
+    run(&mut replica, 10);
+    drop(replica);
+    assert!(records.is_empty());
+}
+
+fn error(path: &Path) -> RecordingError {
+    Recording::open(path).unwrap_err()
+}
+
+#[test]
+fn what_is_no_recording_of_this_format_and_protocol_is_told_apart() {
+    let (dir, recording) = recorded(1 << 20, |mut replica| run(&mut replica, 1));
+    let asked = recording.batches::<quorate_vsr::Vsr>().unwrap_err();
+    assert!(matches!(asked, RecordingError::Protocol { asked: "vsr", .. }), "{asked}");
+
+    let path = dir.path().join("recording");
+    let whole = fs::read(&path).unwrap();
+    assert!(matches!(error(&dir.path().join("nothing")), RecordingError::Io(_)));
+    fs::write(&path, "something else, and long enough").unwrap();
+    assert!(matches!(error(&path), RecordingError::NotARecording));
+    for length in [0, 7, 15, 16, 30] {
+        fs::write(&path, &whole[..length]).unwrap();
+        assert!(matches!(error(&path), RecordingError::NotARecording), "{length}");
+    }
+    let mut newer = whole.clone();
+    newer[8] = 2;
+    let checksum = crc32fast::hash(&newer[..12]);
+    newer[12..16].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(&path, &newer).unwrap();
+    assert!(matches!(error(&path), RecordingError::Version { found: 2 }));
+    newer[13] ^= 1;
+    fs::write(&path, &newer).unwrap();
+    assert!(matches!(error(&path), RecordingError::Damaged { offset: 0 }));
+}
+
+#[test]
+fn wherever_a_file_is_cut_what_stands_before_is_replayed_and_wherever_a_bit_flips_that_is_said() {
+    let (dir, _) = recorded(1 << 20, |mut replica| run(&mut replica, 5));
+    let path = dir.path().join("recording");
+    let whole = fs::read(&path).unwrap();
+    let start = 16 + 20 + 5 + 6;
+    let (mut batches, mut torn) = (0, 0);
+    for length in start..whole.len() {
+        fs::write(&path, &whole[..length]).unwrap();
+        match Recording::open(&path).unwrap().replay::<Raft>() {
+            Ok((replayed, Ending::Cut { torn_bytes })) => {
+                batches = replayed.batches.max(batches);
+                torn += u64::from(torn_bytes > 0);
+            }
+            Err(ReplayError::Recording(RecordingError::NoStart)) => assert_eq!(batches, 0),
+            other => panic!("cut at {length}: {other:?}"),
+        }
+    }
+    assert_eq!(batches, 5);
+    assert!(torn > 100, "{torn}");
+    for at in start..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x10;
+        fs::write(&path, &damaged).unwrap();
+        let error = Recording::open(&path).unwrap().replay::<Raft>().unwrap_err();
+        let ReplayError::Recording(RecordingError::Damaged { offset }) = error else {
+            panic!("byte {at}: {error}")
+        };
+        assert!(offset <= at as u64 && offset >= start as u64, "byte {at}: {offset}");
+    }
+}
+
+/// A recording that is whole, and not of this replica.
+#[test]
+fn where_something_else_was_recorded_the_replay_says_so() {
+    let (dir, recording) = recorded(1 << 20, |mut replica| run(&mut replica, 9));
+    let mut batches = recording.batches::<Raft>().unwrap();
+    let mut file = file_header().to_vec();
+    let about = About { protocol: "raft".to_owned(), package: "0".to_owned() };
+    let write = |kind, body: Vec<u8>, file: &mut Vec<u8>| {
+        Record { kind, body: body.into() }.write_to(file).unwrap();
+    };
+    Record::about(&about).write_to(&mut file).unwrap();
+    write(Kind::Start, postcard::to_allocvec(batches.start()).unwrap(), &mut file);
+    while let Some(mut calls) = batches.next_batch().unwrap() {
+        let flushed = calls.last_mut().unwrap().effects.as_mut().unwrap();
+        flushed.push(Digest::ZERO);
+        let body = calls.iter().flat_map(|call| postcard::to_allocvec(call).unwrap());
+        write(Kind::Batch, body.collect(), &mut file);
+    }
+    let path = dir.path().join("another");
+    fs::write(&path, file).unwrap();
+    let error = Recording::open(&path).unwrap().replay::<Raft>().unwrap_err();
+    let ReplayError::Diverged(divergence) = error else { panic!("{error}") };
+    assert_eq!((divergence.batch, divergence.call), (1, 3));
+    let Difference::Effect { recorded, came_out, .. } = divergence.difference else {
+        panic!("{divergence}")
+    };
+    assert_eq!((recorded, came_out), (Some(Digest::ZERO), CameOut::Nothing));
+}

@@ -1,0 +1,74 @@
+//! The thread that writes a recording.
+
+use std::collections::VecDeque;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use quorate_core::Protocol;
+use quorate_handoff::{Consumer, queue};
+
+use super::format::{About, Record, file_header};
+use super::{Tape, place};
+use crate::error::StartError;
+use crate::threads::Stopper;
+
+/// How much may wait to be written before the recording ends. As much again may be in the hands of the
+/// writer.
+const WAITING_BYTES: usize = 64 << 20;
+
+/// For how long records gather before they are written: to wake the thread for each of them would take
+/// more from the others than to write them. A kill costs the recording no more than that of its end.
+const GATHERING: Duration = Duration::from_millis(5);
+
+/// How much is written with one call of the system.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// Creates the file, and starts the thread that fills it.
+pub(crate) fn begin<P: Protocol>(
+    path: &Path,
+    max_bytes: u64,
+    stopper: &Stopper,
+) -> Result<(Tape, JoinHandle<()>), StartError> {
+    let about =
+        About { protocol: P::NAME.to_owned(), package: env!("CARGO_PKG_VERSION").to_owned() };
+    let head = head(&about);
+    let created = place::create(path).and_then(|mut file| {
+        file.write_all(&head)?;
+        Ok(file)
+    });
+    let failed = |source| StartError::Recording { path: path.to_owned(), source };
+    let file = created.map_err(failed)?;
+    tracing::warn!(path = %path.display(), "recording: the file holds what clients send");
+    let (to_writer, records) = queue(WAITING_BYTES);
+    let thread = stopper.spawn("recorder", move || write(file, &records));
+    let left_bytes = max_bytes.saturating_sub(head.len() as u64);
+    Ok((Tape::new(to_writer, left_bytes), thread.map_err(StartError::System)?))
+}
+
+/// What stands in the file before anything has happened.
+fn head(about: &About) -> Vec<u8> {
+    let mut head = file_header().to_vec();
+    Record::about(about).write_to(&mut head).expect("memory takes all that is written to it");
+    head
+}
+
+/// Until the tape is dropped, or the disk takes no more.
+pub(super) fn write(file: impl Write, records: &Consumer<Record>) {
+    let (mut out, mut batch) = (BufWriter::with_capacity(WRITE_BYTES, file), VecDeque::new());
+    while records.pop_all(&mut batch).is_ok() {
+        if let Err(error) = write_all(&mut batch, &mut out) {
+            tracing::warn!(%error, "recording no more: the file cannot be written");
+            records.close();
+            return;
+        }
+        std::thread::sleep(GATHERING);
+    }
+}
+
+/// What has come is given to the system at once: then it outlives the process.
+fn write_all(batch: &mut VecDeque<Record>, out: &mut impl Write) -> io::Result<()> {
+    batch.drain(..).try_for_each(|record| record.write_to(out))?;
+    out.flush()
+}
