@@ -65,7 +65,10 @@ impl<S: StateMachine, D: Disk> ApplyThread<S, D> {
         }
     }
 
+    /// A shutdown waits for the entry that is being applied, and not for those that follow.
     fn apply(&mut self, generation: Generation, entries: Vec<Entry>) -> Result<(), StopReason> {
+        let stopper = self.stopper.clone();
+        let entries = entries.into_iter().take_while(|_| !stopper.is_stopping());
         let batch = self.guarded(|applier| applier.apply(generation, entries))??;
         // Also by entries of the same time: a leader's clock begins where the log has ended.
         self.moved = Instant::now();

@@ -342,13 +342,16 @@ fn checked_members(
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::time::Duration;
 
+    use async_trait::async_trait;
     use quorate_core::{At, SettingsError};
     use quorate_raft::Raft;
     use serde::{Deserialize, Serialize};
 
     use super::*;
+    use crate::net::{Acceptor, Connection};
 
     #[derive(Default, Clone, Serialize, Deserialize)]
     struct Nothing;
@@ -374,6 +377,75 @@ mod tests {
     fn a_node_listens_where_the_others_dial_it_unless_told_otherwise() {
         assert_eq!(good().check().unwrap().0.listen, "a:1");
         assert_eq!(good().listen("0.0.0.0:7").check().unwrap().0.listen, "0.0.0.0:7");
+    }
+
+    /// Reaches nobody, and says so in its own way.
+    struct Nowhere;
+
+    #[async_trait]
+    impl Transport for Nowhere {
+        async fn bind(&self, _: &str) -> io::Result<Box<dyn Acceptor>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        async fn dial(&self, _: &str) -> io::Result<Connection> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_is_what_it_was_described_as() {
+        let settings = Settings { max_sessions: 7, ..Settings::default() };
+        let described = Node::<Raft, Nothing>::builder()
+            .id(2)
+            .members([(1, "a:1"), (2, "b:1")])
+            .data_dir("somewhere")
+            .cluster("named")
+            .settings(settings.clone())
+            .segment_bytes(1 << 20)
+            .snapshot_rate(3)
+            .bootstrap(true)
+            .listen("c:1")
+            .max_clients(4)
+            .client_bytes(5)
+            .transport(Nowhere)
+            .record_to("tape")
+            .record_bytes(6);
+        let Config {
+            me,
+            members,
+            data_dir,
+            cluster,
+            settings: set,
+            segment_bytes,
+            snapshot_rate,
+            bootstrap,
+            listen,
+            max_clients,
+            client_bytes,
+            transport,
+            record_to,
+            record_bytes,
+        } = described.check().unwrap().0;
+        assert_eq!((me, cluster.as_str(), listen.as_str()), (NodeId(2), "named", "c:1"));
+        let expected = [(NodeId(1), "a:1".to_owned()), (NodeId(2), "b:1".to_owned())];
+        assert_eq!(members, BTreeMap::from(expected));
+        assert_eq!((data_dir, bootstrap), (PathBuf::from("somewhere"), true));
+        assert_eq!((set, segment_bytes, snapshot_rate), (settings, Some(1 << 20), 3));
+        assert_eq!((max_clients, client_bytes), (4, 5));
+        assert_eq!((record_to, record_bytes), (Some(PathBuf::from("tape")), 6));
+        let dialled = transport.dial("a:1").await.unwrap_err();
+        assert_eq!(dialled.kind(), io::ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn what_nothing_was_said_of_is_as_documented() {
+        let config = good().check().unwrap().0;
+        assert_eq!((config.cluster.as_str(), config.settings), ("quorate", Settings::default()));
+        assert_eq!((config.segment_bytes, config.bootstrap), (None, false));
+        assert_eq!((config.max_clients, config.client_bytes), (4096, 256 << 20));
+        assert_eq!((config.snapshot_rate, config.record_to), (16 << 20, None));
+        assert_eq!(config.record_bytes, 1 << 30);
     }
 
     #[test]

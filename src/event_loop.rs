@@ -144,6 +144,9 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
         for received in gathering.messages.drain(..) {
             self.replica.step(now, Event::Message(received.envelope), &mut self.effects);
         }
+        // A timer that was set anew by what was heard has not run out, however late it is: the leader was
+        // there, only this loop was not.
+        self.carry_out_effects();
         while let Some(timer) = self.timers.take_expired(now.monotonic) {
             self.replica.step(now, Event::Timeout(timer), &mut self.effects);
         }
@@ -155,15 +158,19 @@ impl<P: Protocol, S: StateMachine> EventLoop<P, S> {
         self.end_round();
     }
 
-    /// Carries out what the replica asked for.
     fn end_round(&mut self) {
+        self.carry_out_effects();
+        self.links.values_mut().for_each(Link::end_round);
+        self.post_status();
+    }
+
+    /// Carries out what the replica asked for.
+    fn carry_out_effects(&mut self) {
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             self.carry_out(effect);
         }
         self.effects = effects;
-        self.links.values_mut().for_each(Link::end_round);
-        self.post_status();
     }
 
     fn carry_out(&mut self, effect: Effect<P::Message>) {

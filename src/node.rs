@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use quorate_core::{Protocol, StateMachine};
 use quorate_handoff::{Producer, slot};
+use tokio::runtime::Handle;
 
 use crate::completed::Completed;
 use crate::config::Builder;
@@ -41,6 +42,8 @@ pub(crate) struct Inner<S: StateMachine> {
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
     pub(crate) address: String,
     pub(crate) max_open_files: usize,
+    /// Where the node's clients are served, and its sessions have their timers.
+    pub(crate) clients_at: Handle,
 }
 
 impl<P: Protocol, S: StateMachine> Node<P, S> {
@@ -98,7 +101,7 @@ impl<P: Protocol, S: StateMachine> Node<P, S> {
     /// See [`RequestError`]. To ask again does no harm: a session whose registration is of unknown
     /// outcome is never used.
     pub async fn session(&self) -> Result<Session<S>, RequestError> {
-        Session::open(self.inner.requests.clone()).await
+        Session::open(self.inner.requests.clone(), self.inner.clients_at.clone()).await
     }
 
     /// How the node stands. Cheap; never blocks.

@@ -3,24 +3,30 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_core::{InSession, SessionId, StateMachine};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep};
 
-use crate::error::{RequestError, SessionError};
+use crate::error::{NotProposed, RequestError};
 use crate::requests::{Queued, Requests, encoded, outcome, response_of};
 
 /// How long a request of unknown outcome is tried again.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long to wait before a request is sent again that was refused.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A session: each call of [`propose`](Session::propose) takes effect at most once, however often
 /// its command has to be sent. Numbers and acknowledgements are kept here.
 ///
 /// A request of unknown outcome (its leader died, say) is sent again, under the same number: until 30 s
 /// after the first attempt was given up. Each attempt takes up to
-/// [`request_timeout`](crate::Settings::request_timeout), the last one as well. What is refused before
-/// it was ever sent is handed back at once instead, as without a session. Commands proposed one after
+/// [`request_timeout`](crate::Settings::request_timeout), the last one as well. An attempt that is refused
+/// for now, as busy or for want of a leader, says nothing of those before it, and another one follows.
+/// What is refused before it was ever sent is handed back at once instead, as without a session. Commands proposed one after
 /// the other without waiting are executed in that order unless the outcome of one of them was unknown
 /// and it was sent again.
 ///
@@ -38,6 +44,8 @@ struct Inner<S: StateMachine> {
     requests: Requests<S>,
     id: SessionId,
     numbers: Mutex<Numbers>,
+    /// Where the node's own timers run: whoever awaits a proposal may have none.
+    timers: Handle,
 }
 
 /// The sequence numbers of a session.
@@ -54,10 +62,13 @@ struct Number<S: StateMachine> {
 }
 
 impl<S: StateMachine> Session<S> {
-    pub(crate) async fn open(requests: Requests<S>) -> Result<Session<S>, RequestError> {
+    pub(crate) async fn open(
+        requests: Requests<S>,
+        timers: Handle,
+    ) -> Result<Session<S>, RequestError> {
         let id = requests.register().await?;
         let numbers = Mutex::new(Numbers::default());
-        Ok(Session { inner: Arc::new(Inner { requests, id, numbers }) })
+        Ok(Session { inner: Arc::new(Inner { requests, id, numbers, timers }) })
     }
 
     /// The session's name: the index of the log entry that opened it.
@@ -72,7 +83,7 @@ impl<S: StateMachine> Session<S> {
     ///
     /// # Errors
     /// See [`RequestError`]. [`RequestError::Unknown`] if the outcome was still unknown when the time
-    /// was over. To call `propose` once more is another command: read first what the state is.
+    /// was over or the node stopped. To call `propose` once more is another command: read first what the state is.
     /// [`SessionError::WindowExceeded`] if more than
     /// [`session_window`](crate::Settings::session_window) commands are outstanding: await some.
     pub fn propose(
@@ -108,7 +119,7 @@ impl<S: StateMachine> Number<S> {
         InSession { session: self.session.id, sequence: self.sequence, first_unacknowledged: first }
     }
 
-    /// Tries again while it is unknown what became of the last attempt.
+    /// Once it is unknown what became of an attempt, tries again until that is known.
     async fn see_through(
         &self,
         body: Bytes,
@@ -116,18 +127,22 @@ impl<S: StateMachine> Number<S> {
     ) -> Result<S::Response, RequestError> {
         let deadline = Instant::now() + PATIENCE;
         let mut result = first;
-        let mut was_unknown = false;
-        // Each attempt takes as long as the loop takes to call it unknown: no need to pause.
-        while matches!(result, Err(RequestError::Unknown)) && Instant::now() < deadline {
-            was_unknown = true;
+        if !matches!(result, Err(RequestError::Unknown)) {
+            return result;
+        }
+        while let Err(error) = result
+            && (error == RequestError::Unknown || passes(error))
+            && Instant::now() < deadline
+        {
+            // To call an attempt unknown takes the loop a while by itself.
+            if passes(error) {
+                self.session.pause().await;
+            }
             result = outcome(self.propose(body.clone())).await.and_then(response_of);
         }
         match result {
             // The last attempt had no effect, but one before it may have had.
-            Err(RequestError::NotProposed(_)) if was_unknown => Err(RequestError::Unknown),
-            Err(RequestError::Session(SessionError::WindowExceeded)) if was_unknown => {
-                Err(RequestError::Unknown)
-            }
+            Err(error) if error.surely_not_applied() => Err(RequestError::Unknown),
             result => result,
         }
     }
@@ -139,7 +154,17 @@ impl<S: StateMachine> Drop for Number<S> {
     }
 }
 
+/// Whether the same node may take it a little later.
+fn passes(refusal: RequestError) -> bool {
+    refusal.is_transient() || refusal == RequestError::NotProposed(NotProposed::NoLeader)
+}
+
 impl<S: StateMachine> Inner<S> {
+    async fn pause(&self) {
+        // It is cut short if the node stops. The next attempt finds that out.
+        let _ = self.timers.spawn(async { sleep(PAUSE).await }).await;
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Numbers> {
         self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -203,7 +203,7 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
         requests: handle.clone(),
         places,
         client_bytes: config.client_bytes,
-        clients_at,
+        clients_at: clients_at.clone(),
     };
     stopper.spawn_task("listener", listen(acceptor, port));
     let links = dial_others(&config, &local, stopper);
@@ -219,6 +219,7 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
         threads,
         address,
         max_open_files: places.open_files(peers),
+        clients_at,
     };
     let inputs = Inputs { completed, messages, requests };
     let event_loop = Parts { replica, effects, settings, clock, links, workers, inputs };

@@ -140,7 +140,8 @@ impl<S: StateMachine> Applier<S> {
         Applier { me, generation, books, machine, whole: true }
     }
 
-    /// Applies committed entries, the first of which follows the last one applied.
+    /// Applies committed entries, the first of which follows the last one applied. Each is asked for
+    /// once those before it are applied: to end the iterator leaves a whole state.
     ///
     /// # Errors
     /// If an entry cannot be applied. Those before it were, but their responses are lost, and the
@@ -152,7 +153,7 @@ impl<S: StateMachine> Applier<S> {
     pub fn apply(
         &mut self,
         generation: Generation,
-        entries: Vec<Entry>,
+        entries: impl IntoIterator<Item = Entry>,
     ) -> Result<Batch<S>, ApplyError> {
         self.assert_whole();
         self.enter(generation);

@@ -178,10 +178,6 @@ mod tests {
         assert_eq!(hasty.validate(), Err(SettingsError::Election));
         let endless = Settings { heartbeat: Duration::MAX, ..Settings::default() };
         assert_eq!(endless.validate(), Err(SettingsError::Election));
-        let zero = Settings { window_bytes: 0, ..Settings::default() };
-        assert_eq!(zero.validate(), Err(SettingsError::Zero("window_bytes")));
-        let waits = Settings { request_timeout: Duration::ZERO, ..Settings::default() };
-        assert_eq!(waits.validate(), Err(SettingsError::Zero("request_timeout")));
         let never = Settings { scrub_interval: Duration::MAX, ..Settings::default() };
         assert_eq!(never.validate(), Err(SettingsError::TooLong("scrub_interval")));
         let rarely = Settings { scrub_interval: LONGEST_INTERVAL, ..Settings::default() };
@@ -200,6 +196,34 @@ mod tests {
         assert_eq!(least.validate(), Ok(()));
         let small = Settings { uncommitted_bytes: 1, ..Settings::default() };
         assert_eq!(small.validate(), Err(SettingsError::Uncommitted));
+    }
+
+    #[test]
+    fn nothing_with_which_a_replica_would_stand_still_or_never_pause_may_be_zero() {
+        type Set = fn(&mut Settings);
+        let zeros: [(&str, Set); 11] = [
+            ("heartbeat", |it| it.heartbeat = Duration::ZERO),
+            ("request_timeout", |it| it.request_timeout = Duration::ZERO),
+            ("scrub_interval", |it| it.scrub_interval = Duration::ZERO),
+            ("max_command_bytes", |it| it.max_command_bytes = 0),
+            ("append_bytes", |it| it.append_bytes = 0),
+            ("window_bytes", |it| it.window_bytes = 0),
+            ("apply_bytes", |it| it.apply_bytes = 0),
+            ("snapshot_bytes", |it| it.snapshot_bytes = 0),
+            ("max_sessions", |it| it.max_sessions = 0),
+            ("session_window", |it| it.session_window = 0),
+            ("max_response_bytes", |it| it.max_response_bytes = 0),
+        ];
+        for (name, set) in zeros {
+            let mut settings = Settings::default();
+            set(&mut settings);
+            let refused = settings.validate();
+            assert_eq!(refused, Err(SettingsError::Zero(name)));
+            let said = refused.unwrap_err().to_string();
+            assert_eq!(said, format!("{name} must be greater than zero"));
+        }
+        let no_cache = Settings { log_cache_bytes: 0, ..Settings::default() };
+        assert_eq!(no_cache.validate(), Ok(()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quorate_core::{Run, WriteSeq};
 use quorate_storage::{Disk, MemDisk, inspect, verify};
 
-use crate::storage::{entry, open, settle, write, written};
+use crate::storage::{entry, open, options, settle, write, written};
 
 const NAMES: [&str; 6] = [
     "meta",
@@ -44,7 +44,7 @@ pub fn run(data: &[u8]) {
     let disk = files(data);
     let before = disk.contents();
     let _ = inspect(&Arc::new(disk.clone()));
-    let _ = verify(&Arc::new(disk.clone()));
+    let _ = verify(&Arc::new(disk.clone()), options());
     assert_eq!(disk.contents(), before, "whoever only looks changes nothing");
     let Ok((mut store, recovered)) = open(&disk) else {
         return;

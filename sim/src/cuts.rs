@@ -25,7 +25,7 @@ pub struct Cuts {
 /// All that a run is: what [`Simulation`](crate::Simulation) was told, as a text file.
 ///
 /// ```
-/// let text = "protocol vsr\nseed 17\nwithout Crash loss\nskip 0 3-7\nclients 2\nstorm 250\n";
+/// let text = "protocol vsr\nseed 17\nwithout Crash loss\nskip 0 3-7\nclients 2\nstorm-ms 250\n";
 /// let file: quorate_sim::PlanFile = text.parse()?;
 /// assert_eq!((file.protocol.as_str(), file.seed), ("vsr", 17));
 /// assert_eq!(file.to_string().parse(), Ok(file));
@@ -128,7 +128,7 @@ impl fmt::Display for PlanFile {
             writeln!(f, "clients {clients}")?;
         }
         if let Some(stormy) = self.cuts.stormy_ms {
-            writeln!(f, "storm {stormy}")?;
+            writeln!(f, "storm-ms {stormy}")?;
         }
         if !self.cuts.without.is_empty() {
             let names: Vec<&str> = self.cuts.without.iter().map(String::as_str).collect();
@@ -182,7 +182,7 @@ impl FromStr for PlanFile {
                 ("replicas", [value]) => replicas = Some(value.parse().map_err(|_| bad())?),
                 ("canary", [name]) => canary = Some(Canary::named(name).ok_or_else(bad)?),
                 ("clients", [value]) => cuts.clients = Some(value.parse().map_err(|_| bad())?),
-                ("storm", [value]) => cuts.stormy_ms = Some(value.parse().map_err(|_| bad())?),
+                ("storm-ms", [value]) => cuts.stormy_ms = Some(value.parse().map_err(|_| bad())?),
                 ("without", names) => {
                     cuts.without = names.iter().map(|name| (*name).to_owned()).collect();
                 }

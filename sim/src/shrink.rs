@@ -63,7 +63,7 @@ impl<P: Simulated> Search<P> {
         }
         self.tried += 1;
         match smaller.run_quietly() {
-            Err(failed) if failed.violation.property == self.failed.violation.property => {
+            Err(failed) if failed.violation.is_like(&self.failed.violation) => {
                 self.best = smaller;
                 self.failed = failed;
                 true
@@ -122,7 +122,20 @@ mod tests {
     use quorate_raft::Raft;
 
     use super::*;
+    use crate::checks::Violation;
     use crate::simulation::Canary;
+
+    #[test]
+    fn another_assertion_is_another_bug() {
+        let violation = |property, details: &str| {
+            let (stated_in, details) = ("", details.to_owned());
+            Violation { property, stated_in, details }
+        };
+        let failed = |details| violation(Violation::ASSERTIONS, details);
+        assert!(failed("writes are numbered: 3").is_like(&failed("writes are numbered: 17")));
+        assert!(!failed("writes are numbered: 3").is_like(&failed("views only grow")));
+        assert!(violation("log matching", "here").is_like(&violation("log matching", "there")));
+    }
 
     #[test]
     fn a_failing_run_gets_smaller_and_its_plan_file_fails_in_the_same_way() {

@@ -196,7 +196,7 @@ impl<P: Simulated> Simulation<P> {
             Ok(Ok(())) => Ok(cluster.report(self.seed)),
             Ok(Err(violation)) => Err(violation),
             Err(panic) => Err(Violation {
-                property: "assertions hold",
+                property: Violation::ASSERTIONS,
                 stated_in: "the code itself",
                 details: panic
                     .downcast_ref::<String>()

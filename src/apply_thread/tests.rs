@@ -1,9 +1,11 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_core::{
-    At, Ballot, Command, Digest, EntryKind, Incarnation, LogId, NodeId, Origin, Proposal, RequestId,
+    At, Ballot, Command, Digest, EntryKind, Incarnation, Index, LogId, NodeId, Origin, Proposal,
+    RequestId,
 };
 use quorate_handoff::{Advancer, queue, slot, watermark};
 use quorate_storage::{MemDisk, Owner, Store, StoreOptions};
@@ -15,6 +17,12 @@ use super::*;
 #[derive(Default, Serialize, Deserialize)]
 struct Watch {
     cannot_be_viewed: bool,
+    /// How many queries it was asked.
+    #[serde(skip)]
+    asked: Arc<AtomicUsize>,
+    /// The node is stopped while this entry is applied.
+    #[serde(skip)]
+    stops_at: Option<(Index, Stopper)>,
 }
 
 impl Clone for Watch {
@@ -30,9 +38,16 @@ impl StateMachine for Watch {
     type Query = ();
     type Answer = LogTime;
 
-    fn apply(&mut self, _: &At, (): ()) {}
+    fn apply(&mut self, at: &At, (): ()) {
+        if let Some((index, stopper)) = &self.stops_at
+            && at.index == *index
+        {
+            stopper.stop(StopReason::Shutdown);
+        }
+    }
 
     fn query(&self, at: &At, (): ()) -> LogTime {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         at.time
     }
 }
@@ -44,7 +59,7 @@ struct Fixture {
     done: Consumer<Completed<Watch>>,
     last: LogId,
     digest: Digest,
-    _jobs: Producer<Job<Watch>>,
+    jobs: Producer<Job<Watch>>,
     _builder: Consumer<SnapshotJob<Watch>>,
 }
 
@@ -54,6 +69,8 @@ impl Fixture {
     }
 
     fn of(machine: Watch) -> Fixture {
+        let stopper = machine.stops_at.as_ref().map(|(_, stopper)| stopper.clone());
+        let stopper = stopper.unwrap_or_default();
         let owner = Owner { node: NodeId(1), cluster: "c".to_owned(), protocol: "raft".to_owned() };
         let disk = Arc::new(MemDisk::new());
         let opened = Store::open(disk, &owner, StoreOptions::default(), Incarnation(1), 1);
@@ -68,20 +85,26 @@ impl Fixture {
             snapshots: opened.unwrap().0.snapshots().clone(),
             builder: to_builder,
             newest_restore,
-            stopper: Stopper::default(),
+            stopper,
         };
         let (last, digest) = (LogId::ZERO, Digest::ZERO);
-        Fixture { thread, restores, done, last, digest, _jobs: jobs, _builder: builder }
+        Fixture { thread, restores, done, last, digest, jobs, _builder: builder }
     }
 
-    /// Applies a command of that time.
-    fn apply(&mut self, time: LogTime) {
+    /// The next entry: a command of that time.
+    fn entry(&mut self, time: LogTime) -> Entry {
         let id = LogId::new(self.last.index.next(), Ballot(1));
         let origin = Origin { node: NodeId(2), request: RequestId::default() };
         let payload = Command { origin, session: None, body: Bytes::new() }.encode();
         let proposal = Proposal::new(EntryKind::Command, time, payload);
         let entry = Entry::new(id, self.digest, proposal);
         (self.last, self.digest) = (id, entry.digest());
+        entry
+    }
+
+    /// Applies a command of that time.
+    fn apply(&mut self, time: LogTime) {
+        let entry = self.entry(time);
         self.thread.apply(self.thread_generation(), vec![entry]).unwrap();
     }
 
@@ -179,7 +202,7 @@ fn a_restoration_may_fail_if_a_later_one_was_asked_for() {
 
 #[test]
 fn a_panic_over_a_snapshot_names_no_entry() {
-    let mut fixture = Fixture::of(Watch { cannot_be_viewed: true });
+    let mut fixture = Fixture::of(Watch { cannot_be_viewed: true, ..Watch::default() });
     fixture.apply(LogTime(1));
     let reason = fixture.thread.take_snapshot().unwrap_err();
     assert_eq!(
@@ -187,4 +210,38 @@ fn a_panic_over_a_snapshot_names_no_entry() {
         "the state machine panicked when a view of it was taken for a snapshot: the test said so; \
          correct the program, then restart"
     );
+}
+
+#[test]
+fn a_query_whose_caller_has_left_is_not_asked() {
+    let mut fixture = Fixture::new();
+    let asked = Arc::clone(&fixture.thread.applier.machine().asked);
+    let ((gone, _), (answer, waiter)) = (slot(), slot());
+    fixture.thread.query((), gone);
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    fixture.thread.query((), answer);
+    assert!(waiter.wait().unwrap().is_ok());
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_shutdown_waits_for_the_entry_that_is_being_applied_and_for_nothing_behind_it() {
+    let stops_at = Some((Index(2), Stopper::default()));
+    let mut fixture = Fixture::of(Watch { stops_at, ..Watch::default() });
+    let asked = Arc::clone(&fixture.thread.applier.machine().asked);
+    let entries = (0..5).map(|_| fixture.entry(WRITTEN)).collect();
+    let apply = Job::Apply { generation: fixture.thread_generation(), entries };
+    let (answer, waiter) = slot();
+    for job in [apply, Job::Query { query: (), answer }] {
+        fixture.jobs.push_unbounded(job, 0).unwrap_or_else(|_| panic!("the thread takes it"));
+    }
+    let Fixture { thread, jobs, done, .. } = fixture;
+    drop(jobs);
+    thread.run();
+    let mut told = VecDeque::new();
+    done.try_pop_all(&mut told).unwrap();
+    let Some(Completed::Applied(batch)) = told.pop_front() else { panic!("nothing was applied") };
+    assert_eq!((batch.applied.through, told.len()), (Index(2), 0));
+    assert!(waiter.wait().is_err());
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
 }

@@ -12,7 +12,7 @@ use super::outgoing::Outgoing;
 use super::{Failed, Order, Wanted};
 use crate::error::{NotProposed, ReadError, RequestError, SessionError};
 use crate::net::Transport;
-use crate::net::client_wire::{Answer, Ask, MAX_BYTES, Reply, SLACK_BYTES, What};
+use crate::net::client_wire::{Answer, Ask, MAX_BYTES, MAX_UNANSWERED, Reply, SLACK_BYTES, What};
 use crate::net::frame::{self, FrameError, Kind};
 use crate::net::handshake::{self, Greeted, HandshakeError, Hello, Refusal, Role};
 use crate::net::peer::{PING_INTERVAL, SILENCE};
@@ -24,9 +24,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long to wait at most before the next node is tried.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// How many requests are outstanding at most, whatever the session would allow.
-const MAX_OUTSTANDING: usize = 512;
 
 /// How much is put on its way at once, in bytes; at least one request.
 const SEND_BYTES: usize = 64 << 10;
@@ -43,6 +40,8 @@ pub(super) struct Driver {
     identity: Digest,
     /// By the names under which they were last asked; commands have one name for each number.
     outstanding: BTreeMap<u64, Outstanding>,
+    /// How many requests this connection owes answers to, also those that nobody waits for any more.
+    unanswered: usize,
     refused_until: Option<Instant>,
     /// How many nodes were tried since one served.
     in_vain: usize,
@@ -92,6 +91,7 @@ impl Driver {
             session: None,
             identity: Digest::ZERO,
             outstanding: BTreeMap::new(),
+            unanswered: 0,
             refused_until: None,
             in_vain: 0,
             told: BTreeMap::new(),
@@ -166,6 +166,7 @@ impl Driver {
         }
         self.on_cluster(hello.identity);
         self.drop_abandoned();
+        self.unanswered = 0;
         reader.set_max(MAX_BYTES + SLACK_BYTES);
         let mut ticks = interval(PING_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -232,8 +233,8 @@ impl Driver {
 
     /// Whether another order can be taken. Commands which have no number yet count as if they had.
     fn has_room(&self) -> bool {
-        let Some(session) = &self.session else { return self.outstanding.len() < MAX_OUTSTANDING };
-        let window = session.window.min(MAX_OUTSTANDING as u64);
+        let Some(session) = &self.session else { return self.outstanding.len() < MAX_UNANSWERED };
+        let window = session.window.min(MAX_UNANSWERED as u64);
         let numbered = session.next_sequence - self.first_unacknowledged(session);
         (self.outstanding.len() as u64) < window && numbered < window
     }
@@ -274,9 +275,10 @@ impl Driver {
         if self.refused_until.is_some() {
             return out.freeze();
         }
-        if self.session.is_none() && registering.is_none() {
+        if self.session.is_none() && registering.is_none() && self.unanswered < MAX_UNANSWERED {
             let id = self.name();
             frame::encode(Kind::Request, &Ask { id, what: What::Register }, &mut out);
+            self.unanswered += 1;
             *registering = Some(id);
         }
         self.number_commands();
@@ -284,6 +286,9 @@ impl Driver {
         let session = self.session.as_ref().map(|session| session.id);
         let now = Instant::now();
         for (id, one) in self.outstanding.iter_mut().filter(|(_, one)| !one.sent) {
+            if self.unanswered >= MAX_UNANSWERED {
+                break;
+            }
             // Its caller may have been told that it is not sent any more.
             if one.order.is_abandoned(now) {
                 continue;
@@ -302,6 +307,7 @@ impl Driver {
             };
             one.sent = one.order.attempts.send();
             if one.sent {
+                self.unanswered += 1;
                 frame::encode(Kind::Request, &Ask { id: *id, what }, &mut out);
             }
         }
@@ -333,6 +339,8 @@ impl Driver {
 
     /// An error if this node does not serve.
     fn on_reply(&mut self, reply: Reply, registering: &mut Option<u64>) -> Result<(), ()> {
+        // A broken node may answer more than it was asked.
+        self.unanswered = self.unanswered.saturating_sub(1);
         if *registering == Some(reply.id) {
             *registering = None;
             return self.on_registered(reply.answer);

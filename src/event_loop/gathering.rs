@@ -66,12 +66,31 @@ impl<P: Protocol, S: StateMachine> Gathering<P, S> {
 mod tests {
     use std::future::poll_fn;
 
-    use quorate_handoff::{Shutdown, queue};
+    use quorate_core::Ballot;
+    use quorate_handoff::{Shutdown, queue, slot};
     use quorate_raft::Raft;
     use tokio::time::{Instant, timeout};
 
     use super::*;
-    use crate::net::testing::Echo;
+    use crate::net::inbox::Inbox;
+    use crate::net::testing::{Echo, envelope};
+
+    #[tokio::test]
+    async fn what_has_come_is_taken_from_everywhere_at_once() {
+        let ((done, completed), (to_messages, messages)) = (queue(1 << 10), queue(1 << 10));
+        let (asking, requests) = queue(1 << 10);
+        let inputs: Inputs<Raft, Echo> = Inputs { completed, messages, requests };
+        let shutdown = Shutdown::new();
+        let mut gathering = Gathering::new(inputs, shutdown.triggered());
+        assert!(done.push(Completed::Room(true), 0).is_ok());
+        let message = quorate_raft::Message::RequestVoteReply { term: Ballot(1), granted: true };
+        let inbox = Inbox::new(to_messages, 1 << 10);
+        assert!(inbox.put(envelope(2, message), 1).await.is_ok());
+        assert!(asking.push(Request::Register { answer: slot().0 }, 0).is_ok());
+        poll_fn(|cx| gathering.poll(cx, None)).await;
+        let Gathering { completed, messages, requests, .. } = gathering;
+        assert_eq!((completed.len(), messages.len(), requests.len()), (1, 1, 1));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_becomes_due_earlier_than_was_waited_for_is_not_slept_over() {

@@ -1,6 +1,9 @@
 //! The loop by itself: the test is its threads, and time.
 
+mod rounds;
+
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 
 use quorate_core::{
     Applied, Digest, Failure, Generation, Incarnation, LogId, LogTime, Membership, ReplicaConfig,
@@ -9,9 +12,11 @@ use quorate_core::{
 use quorate_handoff::{Consumer, Dropped, Waiter, queue, slot, watermark};
 use quorate_raft::Raft;
 use quorate_storage::{MemDisk, Owner, Store, StoreOptions};
+use tokio::runtime::Runtime;
 
 use super::*;
 use crate::error::RequestError;
+use crate::net::inbox::Inbox;
 use crate::net::testing::Echo;
 use crate::requests::OVERHEAD_BYTES;
 use crate::status::Status;
@@ -19,13 +24,19 @@ use crate::status::Status;
 type Proposal = Waiter<Result<quorate_core::Outcome<Vec<u8>>, RequestError>>;
 type Read = Waiter<Result<Vec<u8>, ReadError>>;
 
-/// A loop, and the ends of its queues at which its threads would be.
+/// Where the loop would wait. Here it does not: the test takes its turns.
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap());
+
+/// A loop, and the ends of its queues at which its threads and connections would be.
 struct Fixture {
     event_loop: EventLoop<Raft, Echo>,
+    gathering: Gathering<Raft, Echo>,
     writes: Consumer<WriteJob>,
     jobs: Consumer<Job<Echo>>,
-    /// How much time has passed beyond what has.
-    skipped: Duration,
+    messages: Inbox<quorate_raft::Message>,
+    requests: Producer<Request<Echo>>,
+    _done: Producer<Completed<Echo>>,
     _snapshots: Consumer<SnapshotJob<Echo>>,
     _reads: Consumer<ReadJob>,
 }
@@ -33,37 +44,48 @@ struct Fixture {
 impl Fixture {
     /// Node 1 of so many, on an empty disk. The others cannot be heard.
     fn of(members: u64, settings: Settings) -> Fixture {
-        let owner = Owner { node: NodeId(1), cluster: "c".to_owned(), protocol: "raft".to_owned() };
-        let disk = Arc::new(MemDisk::new());
-        let opened = Store::open(disk, &owner, StoreOptions::default(), Incarnation(1), 1);
-        let config = ReplicaConfig {
-            me: NodeId(1),
-            members: (1..=members).map(NodeId).collect(),
-            bootstrap: true,
-            settings: settings.clone(),
-        };
-        let (clock, mut effects) = (Clock::start(), Vec::new());
-        let recovered = opened.unwrap().1;
-        let replica =
-            RecordedReplica::recover(config, recovered, clock.now(), &mut effects, None).unwrap();
+        let clock = Clock::start();
+        let (replica, effects) = replica(1, members, &settings, clock);
+        let status = Status::new(NodeId(1), "c".to_owned(), "raft");
+        let board = Board::new(status, std::iter::empty());
+        Fixture::around(replica, effects, settings, clock, BTreeMap::new(), board)
+    }
+
+    fn around(
+        replica: RecordedReplica<Raft>,
+        effects: Vec<Effect<quorate_raft::Message>>,
+        settings: Settings,
+        clock: Clock,
+        links: BTreeMap<NodeId, Link>,
+        board: Board,
+    ) -> Fixture {
         let ((storage, writes), (applier, jobs)) = (queue(usize::MAX), queue(usize::MAX));
         let ((snapshots, _snapshots), (reads, _reads)) = (queue(usize::MAX), queue(usize::MAX));
         let (newest_restore, _) = watermark(0);
         let workers = Workers { storage, applier, snapshots, reads, newest_restore };
-        let status = Status::new(NodeId(1), "c".to_owned(), "raft");
+        let (settings, stopper, ready) = (Arc::new(settings), Stopper::default(), Box::new(|| ()));
         let event_loop = EventLoop::new(
-            replica,
-            effects,
-            Arc::new(settings),
-            clock,
-            BTreeMap::new(),
-            workers,
-            Board::new(status, std::iter::empty()),
-            Stopper::default(),
-            Box::new(|| ()),
+            replica, effects, settings, clock, links, workers, board, stopper, ready,
         );
-        let skipped = Duration::ZERO;
-        Fixture { event_loop, writes, jobs, skipped, _snapshots, _reads }
+        let ((_done, completed), (to_messages, messages)) = (queue(usize::MAX), queue(usize::MAX));
+        let (requests, asked) = queue(usize::MAX);
+        let inputs = Inputs { completed, messages, requests: asked };
+        let gathering = {
+            let _entered = RUNTIME.enter();
+            Gathering::new(inputs, event_loop.stopper.signal().triggered())
+        };
+        let messages = Inbox::new(to_messages, 1 << 20);
+        Fixture {
+            event_loop,
+            gathering,
+            writes,
+            jobs,
+            messages,
+            requests,
+            _done,
+            _snapshots,
+            _reads,
+        }
     }
 
     /// A node alone, which leads.
@@ -71,42 +93,45 @@ impl Fixture {
         let mut fixture = Fixture::of(1, settings);
         fixture.event_loop.end_round();
         while !fixture.event_loop.replica.status().serving {
-            fixture.skipped += Duration::from_millis(100);
+            fixture.skip(Duration::from_millis(100));
             fixture.round();
         }
         fixture
     }
 
     fn now(&self) -> Now {
-        let now = self.event_loop.clock.now();
-        Now { monotonic: now.monotonic + self.skipped, wall: now.wall + self.skipped }
+        self.event_loop.clock.now()
+    }
+
+    /// As if so much time had passed.
+    fn skip(&mut self, time: Duration) {
+        let start = &mut self.event_loop.clock.start;
+        *start = start.checked_sub(time).expect("a machine that is up");
     }
 
     /// One round, in which the threads have done what there was to do.
     fn round(&mut self) {
-        let now = self.now();
-        self.work(now);
-        while let Some(timer) = self.event_loop.timers.take_expired(now.monotonic) {
-            let event = Event::Timeout(timer);
-            self.event_loop.replica.step(now, event, &mut self.event_loop.effects);
-        }
-        self.event_loop.replica.flush(now, &mut self.event_loop.effects);
-        self.event_loop.end_round();
+        self.work();
+        let inputs = &self.gathering.inputs;
+        // Nothing is there, or something was.
+        let _ = inputs.messages.try_pop_all(&mut self.gathering.messages);
+        let _ = inputs.requests.try_pop_all(&mut self.gathering.requests);
+        self.event_loop.round(&mut self.gathering);
     }
 
-    fn work(&mut self, now: Now) {
+    fn work(&mut self) {
         let (mut writes, mut jobs) = (VecDeque::new(), VecDeque::new());
         let _ = self.writes.try_pop_all(&mut writes);
         let _ = self.jobs.try_pop_all(&mut jobs);
         for WriteJob { seq, .. } in writes {
-            self.event_loop.on_completed(now, Completed::Saved(seq));
+            self.gathering.completed.push_back(Completed::Saved(seq));
         }
         for job in jobs {
             let Job::Apply { generation, entries } = job else { continue };
             let through = entries.last().unwrap().index();
             let applied = Applied { generation, through, requests: Vec::new(), deadline: None };
             let batch = quorate_core::Batch { applied, responses: Vec::new() };
-            self.event_loop.on_completed(now, Completed::Applied(batch));
+            self.gathering.completed.push_back(Completed::Applied(batch));
         }
     }
 
@@ -139,6 +164,29 @@ impl Fixture {
         self.event_loop.say_farewell(now);
         self.event_loop.stopper.is_stopping()
     }
+}
+
+/// The replica of one of so many nodes, on an empty disk.
+fn replica(
+    me: u64,
+    members: u64,
+    settings: &Settings,
+    clock: Clock,
+) -> (RecordedReplica<Raft>, Vec<Effect<quorate_raft::Message>>) {
+    let owner = Owner { node: NodeId(me), cluster: "c".to_owned(), protocol: "raft".to_owned() };
+    let disk = Arc::new(MemDisk::new());
+    let opened = Store::open(disk, &owner, StoreOptions::default(), Incarnation(me), me);
+    let config = ReplicaConfig {
+        me: NodeId(me),
+        members: (1..=members).map(NodeId).collect(),
+        bootstrap: true,
+        settings: settings.clone(),
+    };
+    let mut effects = Vec::new();
+    let recovered = opened.unwrap().1;
+    let replica =
+        RecordedReplica::recover(config, recovered, clock.now(), &mut effects, None).unwrap();
+    (replica, effects)
 }
 
 fn refused<T>(why: NotProposed) -> Option<Result<Result<T, RequestError>, Dropped>> {
@@ -202,19 +250,14 @@ fn what_is_asked_of_a_node_that_leaves_is_refused() {
     assert_eq!((before.try_take(), with_it.try_take()), (None, None));
 }
 
-#[tokio::test]
-async fn what_the_last_round_did_not_take_is_refused_and_what_it_took_is_unknown() {
+#[test]
+fn what_the_last_round_did_not_take_is_refused_and_what_it_took_is_unknown() {
     let mut fixture = Fixture::of(3, Settings::default());
     let (taken, read) = (fixture.propose(1), fixture.read(1));
-    let (_to_loop, completed) = queue(usize::MAX);
-    let (_messages, messages) = queue(usize::MAX);
-    let (asking, requests) = queue(usize::MAX);
     let (answer, late) = slot();
     let request = Request::Propose { body: Bytes::new(), session: None, answer };
-    asking.push(request, 1).unwrap_or_else(|_| panic!("nothing is in it"));
-    let inputs = Inputs { completed, messages, requests };
-    let gathering = Gathering::new(inputs, fixture.event_loop.stopper.signal().triggered());
-    fixture.event_loop.refuse_what_is_left(gathering);
+    fixture.requests.push(request, 1).unwrap_or_else(|_| panic!("nothing is in it"));
+    fixture.event_loop.refuse_what_is_left(fixture.gathering);
     assert_eq!(late.wait(), Ok(Err(NotProposed::ShuttingDown.into())));
     assert_eq!((taken.wait(), read.wait()), (Err(Dropped), Err(Dropped)));
 }
@@ -230,7 +273,7 @@ fn requests_beyond_what_may_be_outstanding_are_refused_as_busy_until_others_are_
     assert_eq!(fixture.read(1).try_take(), Some(Ok(Err(ReadError::Busy))));
     // Nobody leads, so it fails in the end; then there is room again.
     while alone.try_take().is_none() {
-        fixture.skipped += Duration::from_secs(1);
+        fixture.skip(Duration::from_secs(1));
         fixture.round();
     }
     let exactly = (fixture.read(max / 2), fixture.read(max - max / 2));

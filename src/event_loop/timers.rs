@@ -38,7 +38,7 @@ impl Timers {
 /// Tells the time to the replica.
 #[derive(Clone, Copy)]
 pub(crate) struct Clock {
-    start: Instant,
+    pub(super) start: Instant,
 }
 
 impl Clock {

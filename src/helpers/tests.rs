@@ -1,13 +1,15 @@
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quorate_core::{
-    Applier, Ballot, Digest, EntryKind, Incarnation, LogId, LogTime, Proposal, Run, WriteSeq,
+    Applier, At, Ballot, Digest, EntryKind, Incarnation, LogId, LogTime, Proposal, Run, WriteSeq,
 };
 use quorate_handoff::queue;
 use quorate_storage::{MemDisk, Operation, Owner, Store, StoreOptions};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::*;
 use crate::net::testing::Echo;
@@ -91,7 +93,7 @@ fn damage_that_a_read_finds_is_told_before_the_read_is_answered() {
 }
 
 /// The helper that writes snapshots, on the same disk.
-fn writer(helper: &ReadHelper<Echo, MemDisk>) -> SnapshotHelper<Echo, MemDisk> {
+fn writer<S: StateMachine>(helper: &ReadHelper<Echo, MemDisk>) -> SnapshotHelper<S, MemDisk> {
     let ((_, jobs), (done, _)) = (queue(1), queue(1));
     let snapshots = helper.snapshots.clone();
     let [own, fetched] = [(); 2].map(|()| Pace::new(u64::MAX, Duration::ZERO));
@@ -130,7 +132,7 @@ fn a_snapshot_for_which_the_disk_has_no_room_is_not_received() {
     let snapshot = build(&mut writer(&source)).unwrap();
     let chunk = source.snapshots.read_chunk(&snapshot.id(), 0).unwrap().unwrap();
     let (helper, _, disk) = helper();
-    let mut writer = writer(&helper);
+    let mut writer = writer::<Echo>(&helper);
     let mut progress = |job| match writer.carry_out(job) {
         Completed::FetchProgress { next, .. } => next,
         _ => panic!("not what was asked for"),
@@ -145,7 +147,7 @@ fn a_snapshot_for_which_the_disk_has_no_room_is_not_received() {
 #[test]
 fn what_is_written_of_snapshots_counts_for_how_fast_that_goes() {
     let (source, _, _) = helper();
-    let mut of_source = writer(&source);
+    let mut of_source = writer::<Echo>(&source);
     let snapshot = build(&mut of_source).unwrap();
     let written = |writer: &SnapshotHelper<Echo, MemDisk>| {
         (writer.own.written_of_it(), writer.fetched.written_of_it())
@@ -153,7 +155,7 @@ fn what_is_written_of_snapshots_counts_for_how_fast_that_goes() {
     assert_eq!(written(&of_source), (snapshot.size_bytes, 0));
     assert_eq!(of_source.newest_bytes, snapshot.size_bytes);
     let bytes = source.snapshots.read_chunk(&snapshot.id(), 0).unwrap().unwrap();
-    let mut writer = writer(&helper().0);
+    let mut writer = writer::<Echo>(&helper().0);
     let id = snapshot.id();
     for _ in 0..2 {
         writer.carry_out(SnapshotJob::BeginFetch { snapshot: snapshot.clone() });
@@ -187,8 +189,69 @@ fn what_the_thread_is_waited_for_is_urgent() {
 #[test]
 fn a_node_that_stops_does_not_wait_for_its_snapshot() {
     let (helper, _, _) = helper();
-    let mut writer = writer(&helper);
+    let mut writer = writer::<Echo>(&helper);
     writer.stopper.stop(StopReason::Shutdown);
     assert_eq!(build(&mut writer), None);
     assert!(helper.snapshots.list().unwrap().is_empty());
+}
+
+/// A state that cannot be written out while it is told so.
+#[derive(Clone, Default, Deserialize)]
+struct Fragile {
+    #[serde(skip)]
+    is_broken: Arc<AtomicBool>,
+}
+
+impl Serialize for Fragile {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        assert!(!self.is_broken.load(Ordering::Relaxed), "the test said so");
+        serializer.serialize_bytes(&PAYLOAD)
+    }
+}
+
+impl StateMachine for Fragile {
+    type Command = ();
+    type Response = ();
+    type Query = ();
+    type Answer = ();
+
+    fn apply(&mut self, _: &At, (): ()) {}
+
+    fn query(&self, _: &At, (): ()) {}
+}
+
+#[test]
+fn a_state_over_whose_writing_the_machine_panics_costs_a_snapshot_and_not_the_node() {
+    let (helper, _, disk) = helper();
+    let mut writer = writer::<Fragile>(&helper);
+    let machine = Fragile::default();
+    let is_broken = Arc::clone(&machine.is_broken);
+    let applier = Applier::new(NodeId(1), machine);
+    let mut build = || match writer.carry_out(SnapshotJob::Build(applier.view())) {
+        Completed::SnapshotBuilt(built) => built,
+        _ => panic!("not what was asked for"),
+    };
+    is_broken.store(true, Ordering::Relaxed);
+    let files = disk.contents().len();
+    assert_eq!(build(), None);
+    assert!(helper.snapshots.list().unwrap().is_empty());
+    helper.snapshots.tidy().unwrap();
+    assert_eq!(disk.contents().len(), files);
+    is_broken.store(false, Ordering::Relaxed);
+    assert!(build().is_some());
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_removed_is_left_and_removed_with_the_next() {
+    let (helper, completed, disk) = helper();
+    let snapshot = build(&mut writer(&helper)).unwrap().id();
+    let kept = || helper.snapshots.list().unwrap().len();
+    let later = SnapshotId { last: LogId::new(Index(9), Ballot(1)), ..snapshot };
+    helper.snapshots.retain(&[later]);
+    disk.fail(Operation::Name, "", ErrorKind::Other, 1);
+    assert!(matches!(helper.carry_out(ReadJob::Tidy), Ok(None)));
+    assert_eq!(kept(), 1);
+    assert!(matches!(helper.carry_out(ReadJob::Tidy), Ok(None)));
+    assert_eq!(kept(), 0);
+    assert!(told(&completed).is_empty());
 }

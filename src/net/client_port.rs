@@ -1,26 +1,26 @@
 //! A connection from a client, at the node that serves it.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quorate_core::StateMachine;
 use tokio::io::AsyncRead;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
 use super::budget::{Budget, Charge};
-use super::client_wire::{Answer, Ask, AskBegun, MAX_BYTES, Reply, SLACK_BYTES, What, WhatBegun};
+use super::client_wire::{
+    Answer, Ask, AskBegun, MAX_BYTES, MAX_UNANSWERED, Reply, SLACK_BYTES, What, WhatBegun,
+};
 use super::frame::{self, Frame, FrameError, Kind};
 use super::frame_reader::{Arrived, FrameReader, Skipped};
 use super::handshake::Greeted;
 use super::peer::write_all;
 use crate::error::{NotProposed, ReadError, RequestError, SessionError};
 use crate::requests::{OVERHEAD_BYTES, Read, Requests, decoded, outcome, response_of};
-
-/// How many requests of one connection may be outstanding. The next is not read before.
-const OUTSTANDING: usize = 512;
 
 /// Replies that are larger are not copied together with others.
 const LARGE_BYTES: usize = 16 << 10;
@@ -39,9 +39,15 @@ pub(super) async fn serve_client<S: StateMachine>(
 ) -> Result<(), FrameError> {
     let Greeted { mut reader, mut writer, .. } = greeted;
     reader.set_max(requests.settings.max_command_bytes.saturating_add(SLACK_BYTES));
-    let (replies, mut to_write) = mpsc::channel::<Written>(OUTSTANDING);
+    let (replies, mut to_write) = mpsc::channel::<Written>(MAX_UNANSWERED);
+    let pinged = Notify::new();
     let read = async {
-        while let Some(asked) = next_request(&mut reader, budget.charge()).await? {
+        while let Some(said) = next(&mut reader, budget.charge()).await? {
+            let Said::Asked(asked) = said else {
+                // One sign of life is as good as several.
+                pinged.notify_one();
+                continue;
+            };
             // The place in the channel is held until the answer fills it.
             let place = replies.clone().reserve_owned().await.map_err(|_| FrameError::Closed)?;
             let reply = asked.begin(requests);
@@ -51,12 +57,19 @@ pub(super) async fn serve_client<S: StateMachine>(
     };
     let write = async {
         let mut batch = Vec::new();
-        while to_write.recv_many(&mut batch, OUTSTANDING).await > 0 {
-            write_all(&mut writer, together(batch.iter().map(|(reply, _)| reply))).await?;
-            // What was held for them is free again.
-            batch.clear();
+        let mut pong = BytesMut::new();
+        frame::encode(Kind::Pong, &(), &mut pong);
+        let pong = pong.freeze();
+        loop {
+            tokio::select! {
+                _ = to_write.recv_many(&mut batch, MAX_UNANSWERED) => {
+                    write_all(&mut writer, together(batch.iter().map(|(reply, _)| reply))).await?;
+                    // What was held for them is free again.
+                    batch.clear();
+                }
+                () = pinged.notified() => write_all(&mut writer, [pong.clone()]).await?,
+            }
         }
-        Ok(())
     };
     tokio::select! {
         ended = read => ended,
@@ -79,19 +92,24 @@ fn together<'a>(replies: impl Iterator<Item = &'a Bytes>) -> Vec<Bytes> {
     pieces
 }
 
+/// What a client says.
+enum Said {
+    Ping,
+    Asked(Asked),
+}
+
 /// What a client wants.
 enum Asked {
-    Pong(Charge),
     Request(Ask, Charge),
     /// It is answered without having been read.
     Refused(AskBegun, Skipped, Charge),
 }
 
-/// The next request, which is charged for; `None` once the client has hung up.
-async fn next_request<R: AsyncRead + Unpin>(
+/// What is said next; a request is charged for. `None` once the client has hung up.
+async fn next<R: AsyncRead + Unpin>(
     reader: &mut FrameReader<R>,
     mut charge: Charge,
-) -> Result<Option<Asked>, FrameError> {
+) -> Result<Option<Said>, FrameError> {
     let mut may_hold = |bytes| {
         let may = charge.grow_to(bytes);
         if !may {
@@ -110,27 +128,25 @@ async fn next_request<R: AsyncRead + Unpin>(
     };
     match arrived {
         None => Ok(None),
-        Some(Arrived::Frame(frame)) => asked(&frame, charge).map(Some),
+        Some(Arrived::Frame(frame)) => match frame.kind {
+            Kind::Ping => Ok(Some(Said::Ping)),
+            Kind::Request => Ok(Some(Said::Asked(asked(&frame, charge)?))),
+            _ => Err(FrameError::Unexpected),
+        },
         Some(Arrived::Skipped { beginning, why }) => {
-            Ok(Some(Asked::Refused(begun(&beginning)?, why, charge)))
+            Ok(Some(Said::Asked(Asked::Refused(begun(&beginning)?, why, charge))))
         }
     }
 }
 
 fn asked(frame: &Frame, mut charge: Charge) -> Result<Asked, FrameError> {
-    match frame.kind {
-        Kind::Ping => Ok(Asked::Pong(charge)),
-        Kind::Request => {
-            let bytes = frame.body.len() + OVERHEAD_BYTES;
-            charge.shrink_to(bytes);
-            if charge.grow_to(bytes) {
-                return Ok(Asked::Request(frame.decode()?, charge));
-            }
-            charge.shrink_to(0);
-            Ok(Asked::Refused(begun(&frame.body)?, Skipped::NoRoom, charge))
-        }
-        _ => Err(FrameError::Unexpected),
+    let bytes = frame.body.len() + OVERHEAD_BYTES;
+    charge.shrink_to(bytes);
+    if charge.grow_to(bytes) {
+        return Ok(Asked::Request(frame.decode()?, charge));
     }
+    charge.shrink_to(0);
+    Ok(Asked::Refused(begun(&frame.body)?, Skipped::NoRoom, charge))
 }
 
 fn begun(beginning: &[u8]) -> Result<AskBegun, FrameError> {
@@ -144,12 +160,10 @@ impl Asked {
         requests: &Requests<S>,
     ) -> impl Future<Output = Written> + Send + 'static + use<S> {
         enum Begun<A> {
-            Pong,
             Answered(u64, Answer),
             Asked(u64, WhatBegun, A),
         }
         let (begun, mut charge) = match self {
-            Asked::Pong(charge) => (Begun::Pong, charge),
             Asked::Refused(AskBegun { id, what }, why, charge) => {
                 (Begun::Answered(id, refusal(what, why)), charge)
             }
@@ -160,10 +174,6 @@ impl Asked {
         async move {
             let mut bytes = BytesMut::new();
             let reply = match begun {
-                Begun::Pong => {
-                    frame::encode(Kind::Pong, &(), &mut bytes);
-                    return (bytes.freeze(), charge);
-                }
                 Begun::Answered(id, answer) => Reply { id, answer },
                 Begun::Asked(id, what, answer) => {
                     Reply { id, answer: limited(what, answer.await, &mut charge) }
@@ -264,8 +274,11 @@ fn read<S: StateMachine>(
     }
 }
 
+/// `None` also if the user's code panics over it: every request is answered, or its client would count
+/// it as unanswered for ever.
 fn encoded<T: serde::Serialize>(value: &T) -> Option<Answer> {
-    postcard::to_allocvec(value).ok().map(|bytes| Answer::Done(bytes.into()))
+    let bytes = catch_unwind(AssertUnwindSafe(|| postcard::to_allocvec(value))).ok()?;
+    bytes.ok().map(|bytes| Answer::Done(bytes.into()))
 }
 
 #[cfg(test)]

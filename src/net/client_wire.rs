@@ -10,6 +10,11 @@ use crate::requests::Read;
 /// The largest command, query or answer that is sent, in bytes.
 pub(crate) const MAX_BYTES: usize = 1 << 30;
 
+/// How many requests of one connection may be unanswered. A client sends no more than that, whatever
+/// became of those who asked, and a node reads no more. Pings do not count: a node that answers nothing
+/// else shows that it is there.
+pub(crate) const MAX_UNANSWERED: usize = 512;
+
 /// What the body of a frame may be larger than what it carries.
 pub(crate) const SLACK_BYTES: usize = 64;
 

@@ -289,6 +289,27 @@ mod tests {
         assert!(matches!(b.err(), Some(HandshakeError::Refused(Refusal::ClusterName { .. }))));
     }
 
+    #[tokio::test]
+    async fn a_hello_may_be_small_and_nothing_else() {
+        let mut large = BytesMut::new();
+        frame::encode(Kind::Hello, &vec![0_u8; 4 << 10], &mut large);
+        // The length alone says it.
+        let header = &large[..100];
+        let is_refused = |error: Option<HandshakeError>| {
+            let max = 4 << 10;
+            let why = error.expect("it is refused");
+            assert!(
+                matches!(why, HandshakeError::Frame(FrameError::TooLong { max: m, .. }) if m == max)
+            );
+        };
+        let (mut a, b) = pair();
+        a.writer.write_all(header).await.unwrap();
+        is_refused(answer(b, || unreachable!(), |_| unreachable!()).await.err());
+        let (a, mut b) = pair();
+        b.writer.write_all(header).await.unwrap();
+        is_refused(greet(a, &hello(2), |_| unreachable!()).await.err());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn silence_is_not_waited_for_for_ever() {
         let (_a, b) = pair();

@@ -135,6 +135,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_written_is_sent_at_once() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        // Another handle on the same socket.
+        let socket = stream.try_clone().unwrap();
+        let _connection = connection(TcpStream::from_std(stream).unwrap(), address).unwrap();
+        assert!(socket.nodelay().unwrap());
+    }
+
+    #[tokio::test]
     async fn connections_that_are_reset_before_they_are_accepted_are_no_errors() {
         let mut acceptor = TcpTransport.bind("127.0.0.1:0").await.unwrap();
         let address = acceptor.local_address();

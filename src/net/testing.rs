@@ -128,7 +128,7 @@ pub(crate) fn propose(id: u64, length: usize) -> Ask {
 pub(crate) struct Played {
     pub(crate) requests: Requests<Echo>,
     to_loop: Consumer<Request<Echo>>,
-    _to_applier: Consumer<Job<Echo>>,
+    to_applier: Consumer<Job<Echo>>,
 }
 
 impl Played {
@@ -136,13 +136,20 @@ impl Played {
         let (to_loop, asked) = queue(1 << 30);
         let (to_applier, queries) = queue(1 << 30);
         let requests = Requests { to_loop, to_applier, settings: Arc::new(settings) };
-        Played { requests, to_loop: asked, _to_applier: queries }
+        Played { requests, to_loop: asked, to_applier: queries }
     }
 
     /// Takes everything that has come to the loop.
     pub(crate) fn asked(&self) -> VecDeque<Request<Echo>> {
         let mut asked = VecDeque::new();
         let _ = self.to_loop.try_pop_all(&mut asked);
+        asked
+    }
+
+    /// Takes everything that has come to the applier.
+    pub(crate) fn asked_of_applier(&self) -> VecDeque<Job<Echo>> {
+        let mut asked = VecDeque::new();
+        let _ = self.to_applier.try_pop_all(&mut asked);
         asked
     }
 

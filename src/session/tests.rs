@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 use quorate_core::{Outcome, Settings};
 
 use super::*;
-use crate::error::NotProposed;
+use crate::error::SessionError;
 use crate::net::testing::{Echo, Played};
 use crate::requests::{Answer, Request};
 
@@ -14,7 +14,8 @@ type Proposing = Pin<Box<dyn Future<Output = Result<Vec<u8>, RequestError>> + Se
 fn session(played: &Played) -> Session<Echo> {
     let requests = played.requests.clone();
     let numbers = Mutex::new(Numbers::default());
-    Session { inner: Arc::new(Inner { requests, id: SessionId(7), numbers }) }
+    let timers = Handle::current();
+    Session { inner: Arc::new(Inner { requests, id: SessionId(7), numbers, timers }) }
 }
 
 fn propose(session: &Session<Echo>) -> Proposing {
@@ -39,12 +40,24 @@ fn done() -> Result<Outcome<Vec<u8>>, RequestError> {
     Ok(Outcome::Response(vec![2]))
 }
 
-fn refusals() -> [Result<Outcome<Vec<u8>>, RequestError>; 2] {
-    [Err(NotProposed::Busy.into()), Ok(Outcome::WindowExceeded)]
+/// Such as pass with time.
+fn refusals() -> [Result<Outcome<Vec<u8>>, RequestError>; 5] {
+    use NotProposed::{Busy, DiskFull, NoLeader, Overdue};
+    let [busy, full, nobody, overdue] = [Busy, DiskFull, NoLeader, Overdue].map(RequestError::from);
+    [Err(busy), Err(full), Err(nobody), Err(overdue), Ok(Outcome::WindowExceeded)]
 }
 
-#[test]
-fn a_request_of_unknown_outcome_is_sent_again_under_its_number() {
+/// A proposal whose first attempt came to nothing that is known.
+fn lost(played: &Played) -> (Proposing, InSession) {
+    let mut proposing = propose(&session(played));
+    let (first, answer) = asked(played);
+    drop(answer);
+    assert!(poll(&mut proposing).is_pending());
+    (proposing, first)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_of_unknown_outcome_is_sent_again_under_its_number() {
     let played = Played::new(Settings::default());
     let session = session(&played);
     let mut proposing = propose(&session);
@@ -60,35 +73,73 @@ fn a_request_of_unknown_outcome_is_sent_again_under_its_number() {
     assert_eq!(poll(&mut proposing), Poll::Ready(Ok(vec![2])));
 }
 
-#[test]
-fn a_refusal_after_an_attempt_of_unknown_outcome_is_not_the_whole_truth() {
+#[tokio::test(start_paused = true)]
+async fn a_refusal_after_an_attempt_of_unknown_outcome_is_followed_by_another_a_little_later() {
     for refusal in refusals() {
         let played = Played::new(Settings::default());
-        let session = session(&played);
-        let mut proposing = propose(&session);
-        drop(asked(&played));
-        assert!(poll(&mut proposing).is_pending());
+        let (mut proposing, first) = lost(&played);
         asked(&played).1.complete(refusal).unwrap();
-        assert_eq!(poll(&mut proposing), Poll::Ready(Err(RequestError::Unknown)));
+        assert!(poll(&mut proposing).is_pending());
+        assert!(played.asked().is_empty(), "not at once");
+        sleep(2 * PAUSE).await;
+        assert!(poll(&mut proposing).is_pending());
+        let (again, answer) = asked(&played);
+        assert_eq!(again, first);
+        answer.complete(done()).unwrap();
+        assert_eq!(poll(&mut proposing), Poll::Ready(Ok(vec![2])));
     }
 }
 
-#[test]
-fn a_refusal_of_the_only_attempt_is_handed_back() {
-    let expected: [RequestError; 2] =
-        [NotProposed::Busy.into(), SessionError::WindowExceeded.into()];
-    for (refusal, expected) in refusals().into_iter().zip(expected) {
+#[tokio::test(start_paused = true)]
+async fn what_will_not_pass_ends_the_attempts_and_refutes_none_before() {
+    for (last, expected) in [
+        (Err(NotProposed::ShuttingDown.into()), RequestError::Unknown),
+        (Err(NotProposed::TooLarge.into()), RequestError::Unknown),
+        (Ok(Outcome::NoSession), SessionError::Expired.into()),
+        (Ok(Outcome::ResponseDropped), SessionError::ResponseDropped.into()),
+    ] {
         let played = Played::new(Settings::default());
-        let session = session(&played);
-        let mut proposing = propose(&session);
+        let (mut proposing, _) = lost(&played);
+        asked(&played).1.complete(last).unwrap();
+        assert_eq!(poll(&mut proposing), Poll::Ready(Err(expected)));
+        assert!(played.asked().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_half_a_minute_nothing_is_sent_again() {
+    for last in [RequestError::Unknown, NotProposed::Busy.into()] {
+        let played = Played::new(Settings::default());
+        let (mut proposing, _) = lost(&played);
+        let began = Instant::now();
+        loop {
+            assert!(began.elapsed() < 2 * PATIENCE, "it goes on");
+            let is_over = began.elapsed() >= PATIENCE;
+            asked(&played).1.complete(Err(last)).unwrap();
+            if let Poll::Ready(ended) = poll(&mut proposing) {
+                assert_eq!((ended, is_over), (Err(RequestError::Unknown), true));
+                break;
+            }
+            sleep(2 * PAUSE).await;
+            assert!(poll(&mut proposing).is_pending());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_the_only_attempt_is_handed_back() {
+    for refusal in refusals() {
+        let expected = refusal.clone().and_then(response_of).unwrap_err();
+        let played = Played::new(Settings::default());
+        let mut proposing = propose(&session(&played));
         asked(&played).1.complete(refusal).unwrap();
         assert_eq!(poll(&mut proposing), Poll::Ready(Err(expected)));
         assert!(played.asked().is_empty());
     }
 }
 
-#[test]
-fn what_is_acknowledged_is_all_before_the_first_whose_response_is_awaited() {
+#[tokio::test(start_paused = true)]
+async fn what_is_acknowledged_is_all_before_the_first_whose_response_is_awaited() {
     let played = Played::new(Settings::default());
     let session = session(&played);
     let mut numbers = Vec::new();

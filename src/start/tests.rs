@@ -1,6 +1,7 @@
 //! Nodes on disks in memory, which fail when they are told to.
 
 mod at_rest;
+mod configured;
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};

@@ -1,3 +1,5 @@
+use quorate_core::LogTime;
+
 use super::*;
 
 const PEER: NodeId = NodeId(2);
@@ -112,4 +114,77 @@ fn what_a_node_says_of_its_progress_is_what_it_has_posted() {
     });
     assert_eq!(board.progress(), Progress { durable: Index(5), applied: Index(4) });
     assert_eq!(board.identity(), Digest([3; 16]));
+}
+
+/// What a replica may say of itself: nothing of it is what a node begins with.
+fn of_replica([formed, mute, serving]: [bool; 3]) -> quorate_core::Status {
+    let mut ignored = Ignored::default();
+    (ignored.strangers, ignored.outdated) = (1, 2);
+    let membership = Membership::new([(NodeId(1), Incarnation(20)), (NodeId(2), Incarnation(21))]);
+    let snapshot = SnapshotMeta {
+        last: LogId::new(Index(3), Ballot(4)),
+        digest: Digest([5; 16]),
+        membership: Membership::default(),
+        time: LogTime(6),
+        size_bytes: 7,
+        content: Digest([8; 16]),
+    };
+    quorate_core::Status {
+        node: NodeId(1),
+        incarnation: Incarnation(9),
+        formed,
+        mute,
+        lost: Some(Index(10)),
+        role: Role::Leader,
+        ballot: Ballot(11),
+        leader: Some(NodeId(12)),
+        serving,
+        last: LogId::new(Index(13), Ballot(14)),
+        durable: Index(15),
+        committed: Index(16),
+        applied: Index(17),
+        snapshot: Some(snapshot),
+        membership,
+        ignored,
+        peer_faults: PeerFaults { count: 18, last: Some((NodeId(2), "fault".to_owned())) },
+    }
+}
+
+#[test]
+fn all_that_a_replica_says_of_itself_stands_in_the_status() {
+    for flags in [[true, false, false], [false, true, false], [false, false, true]] {
+        let mut status = Status::new(NodeId(1), "c".to_owned(), "raft");
+        status.follow(of_replica(flags), Some(Digest([19; 16])), Index(2));
+        let replica = of_replica(flags);
+        let expected = Status {
+            node: replica.node,
+            cluster: "c".to_owned(),
+            identity: Some(Digest([19; 16])),
+            protocol: "raft",
+            incarnation: replica.incarnation,
+            formed: replica.formed,
+            mute: replica.mute,
+            lost: replica.lost,
+            role: replica.role,
+            ballot: replica.ballot,
+            leader: replica.leader,
+            serving: replica.serving,
+            first: Index(2),
+            last: replica.last,
+            durable: replica.durable,
+            committed: replica.committed,
+            applied: replica.applied,
+            snapshot: replica.snapshot,
+            membership: replica.membership,
+            // Others post these.
+            has_room: true,
+            waiting: 0,
+            peers: Vec::new(),
+            last_election: None,
+            ignored: replica.ignored,
+            peer_faults: replica.peer_faults,
+            refused_connections: 0,
+        };
+        assert_eq!(status, expected);
+    }
 }

@@ -1,10 +1,14 @@
 use bytes::Bytes;
-use quorate_core::{Ballot, Digest, Entry, EntryKind, LogId, LogTime, NodeId, Proposal, Run};
+use quorate_core::{
+    Ballot, Digest, Entry, EntryKind, LogId, LogTime, NodeId, Proposal, Run, Settings,
+};
 use quorate_handoff::queue;
+use quorate_raft::Raft;
 use quorate_storage::MemDisk;
 
 use super::*;
 use crate::net::testing::Echo;
+use crate::node::Node;
 
 /// The thread by itself: the test takes its steps.
 struct Fixture {
@@ -122,4 +126,42 @@ fn under_a_load_that_never_pauses_segments_are_ready_before_they_are_needed() {
         }
         assert!(fixture.reserve() > 0, "the log has to wait for its next segment");
     }
+}
+
+#[test]
+fn room_is_looked_for_while_writes_wait_for_it() {
+    let mut fixture = Fixture::new();
+    let used = fixture.disk.contents().values().map(|bytes| bytes.len() as u64).sum();
+    fixture.disk.set_capacity(Some(used));
+    let writes: Vec<_> = (0..4).map(|_| fixture.enqueue(Some(100_000))).collect();
+    while fixture.step() {}
+    assert_eq!(fixture.told().0, []);
+    fixture.disk.set_capacity(None);
+    // Nothing more comes: so it need not be waited for.
+    fixture.writes.close();
+    for _ in 0..3 {
+        fixture.thread.rest().unwrap();
+        while fixture.step() {}
+    }
+    assert_eq!(fixture.told().0, writes);
+}
+
+#[test]
+fn a_start_reads_the_end_of_the_log_into_memory_and_no_more_than_was_allowed() {
+    const CACHE_BYTES: usize = 100_000;
+    let mut fixture = Fixture::new();
+    for _ in 0..50 {
+        fixture.enqueue(Some(20_000));
+        while fixture.step() {}
+    }
+    let Fixture { disk, last, .. } = fixture;
+    let settings = Settings { log_cache_bytes: CACHE_BYTES, ..Settings::default() };
+    let builder = Node::<Raft, Echo>::builder().id(1).members([(1, "a:1")]).cluster("c");
+    let builder = builder.data_dir("in memory").segment_bytes(64 << 10).settings(settings);
+    let config = builder.check().unwrap().0;
+    let disk = disk.crash_keeping_all();
+    let (_, recovered) = open::<Raft, _>(&config, disk, Incarnation(2), 2).unwrap();
+    assert_eq!(recovered.log.last, last.0);
+    let held: usize = recovered.log.tail.iter().map(Entry::size_bytes).sum();
+    assert!((CACHE_BYTES / 2..=CACHE_BYTES).contains(&held), "{held} bytes");
 }

@@ -48,6 +48,8 @@ pub struct InspectedSegment {
     pub len: u64,
     /// What is wrong with its first block, if anything.
     pub error: Option<StorageError>,
+    /// Where a group's header is damaged, or a block cannot be read: offsets in bytes.
+    pub damaged: Vec<u64>,
     /// The groups whose headers are intact, in the order in which they stand there.
     pub groups: Vec<InspectedGroup>,
 }
@@ -122,7 +124,8 @@ impl Verified {
     }
 }
 
-/// Lists what a directory holds, as far as headers and manifests tell.
+/// Lists what a directory holds, as far as headers and manifests tell. What of them is damaged, or
+/// cannot be read, is told in its place.
 ///
 /// # Errors
 /// If the directory or the meta file cannot be read, or a newer program wrote it.
@@ -150,15 +153,16 @@ pub fn inspect<D: Disk>(disk: &Arc<D>) -> Result<Inspection, StorageError> {
     })
 }
 
-/// Checks every checksum and digest of a directory, and that all of it goes together.
+/// Checks every checksum and digest of a directory, and that all of it goes together. `options` are
+/// those with which it is opened: they say how much at the end of the log may be torn.
 ///
 /// # Errors
 /// What would keep a replica from starting, or a damaged snapshot.
-pub fn verify<D: Disk>(disk: &Arc<D>) -> Result<Verified, StorageError> {
+pub fn verify<D: Disk>(disk: &Arc<D>, options: StoreOptions) -> Result<Verified, StorageError> {
     let files = open::list(&**disk)?;
     let snapshots = SnapshotStore::new(disk.clone());
     let (meta, bad_meta_copies) = read_meta(disk, &files, &snapshots)?;
-    let max_group_bytes = StoreOptions::default().max_group_bytes();
+    let max_group_bytes = options.max_group_bytes();
     let reading = Reading { tail_bytes: 0, max_group_bytes, is_owned: false };
     let mut found = recovery::recover(&**disk, &meta, &files, reading)?;
     let pointer = found.head.snapshot.as_ref().map(SnapshotMeta::id);
@@ -206,23 +210,30 @@ fn inspect_segment<D: Disk>(
     len: u64,
 ) -> Result<InspectedSegment, StorageError> {
     let mut first = [0; segment::HEADER_LEN];
-    group::read(disk, id, 0, &mut first)?;
-    let error = segment::check(&first, meta.store_id(), id).err();
-    let mut groups = Vec::new();
+    let error = match group::read(disk, id, 0, &mut first) {
+        Ok(()) => segment::check(&first, meta.store_id(), id).err(),
+        Err(error) if error.is_damaged_medium() => Some(error),
+        Err(error) => return Err(error),
+    };
+    let (mut groups, mut damaged) = (Vec::new(), Vec::new());
     let mut offset = BLOCK;
     while offset < len {
         let place = Place { store: meta.store_id(), segment: id, offset };
-        offset += match group::header_at(disk, place, len)? {
+        offset += match group::probe(disk, place, len)? {
             At::Group(group) => {
                 let group = InspectedGroup::of(*group);
                 let len = group.len;
                 groups.push(group);
                 len
             }
-            At::Damaged | At::Nothing => BLOCK,
+            At::Damaged => {
+                damaged.push(offset);
+                BLOCK
+            }
+            At::Nothing => BLOCK,
         };
     }
-    Ok(InspectedSegment { file: segment::name(id), len, error, groups })
+    Ok(InspectedSegment { file: segment::name(id), len, error, damaged, groups })
 }
 
 impl InspectedGroup {
@@ -253,8 +264,9 @@ impl InspectedGroup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::MemDisk;
-    use crate::store::tests::fixture::Author;
+    use crate::disk::{MemDisk, Operation};
+    use crate::store::Store;
+    use crate::store::tests::fixture::{Author, options, owner};
 
     fn written() -> Author {
         let mut author = Author::new();
@@ -278,7 +290,7 @@ mod tests {
         assert_eq!(groups[3].pledge, [4; 64]);
         assert_eq!(inspection.sworn, Some((4, [4; 64])));
         assert_eq!((inspection.snapshots.len(), inspection.start), (1, 1));
-        let verified = verify(&disk).unwrap();
+        let verified = verify(&disk, options()).unwrap();
         assert_eq!((verified.last, verified.last_group), (author.last().0, 4));
         assert_eq!((verified.snapshots, verified.bad_meta_copies), (1, 0));
         assert_eq!((disk.contents(), disk.changes()), before);
@@ -290,12 +302,83 @@ mod tests {
         let snapshot = author.disk.contents().into_keys().find(|n| n.starts_with("snap-")).unwrap();
         for (file, offset) in [("wal-0000000000000001", 8200), (snapshot.as_str(), 3)] {
             author.disk.flip(file, offset, 1);
-            let verified = verify(&Arc::new(author.disk.clone()));
+            let verified = verify(&Arc::new(author.disk.clone()), options());
             assert!(verified.is_err() || !verified.unwrap().is_whole(), "{file}");
             author.disk.flip(file, offset, 1);
         }
         author.disk.flip("meta", 5, 1);
-        assert_eq!(verify(&Arc::new(author.disk.clone())).unwrap().bad_meta_copies, 1);
+        assert_eq!(verify(&Arc::new(author.disk.clone()), options()).unwrap().bad_meta_copies, 1);
+    }
+
+    #[test]
+    fn the_newest_snapshot_is_missed_also_if_the_older_one_and_the_log_do_without() {
+        let mut author = written();
+        author.take_snapshot(3);
+        let disk = author.disk.crash_keeping_all();
+        assert_eq!(verify(&Arc::new(disk.clone()), options()).unwrap().snapshots, 2);
+        let newest = disk.contents().into_keys().rfind(|name| name.starts_with("snap-")).unwrap();
+        disk.remove(&newest).unwrap();
+        let missing = verify(&Arc::new(disk), options()).unwrap_err();
+        let StorageError::Snapshots(SnapshotError::Missing { snapshot }) = missing else {
+            panic!("{missing}")
+        };
+        assert_eq!(snapshot, author.snapshot.unwrap().id());
+    }
+
+    #[test]
+    fn what_the_medium_does_not_give_back_is_told_in_its_place_and_the_rest_is_listed() {
+        let author = written();
+        let (file, second) = author.place_of(3);
+        let second = second as u64;
+        let empty = second + 10 * BLOCK;
+        let damaged: [&dyn Fn(&MemDisk); 2] =
+            [&|disk| disk.set_unreadable(&file, second..second + 512), &|disk| {
+                disk.flip(&file, usize::try_from(second).unwrap() + 70, 1)
+            }];
+        for damage in damaged {
+            let disk = author.disk.crash_keeping_all();
+            damage(&disk);
+            disk.set_unreadable(&file, 0..512);
+            disk.set_unreadable(&file, empty..empty + 512);
+            let segments = inspect(&Arc::new(disk)).unwrap().segments;
+            let InspectedSegment { error, damaged, groups, .. } = &segments[0];
+            assert!(matches!(error, Some(StorageError::Unreadable { offset: 0, .. })), "{error:?}");
+            assert_eq!(*damaged, [second, empty]);
+            assert_eq!(groups.iter().map(|group| group.sequence).collect::<Vec<_>>(), [1, 3, 4]);
+            assert!(segments[1..].iter().all(|it| it.error.is_none() && it.damaged.is_empty()));
+        }
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_read_for_another_reason_than_the_medium_is_an_error() {
+        let author = written();
+        for after in [0, 1] {
+            let disk = author.disk.crash_keeping_all();
+            let kind = std::io::ErrorKind::PermissionDenied;
+            disk.fail_later(Operation::Read, "wal-", kind, after);
+            let inspected = inspect(&Arc::new(disk));
+            assert!(matches!(inspected, Err(StorageError::Unreadable { .. })), "{after}");
+        }
+    }
+
+    #[test]
+    fn a_torn_end_is_told_from_a_lost_one_as_by_a_start_with_the_same_options() {
+        let mut author = Author::new();
+        (0..12).for_each(|_| author.append(1, &[b"x"]));
+        let (file, last) = author.place_of(12);
+        // Nothing is left but the first group and, 44 KiB on, a part of the last.
+        let mut content = author.disk.content(&file).unwrap();
+        content[author.place_of(2).1..last].fill(0);
+        content[last + 70] ^= 1;
+        author.disk.set_content(&file, &content);
+        for (group_bytes, is_lost) in [(8 << 10, true), (64 << 10, false), (4 << 20, false)] {
+            let options = StoreOptions { group_bytes, ..options() };
+            let disk = Arc::new(author.disk.crash_keeping_all());
+            assert_eq!(verify(&disk, options).unwrap().end_is_lost, is_lost, "{group_bytes}");
+            let incarnation = quorate_core::Incarnation(77);
+            let (_, found) = Store::open(disk, &owner(), options, incarnation, 1).unwrap();
+            assert_eq!(found.mute, is_lost, "{group_bytes}");
+        }
     }
 
     #[test]
@@ -317,7 +400,7 @@ mod tests {
                 content[group * 4096 + usize::try_from(claim.header_len).unwrap()] ^= 1;
             }
             disk.set_content(&file, &content);
-            let verified = verify(&Arc::new(disk)).unwrap();
+            let verified = verify(&Arc::new(disk), options()).unwrap();
             let place = |error: &StorageError| match error {
                 StorageError::Damaged { file: found, offset, damage, .. } => {
                     assert_eq!(*found, file);
@@ -354,6 +437,6 @@ mod tests {
     fn a_directory_without_data_is_an_error() {
         let disk = Arc::new(MemDisk::new());
         assert!(matches!(inspect(&disk), Err(StorageError::MetaLost { .. })));
-        assert!(matches!(verify(&disk), Err(StorageError::MetaLost { .. })));
+        assert!(matches!(verify(&disk, options()), Err(StorageError::MetaLost { .. })));
     }
 }

@@ -84,7 +84,7 @@ impl Fetching {
         }
     }
 
-    pub(super) fn on_message<M>(&mut self, message: SnapshotMessage) -> Progress<M> {
+    pub(super) fn on_message<M>(&mut self, from: NodeId, message: SnapshotMessage) -> Progress<M> {
         match message {
             SnapshotMessage::Chunk { snapshot, chunk, checksum, bytes } => {
                 let expected = snapshot == self.id() && self.awaited == Some(chunk);
@@ -97,7 +97,11 @@ impl Fetching {
                 self.doublings = self.doublings.saturating_sub(1);
                 Progress::Do(Effect::WriteChunk { snapshot, chunk, bytes })
             }
-            SnapshotMessage::Gone { snapshot } if snapshot == self.id() => Progress::GiveUp,
+            // A source that was too slow may say so when another one is being asked. Its chunks are as
+            // good as any.
+            SnapshotMessage::Gone { snapshot } if snapshot == self.id() && from == self.from => {
+                Progress::GiveUp
+            }
             SnapshotMessage::Gone { .. } | SnapshotMessage::Fetch { .. } => Progress::None,
         }
     }
@@ -123,6 +127,9 @@ mod tests {
     use crate::membership::Membership;
     use crate::types::{Ballot, Index, LogId, LogTime};
 
+    const SOURCE: NodeId = NodeId(1);
+    const OTHER: NodeId = NodeId(2);
+
     fn meta() -> SnapshotMeta {
         SnapshotMeta {
             last: LogId::new(Index(9), Ballot(2)),
@@ -134,6 +141,15 @@ mod tests {
         }
     }
 
+    /// As long as the other one.
+    fn another() -> SnapshotMeta {
+        SnapshotMeta { digest: Digest::of(b"another"), content: Digest::ZERO, ..meta() }
+    }
+
+    fn gone(meta: &SnapshotMeta) -> SnapshotMessage {
+        SnapshotMessage::Gone { snapshot: meta.id() }
+    }
+
     fn chunk(number: u64, bytes: &'static [u8]) -> SnapshotMessage {
         let bytes = Bytes::from_static(bytes);
         let checksum = Digest::of(&bytes);
@@ -142,35 +158,59 @@ mod tests {
 
     #[test]
     fn a_chunk_is_stored_once_and_only_if_it_is_the_one_asked_for() {
-        let mut fetching = Fetching::new(NodeId(1), meta());
+        let mut fetching = Fetching::new(SOURCE, meta());
         let next = fetching.on_progress::<()>(meta().id(), FetchNext::Chunk(1));
         let ask = SnapshotMessage::Fetch { snapshot: meta().id(), chunk: 1 };
-        assert_eq!(next, Progress::Ask(NodeId(1), ask.clone()));
-        assert_eq!(fetching.on_message::<()>(chunk(0, b"abc")), Progress::None);
-        assert_eq!(fetching.on_message::<()>(chunk(1, b"short?")), Progress::None);
-        assert_eq!(fetching.on_timeout::<()>(), Progress::Ask(NodeId(1), ask));
-        assert!(matches!(fetching.on_message::<()>(chunk(1, b"abc")), Progress::Do(_)));
-        assert_eq!(fetching.on_message::<()>(chunk(1, b"abc")), Progress::None);
+        assert_eq!(next, Progress::Ask(SOURCE, ask.clone()));
+        assert_eq!(fetching.on_message::<()>(SOURCE, chunk(0, b"abc")), Progress::None);
+        assert_eq!(fetching.on_message::<()>(SOURCE, chunk(1, b"short?")), Progress::None);
+        assert_eq!(fetching.on_timeout::<()>(), Progress::Ask(SOURCE, ask));
+        assert!(matches!(fetching.on_message::<()>(SOURCE, chunk(1, b"abc")), Progress::Do(_)));
+        assert_eq!(fetching.on_message::<()>(SOURCE, chunk(1, b"abc")), Progress::None);
         assert_eq!(fetching.on_timeout::<()>(), Progress::None);
         let complete = fetching.on_progress::<()>(meta().id(), FetchNext::Complete);
-        assert_eq!(complete, Progress::Complete(NodeId(1), meta()));
+        assert_eq!(complete, Progress::Complete(SOURCE, meta()));
     }
 
     #[test]
     fn a_source_that_has_it_no_more_is_given_up_and_what_is_said_of_another_snapshot_is_not_heard()
     {
-        let mut fetching = Fetching::new(NodeId(1), meta());
-        let another =
-            SnapshotMeta { digest: Digest::of(b"another"), content: Digest::ZERO, ..meta() };
-        assert_ne!(another.id(), meta().id());
-        let gone = |meta: &SnapshotMeta| SnapshotMessage::Gone { snapshot: meta.id() };
-        assert_eq!(fetching.on_message::<()>(gone(&another)), Progress::None);
-        assert_eq!(fetching.on_message::<()>(gone(&meta())), Progress::GiveUp);
+        let mut fetching = Fetching::new(SOURCE, meta());
+        assert_ne!(another().id(), meta().id());
+        assert_eq!(fetching.on_message::<()>(SOURCE, gone(&another())), Progress::None);
+        assert_eq!(fetching.on_message::<()>(SOURCE, gone(&meta())), Progress::GiveUp);
+    }
+
+    #[test]
+    fn what_becomes_of_the_snapshot_that_was_fetched_before_says_nothing_of_this_one() {
+        let mut fetching = Fetching::new(SOURCE, meta());
+        for next in [FetchNext::Complete, FetchNext::Failed, FetchNext::Chunk(0)] {
+            assert_eq!(fetching.on_progress::<()>(another().id(), next), Progress::None);
+        }
+        assert_eq!(fetching.on_timeout::<()>(), Progress::None, "nothing was asked for");
+        fetching.on_progress::<()>(meta().id(), FetchNext::Chunk(1));
+        let SnapshotMessage::Chunk { chunk, checksum, bytes, .. } = chunk(1, b"abc") else {
+            unreachable!()
+        };
+        let late = SnapshotMessage::Chunk { snapshot: another().id(), chunk, checksum, bytes };
+        assert_eq!(fetching.on_message::<()>(SOURCE, late), Progress::None);
+        assert!(matches!(fetching.on_timeout::<()>(), Progress::Ask(..)), "it is waited for");
+    }
+
+    #[test]
+    fn a_source_that_is_not_asked_any_more_may_still_give_a_chunk_and_does_not_end_the_fetch() {
+        let mut fetching = Fetching::new(SOURCE, meta());
+        fetching.on_progress::<()>(meta().id(), FetchNext::Chunk(1));
+        fetching.on_timeout::<()>();
+        assert!(matches!(fetching.on_offer::<()>(OTHER), Progress::Ask(OTHER, _)));
+        assert_eq!(fetching.on_message::<()>(SOURCE, gone(&meta())), Progress::None);
+        assert!(matches!(fetching.on_message::<()>(SOURCE, chunk(1, b"abc")), Progress::Do(_)));
+        assert_eq!(fetching.on_message::<()>(OTHER, gone(&meta())), Progress::GiveUp);
     }
 
     #[test]
     fn a_source_that_does_not_answer_is_given_up_and_one_that_does_is_not() {
-        let mut fetching = Fetching::new(NodeId(1), meta());
+        let mut fetching = Fetching::new(SOURCE, meta());
         fetching.on_progress::<()>(meta().id(), FetchNext::Chunk(0));
         let asks = |fetching: &mut Fetching| {
             (1..MOST_UNANSWERED).all(|_| matches!(fetching.on_timeout::<()>(), Progress::Ask(..)))
@@ -180,19 +220,21 @@ mod tests {
         let checksum = Digest::of(&first);
         let (snapshot, chunk) = (meta().id(), 0);
         let answer = SnapshotMessage::Chunk { snapshot, chunk, checksum, bytes: first };
-        assert!(matches!(fetching.on_message::<()>(answer), Progress::Do(_)));
+        assert!(matches!(fetching.on_message::<()>(SOURCE, answer), Progress::Do(_)));
         fetching.on_progress::<()>(meta().id(), FetchNext::Chunk(1));
         assert!(asks(&mut fetching));
-        let turns_to = fetching.on_offer::<()>(NodeId(2));
-        assert!(matches!(turns_to, Progress::Ask(NodeId(2), _)));
-        assert_eq!(fetching.on_offer::<()>(NodeId(1)), Progress::None);
+        let turns_to = fetching.on_offer::<()>(OTHER);
+        assert!(matches!(turns_to, Progress::Ask(OTHER, _)));
+        assert_eq!(fetching.on_offer::<()>(SOURCE), Progress::None);
+        let election = Duration::from_millis(200)..Duration::from_millis(400);
+        assert_eq!(fetching.patience(&election), election, "how slow it is nobody knows");
         assert!(asks(&mut fetching), "another one has its own time");
         assert_eq!(fetching.on_timeout::<()>(), Progress::GiveUp);
     }
 
     #[test]
     fn over_a_slow_link_each_chunk_is_had_and_is_asked_for_a_few_times_at_most() {
-        let mut fetching = Fetching::new(NodeId(1), meta());
+        let mut fetching = Fetching::new(SOURCE, meta());
         let election = Duration::from_millis(200)..Duration::from_millis(400);
         let whole = Bytes::from(vec![0; SnapshotMeta::CHUNK_BYTES as usize]);
         let mut asked = Vec::new();
@@ -212,20 +254,20 @@ mod tests {
             let (snapshot, checksum) = (meta().id(), Digest::of(&whole));
             let answer =
                 SnapshotMessage::Chunk { snapshot, chunk: 0, checksum, bytes: whole.clone() };
-            assert!(matches!(fetching.on_message::<()>(answer), Progress::Do(_)));
+            assert!(matches!(fetching.on_message::<()>(SOURCE, answer), Progress::Do(_)));
         }
         assert_eq!(asked, [4, 3, 2, 2]);
     }
 
     #[test]
     fn a_damaged_chunk_is_not_stored() {
-        let mut fetching = Fetching::new(NodeId(1), meta());
+        let mut fetching = Fetching::new(SOURCE, meta());
         fetching.on_progress::<()>(meta().id(), FetchNext::Chunk(1));
         let SnapshotMessage::Chunk { snapshot, chunk, checksum, .. } = chunk(1, b"abc") else {
             unreachable!()
         };
         let bytes = Bytes::from_static(b"abd");
         let damaged = SnapshotMessage::Chunk { snapshot, chunk, checksum, bytes };
-        assert_eq!(fetching.on_message::<()>(damaged), Progress::None);
+        assert_eq!(fetching.on_message::<()>(SOURCE, damaged), Progress::None);
     }
 }

@@ -204,7 +204,7 @@ impl<P: Protocol> Replica<P> {
                 out.push(Effect::ReadChunk { to: from, snapshot, chunk });
             }
         } else if let Some(fetching) = &mut self.fetching {
-            let progress = fetching.on_message(message);
+            let progress = fetching.on_message(from, message);
             self.follow(now, progress, out);
         }
     }

@@ -49,7 +49,7 @@ impl<'a> Kept<'a> {
         }
     }
 
-    /// The ballot of what the disk holds at this index, if the log goes back that far.
+    /// The ballot of what the disk holds at this index; `None` of what is compacted, or not there.
     #[must_use]
     pub fn ballot_at(&self, index: Index) -> Option<Ballot> {
         self.log.at(index).map(|(ballot, _)| ballot)

@@ -83,6 +83,22 @@ pub struct Violation {
     pub details: String,
 }
 
+impl Violation {
+    /// What stands for all assertions of the code that fail.
+    pub(crate) const ASSERTIONS: &'static str = "assertions hold";
+
+    /// True if this may well be the same bug as that one. Assertions are told apart by their words, up
+    /// to the first number.
+    pub(crate) fn is_like(&self, other: &Violation) -> bool {
+        fn words(details: &str) -> &str {
+            let digit = details.find(|c: char| c.is_ascii_digit());
+            digit.map_or(details, |at| &details[..at])
+        }
+        self.property == other.property
+            && (self.property != Self::ASSERTIONS || words(&self.details) == words(&other.details))
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}): {}", self.property, self.stated_in, self.details)

@@ -1,3 +1,5 @@
+mod connected;
+
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -400,8 +402,13 @@ impl Transport for InMemory {
         match address {
             "nowhere" => return std::future::pending().await,
             "frozen" => _ = tokio::spawn(greet_and_freeze(theirs)),
-            "slow" => _ = tokio::spawn(serve(slowed_down(theirs), echoed)),
-            _ => _ = tokio::spawn(serve(theirs, echoed)),
+            "slow" => _ = tokio::spawn(serve(slowed_down(theirs), hello_of_node(), echoed)),
+            // It serves nobody: what it says counts for nothing.
+            "unformed" => {
+                let refuse = |_| Answer::Failed(NotProposed::Unreadable.into());
+                tokio::spawn(serve(theirs, hello_of_peer(1), refuse));
+            }
+            _ => _ = tokio::spawn(serve(theirs, hello_of_node(), echoed)),
         }
         let (reader, writer) = tokio::io::split(ours);
         let remote = address.to_owned();
@@ -419,13 +426,13 @@ fn echoed(what: What) -> Answer {
 }
 
 /// Answers every request.
-async fn serve(stream: DuplexStream, answer: impl Fn(What) -> Answer) {
+async fn serve(stream: DuplexStream, hello: Hello, answer: impl Fn(What) -> Answer) {
     let (reader, mut writer) = tokio::io::split(stream);
     let mut reader = FrameReader::new(reader, MAX_BYTES);
     while let Ok(Some(frame)) = reader.next().await {
         let mut out = BytesMut::new();
         match frame.kind {
-            Kind::Hello => frame::encode(Kind::Hello, &hello_of_node(), &mut out),
+            Kind::Hello => frame::encode(Kind::Hello, &hello, &mut out),
             Kind::Ping => frame::encode(Kind::Pong, &(), &mut out),
             _ => {
                 let Ask { id, what } = frame.decode().unwrap();
@@ -552,6 +559,8 @@ struct Alike {
     up_after: Duration,
     /// To each question, with its number on this connection.
     answer: fn(usize, What) -> Answer,
+    /// To whoever wants a session.
+    register: fn() -> Answer,
     dialled: Arc<Mutex<Vec<Duration>>>,
     asked: Arc<Mutex<Vec<Bytes>>>,
 }
@@ -559,7 +568,8 @@ struct Alike {
 impl Alike {
     fn new(up_after: Duration, answer: fn(usize, What) -> Answer) -> Alike {
         let (dialled, asked) = Default::default();
-        Alike { began: Instant::now(), up_after, answer, dialled, asked }
+        let register = || echoed(What::Register);
+        Alike { began: Instant::now(), up_after, answer, register, dialled, asked }
     }
 
     /// A driver that tries so many of them.
@@ -592,8 +602,9 @@ impl Transport for Alike {
         }
         let (ours, theirs) = duplex(64 << 10);
         let (answer, asked, number) = (self.answer, Arc::clone(&self.asked), AtomicUsize::new(0));
-        tokio::spawn(serve(theirs, move |what| match what {
-            What::Register => echoed(what),
+        let register = self.register;
+        tokio::spawn(serve(theirs, hello_of_node(), move |what| match what {
+            What::Register => register(),
             What::Propose { command: ref body, .. } | What::Read { query: ref body, .. } => {
                 asked.lock().unwrap().push(body.clone());
                 answer(number.fetch_add(1, Ordering::Relaxed), what)

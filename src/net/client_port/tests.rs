@@ -1,3 +1,5 @@
+mod unanswered;
+
 use std::collections::VecDeque;
 
 use quorate_core::{At, InSession, Outcome, SessionId, Settings};
@@ -60,6 +62,44 @@ async fn a_request_is_passed_on_as_it_was_asked() {
         let Request::Propose { body, session: asked, .. } = passed_on else { panic!("a command") };
         assert_eq!((body, asked), (command, session));
     }
+}
+
+#[tokio::test]
+async fn a_read_goes_to_whom_its_level_asks_for() {
+    let (played, budget) = (played(), Budget::new(MAX_COMMAND));
+    let (mut end, _) = client(&played, &budget);
+    for level in [Read::Local, Read::Linearizable] {
+        let query = postcard::to_allocvec(&vec![1_u8; 3]).unwrap().into();
+        end.send(Kind::Request, &Ask { id: 1, what: What::Read { level, query } }).await;
+        let (of_loop, of_applier) = loop {
+            let asked = (played.asked(), played.asked_of_applier());
+            if asked.0.len() + asked.1.len() > 0 {
+                break asked;
+            }
+            yield_now().await;
+        };
+        let expected = if level == Read::Local { (0, 1) } else { (1, 0) };
+        assert_eq!((of_loop.len(), of_applier.len()), expected, "{level:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_granted_the_window_that_its_replicas_keep_to() {
+    let settings = Settings { session_window: 7, ..Settings::default() };
+    let played = Played::new(settings);
+    let (mut end, _) = client(&played, &Budget::new(MAX_COMMAND));
+    end.send(Kind::Request, &Ask { id: 1, what: What::Register }).await;
+    loop {
+        match played.asked().pop_front() {
+            Some(Request::Register { answer }) => {
+                let _ = answer.complete(Ok(Outcome::Registered(SessionId(3))));
+                break;
+            }
+            Some(_) => panic!("no session was asked for"),
+            None => yield_now().await,
+        }
+    }
+    assert_eq!(end.answer(1).await, Answer::Registered { session: SessionId(3), window: 7 });
 }
 
 #[tokio::test]
@@ -278,6 +318,17 @@ async fn of_an_answer_that_cannot_be_serialized_a_reader_is_told_so() {
     assert_eq!(read.await, Answer::ReadFailed(ReadError::Unencodable));
     // The command was executed.
     assert_eq!(propose.await, Answer::Failed(SessionError::ResponseDropped.into()));
+}
+
+#[test]
+fn an_answer_over_which_the_users_code_panics_is_none() {
+    struct Panics;
+    impl Serialize for Panics {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            std::panic::resume_unwind(Box::new("the test said so"))
+        }
+    }
+    assert_eq!(encoded(&Panics), None);
 }
 
 #[tokio::test]

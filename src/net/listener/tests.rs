@@ -1,3 +1,5 @@
+mod waiting;
+
 use std::collections::VecDeque;
 use std::io;
 
@@ -43,20 +45,29 @@ impl Acceptor for InMemory {
 
 impl Listening {
     fn start() -> Listening {
+        let (connections, accepted) = mpsc::unbounded_channel();
+        Listening::at(connections, InMemory(accepted), 1 << 20)
+    }
+
+    /// Of messages, so many bytes wait for the loop.
+    fn at(
+        connections: mpsc::UnboundedSender<io::Result<Connection>>,
+        acceptor: impl Acceptor,
+        inbox_bytes: u32,
+    ) -> Listening {
         let board = Board::new(Status::new(NodeId(1), "c".to_owned(), "raft"), [].into_iter());
         let local = local(board.clone());
         let played = Played::new(Settings::default());
         let (to_loop, messages) = queue(usize::MAX);
         let port: Port<u8, Echo> = Port {
             local: Arc::new(local),
-            messages: Inbox::new(to_loop, 1 << 20),
+            messages: Inbox::new(to_loop, inbox_bytes),
             requests: played.requests.clone(),
             places: Places { newcomers: 256, clients: CLIENTS },
             client_bytes: 1 << 20,
             clients_at: tokio::runtime::Handle::current(),
         };
-        let (connections, accepted) = mpsc::unbounded_channel();
-        tokio::spawn(listen(Box::new(InMemory(accepted)), port));
+        tokio::spawn(listen(Box::new(acceptor), port));
         Listening { connections, board, messages, _played: played }
     }
 

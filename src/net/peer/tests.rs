@@ -1,3 +1,5 @@
+mod dialling;
+
 use std::io;
 use std::sync::Mutex;
 

@@ -5,6 +5,7 @@
     reason = "the one place of this crate that touches files"
 )]
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -99,6 +100,20 @@ impl FileDisk {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What has this name, which was found in the directory; `None` if nothing has it any more.
+    fn info(&self, name: &CStr) -> io::Result<Option<FileInfo>> {
+        let stat = match rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            // Gone since the directory was read: a live one is being looked at.
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let is_regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        let len = if is_regular { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 };
+        let name = name.to_string_lossy().into_owned();
+        Ok(Some(FileInfo { name, len, is_regular }))
+    }
+
     fn check_ownership(&self) -> io::Result<()> {
         let owner = rustix::fs::fstat(&self.directory)?.st_uid;
         let me = rustix::process::geteuid().as_raw();
@@ -119,18 +134,7 @@ impl Disk for FileDisk {
             if [b".", b"..".as_slice()].contains(&entry.file_name().to_bytes()) {
                 continue;
             }
-            let stat =
-                rustix::fs::statat(&self.directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW);
-            let stat = match stat {
-                Ok(stat) => stat,
-                // Gone since the directory was read: a live one is being looked at.
-                Err(rustix::io::Errno::NOENT) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            let is_regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-            let len = if is_regular { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 };
-            let name = entry.file_name().to_string_lossy().into_owned();
-            files.push(FileInfo { name, len, is_regular });
+            files.extend(self.info(entry.file_name())?);
         }
         files.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(files)
@@ -325,6 +329,17 @@ mod tests {
         assert_eq!(disk.read_at("x", 0, &mut [0]).unwrap_err().kind(), io::ErrorKind::NotFound);
         let info = FileInfo { name: "y".to_owned(), len: 6, is_regular: true };
         assert_eq!(disk.list().unwrap(), [info]);
+    }
+
+    #[test]
+    fn what_is_removed_while_the_directory_is_listed_is_left_out() {
+        let (_keep, disk) = disk();
+        disk.create("x").unwrap();
+        let info = FileInfo { name: "x".to_owned(), len: 0, is_regular: true };
+        assert_eq!(disk.info(c"x").unwrap(), Some(info));
+        disk.remove("x").unwrap();
+        assert_eq!(disk.info(c"x").unwrap(), None);
+        assert!(disk.info(c"x/y").unwrap().is_none() && disk.list().unwrap().is_empty());
     }
 
     #[test]

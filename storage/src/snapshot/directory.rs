@@ -125,6 +125,12 @@ impl<D: Disk> Directory<D> {
         Ok(n == buffer.len())
     }
 
+    /// How many manifests are in memory.
+    #[cfg(test)]
+    pub(super) fn manifests(&self) -> usize {
+        self.books().manifests.len()
+    }
+
     fn list(&self) -> Result<Vec<FileInfo>, SnapshotError> {
         self.disk.list().map_err(|error| SnapshotError::unreadable(DIRECTORY, 0, error))
     }

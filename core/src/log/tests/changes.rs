@@ -138,6 +138,24 @@ fn of_a_log_that_starts_anew_behind_a_snapshot_nothing_else_counts_any_more() {
 }
 
 #[test]
+fn the_ballots_of_a_log_that_starts_anew_are_those_of_what_is_appended_behind_the_snapshot() {
+    let mut log = log_of(&[1, 5, 5]);
+    let snapshot = snapshot_of(9, 4);
+    log.rebase(snapshot.clone());
+    let mut parent = snapshot.digest;
+    let entries = [(10, 4), (11, 6)].map(|(index, ballot)| {
+        let id = LogId::new(Index(index), Ballot(ballot));
+        let entry = Entry::new(id, parent, command("x"));
+        parent = entry.digest();
+        entry
+    });
+    assert_eq!(log.splice(snapshot.last, entries.to_vec()), Ok(Index(11)));
+    assert_eq!(log.ballot_at(Index(10)), Some(Ballot(4)));
+    assert_eq!(log.ballots, [(Index(10), Ballot(4)), (Index(11), Ballot(6))]);
+    assert_eq!(log.splice(snapshot.last, entries.to_vec()), Ok(Index(11)), "it holds them");
+}
+
+#[test]
 fn a_log_found_on_disk_is_committed_as_far_as_its_snapshot_and_no_further() {
     let whole = log_of(&[1, 1, 1, 2]);
     let found = |tail: Vec<Entry>| RecoveredLog {

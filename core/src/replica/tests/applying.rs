@@ -4,6 +4,7 @@ use super::super::applying::{Applying, Next};
 use super::puppet::*;
 use super::*;
 use crate::event::Generation;
+use crate::types::WriteSeq;
 
 fn log_of(ballots: &[u64], text: &'static str) -> Log {
     let mut log = Log::founded_by(three());
@@ -51,6 +52,26 @@ fn what_was_read_is_handed_over_as_far_as_it_is_committed_and_only_where_it_goes
     assert_eq!(indexes(&applying.on_read(&log, Index(2), read[1..].to_vec())), [2, 3]);
     let Next::Entries(next) = applying.next(&log, usize::MAX) else { panic!() };
     assert_eq!(indexes(&next), [2, 3]);
+}
+
+/// To read it would fail, and be tried again at once, until somebody gives it back.
+#[test]
+fn what_is_missing_is_not_read_for_the_applier_before_it_is_back_on_disk() {
+    let mut log = log_of(&[1; 6], "x");
+    let all = entries(&log);
+    log.begin_write(WriteSeq(1));
+    log.saved(WriteSeq(1));
+    log.commit(Index(6));
+    log.trim_cache(0);
+    log.note_damage(gap_of(&all, 3, 4));
+    assert_eq!(Applying::from(Index(1)).next(&log, 1000), Next::Cold(Index(2), 1000));
+    let applying = Applying::from(Index(2));
+    assert_eq!(applying.next(&log, 1000), Next::Nothing);
+    log.repair(all[2..4].to_vec()).unwrap();
+    log.begin_repairs(WriteSeq(2));
+    assert_eq!(applying.next(&log, 1000), Next::Nothing, "it is not on disk");
+    log.saved(WriteSeq(2));
+    assert_eq!(applying.next(&log, 1000), Next::Cold(Index(3), 1000));
 }
 
 #[test]

@@ -272,6 +272,16 @@ fn a_disk_that_hangs_over_a_promise_does_not_pile_up_what_waits_for_it() {
     assert_eq!(replica.on_saved(promise), [Say::Voted(2)]);
     let (said, _) = replica.on(from_peer(PeerMessage::Protocol(Say::Vote)));
     assert_eq!(said, [Say::Voted(2)]);
+
+    // The same while it is given more and more to write.
+    let mut replica = Held::new();
+    let promise = replica.begins(Say::Swear(2));
+    for _ in 0..4 {
+        replica.1.monotonic += patience / 2;
+        replica.begins(Say::Acknowledge);
+    }
+    replica.keeps(Say::Mention);
+    assert_eq!(replica.on_saved(promise), []);
 }
 
 #[test]
@@ -345,6 +355,13 @@ fn nothing_is_vouched_for_by_whoever_falls_mute_in_the_same_batch_or_before_its_
     let (said, begun) = replica.on(from_peer(PeerMessage::Protocol(Say::Mention)));
     assert_eq!(said, [], "that it is mute is not on its disk yet");
     assert_eq!(replica.on_saved(begun.unwrap()), [Say::Mentioned(1)]);
+
+    let mut replica = Held::new();
+    let entry = replica.begins(Say::Acknowledge);
+    replica.0.fall_mute();
+    let muteness = replica.begins(Say::Mention);
+    assert_eq!(replica.on_saved(entry), [], "that write was begun by one who was not mute");
+    assert_eq!(replica.on_saved(muteness), [Say::Mentioned(1)]);
 
     let mut replica = Held::new();
     let entry = replica.begins(Say::Acknowledge);

@@ -399,3 +399,49 @@ fn a_replica_vouches_for_nothing_until_it_is_on_disk_that_it_is_not_mute_any_mor
     stage.on(Event::Saved(unmute));
     assert!(stage.log().may_vouch());
 }
+
+/// It was put back once, and has restarted since.
+#[test]
+fn a_disk_that_lacks_the_entry_which_lists_it_is_not_superseded_and_has_that_repaired() {
+    let mut stage = Stage::with_entries(0);
+    let others = three().with_replaced(ME, Incarnation(101), Incarnation(900)).unwrap();
+    stage.list(&others);
+    stage.list(&three());
+    stage.append(1);
+    let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
+    let covered = SnapshotMeta { membership: others, ..snapshot_of(&entries[1]) };
+    let found = RecoveredLog {
+        base_digest: three().digest(),
+        ballots: vec![(Index(1), Ballot(1))],
+        tail: entries[3..].to_vec(),
+        last: entries[3].id,
+        last_digest: entries[3].digest(),
+        gaps: vec![gap_of(&entries, 3, 3)],
+        ..RecoveredLog::default()
+    };
+    let mut log = Log::recover(three(), Some(covered), found);
+    log.set_owner(ME, Incarnation(101));
+    *stage.log() = log;
+    assert_eq!(listed(&mut stage, ME), 900);
+    stage.flush();
+    assert!(!is_stopped(&stage));
+    let answer = Repair::Entries { entries: entries[2..3].to_vec() };
+    stage.hear(PEER, PeerMessage::Repair(answer));
+    assert!(!is_stopped(&stage) && stage.log().is_whole() && stage.log().may_vouch());
+    assert_eq!(listed(&mut stage, ME), 101);
+}
+
+/// Where a majority says so, a leader without room hands over.
+#[test]
+fn only_a_disk_that_has_room_and_whose_word_counts_says_that_it_has_room() {
+    let mut stage = Stage::with_entries(1);
+    let says =
+        |stage: &Stage| stage.replica.envelope(PEER, PeerMessage::Protocol(Word::Mention)).has_room;
+    assert!(says(&stage));
+    stage.on(Event::Room(false));
+    assert!(!says(&stage));
+    stage.on(Event::Room(true));
+    assert!(says(&stage));
+    stage.replica.fall_mute();
+    assert!(!says(&stage));
+}

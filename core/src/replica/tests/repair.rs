@@ -213,7 +213,10 @@ fn only_who_leads_says_that_it_lacks_what_it_does_not_hold() {
 fn who_lacks_the_same_says_nothing_even_if_it_leads() {
     let (mut stage, entries) = damaged(4, 5);
     stage.lead(2);
-    let asked = repairs(stage.answers(PEER, want(4, &entries[4])));
+    let effects = stage.hear(PEER, want(4, &entries[4]));
+    let reads = |effect: &Effect<Word>| matches!(effect, Effect::ReadEntries { .. });
+    assert!(!effects.iter().any(reads), "its disk does not hold that");
+    let asked = repairs(said(effects));
     assert!(asked.iter().all(|said| matches!(said, Repair::Want { .. })), "{asked:?}");
     // What it has is another matter.
     let asked = repairs(stage.answers(PEER, want(6, &entries[5])));
@@ -239,18 +242,20 @@ fn what_is_compacted_comes_as_a_snapshot_that_can_be_read() {
     assert_eq!(repairs(stage.answers(PEER, want(2, &entries[4]))), []);
 }
 
+/// Who is asked, from where on, up to where, and for which entry there.
+fn wanted(effects: Vec<Effect<Word>>) -> Vec<(NodeId, u64, u64, Digest)> {
+    let wants = said(effects).into_iter().filter_map(|(to, message)| match message {
+        Message::Repair(Repair::Want { first, last, digest }) => {
+            Some((to, first.0, last.0, digest))
+        }
+        _ => None,
+    });
+    wants.collect()
+}
+
 #[test]
 fn the_peers_are_asked_in_turn_for_the_end_of_the_first_gap() {
     let (mut stage, entries) = damaged(2, 4);
-    let wanted = |effects| {
-        let wants = said(effects).into_iter().filter_map(|(to, message)| match message {
-            Message::Repair(Repair::Want { first, last, digest }) => {
-                Some((to, first.0, last.0, digest))
-            }
-            _ => None,
-        });
-        wants.collect::<Vec<_>>()
-    };
     let asked = |to| vec![(to, 2, 4, entries[3].digest())];
     assert_eq!(wanted(stage.flush()), asked(PEER));
     assert_eq!(wanted(stage.flush()), [], "it takes its time to answer");
@@ -267,6 +272,37 @@ fn the_peers_are_asked_in_turn_for_the_end_of_the_first_gap() {
     assert_eq!(wanted(stage.hear(PEER, entries_of(2..4))), [(PEER, 2, 2, digest)]);
     assert_eq!(wanted(stage.hear(PEER, entries_of(1..2))), []);
     assert!(stage.log().is_whole());
+}
+
+#[test]
+fn after_a_stretch_of_large_entries_as_many_are_asked_for_at_once_as_before() {
+    let mut stage = Stage::new();
+    stage.append(200);
+    stage.commit();
+    let entries = stage.log().entries(Index(1), usize::MAX).unwrap();
+    stage.log().trim_cache(0);
+    let asked = |effects| -> Vec<(u64, u64)> {
+        wanted(effects).into_iter().map(|(_, first, last, _)| (first, last)).collect()
+    };
+    let first = asked(stage.on(Event::Damaged(vec![gap_of(&entries, 2, 190)])));
+    assert_eq!(first, [(127, 190)]);
+    let mut given = |first: usize, last: usize| {
+        let entries = entries[first - 1..last].to_vec();
+        asked(stage.hear(PEER, Message::Repair(Repair::Entries { entries })))
+    };
+    assert_eq!(given(127, 129), [(188, 190)], "no more than three fitted");
+    assert_eq!(given(188, 190), [(124, 187)]);
+}
+
+#[test]
+fn what_the_search_for_damage_finds_is_not_vouched_for_and_is_asked_for() {
+    let (mut stage, entries) = on_disk_only();
+    assert_eq!(stage.log().durable(), Index(6));
+    let gaps = vec![gap_of(&entries, 2, 3)];
+    let effects = stage.on(Event::Scrubbed { next: Index(4), gaps: gaps.clone() });
+    assert_eq!(stage.log().gaps(), gaps);
+    assert_eq!(stage.log().durable(), Index(1));
+    assert_eq!(wanted(effects), [(PEER, 2, 3, entries[2].digest())]);
 }
 
 #[test]
@@ -320,6 +356,17 @@ fn what_nobody_gives_back_is_made_good_by_a_snapshot_of_ones_own() {
     stage.on(Event::Timeout(Timer::Repair));
     assert!(stage.log().is_whole());
     assert_eq!(stage.log().base().index, Index(6));
+}
+
+#[test]
+fn after_a_snapshot_of_ones_own_was_made_do_the_next_damage_is_asked_for_again() {
+    let (mut stage, entries) = damaged_below(Some(4), (3, 4));
+    (0..2).for_each(|_| drop(stage.on(Event::Timeout(Timer::Repair))));
+    assert_eq!((stage.log().is_whole(), stage.log().base().index), (true, Index(4)));
+    stage.on(Event::SnapshotBuilt(Some(snapshot_of(&entries[5]))));
+    let effects = stage.on(Event::Damaged(vec![gap_of(&entries, 5, 5)]));
+    assert!(asks(stage.on(Event::Timeout(Timer::Repair))) || asks(effects));
+    assert_eq!((stage.log().is_whole(), stage.log().base().index), (false, Index(4)));
 }
 
 #[test]

@@ -95,11 +95,19 @@ fn requests_that_wait_are_looked_at_again_later_by_one_timer() {
         let timer = Effect::SetTimer(Timer::Requests, heartbeat * 4..heartbeat * 5);
         out.iter().filter(|effect| **effect == timer).count()
     };
-    let mut stage = leader();
-    assert_eq!(timers(stage.flush()), 0, "nothing waits");
-    let request = stage.replica.name_request();
-    assert_eq!(timers(stage.on(Event::Read { request })), 1);
-    assert_eq!(timers(stage.flush()), 0, "it is set");
+    let read = |request| Event::Read { request };
+    let proposal = |request| {
+        let (kind, payload) = (EntryKind::Command, Bytes::from_static(b"x"));
+        Event::Propose { request, kind, payload }
+    };
+    let kinds: [&dyn Fn(RequestId) -> Event<Word>; 2] = [&read, &proposal];
+    for kind in kinds {
+        let mut stage = leader();
+        assert_eq!(timers(stage.flush()), 0, "nothing waits");
+        let request = stage.replica.name_request();
+        assert_eq!(timers(stage.on(kind(request))), 1);
+        assert_eq!(timers(stage.flush()), 0, "it is set");
+    }
 }
 
 #[test]

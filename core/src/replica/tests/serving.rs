@@ -540,6 +540,19 @@ fn a_leader_whose_disk_is_full_hands_over_if_a_majority_of_others_have_room_and_
 }
 
 #[test]
+fn what_was_never_sent_ends_as_overdue_if_somebody_leads_and_as_leaderless_if_nobody_does() {
+    for (leads, why) in [(Some(ME), Failure::Overdue), (None, Failure::NoLeader)] {
+        let mut stage = leader(Settings::default());
+        stage.puppet().standing.serving = false;
+        stage.puppet().standing.leader = leads;
+        let (request, _) = propose(&mut stage, command(1));
+        stage.now.monotonic += stage.replica.settings.request_timeout;
+        let effects = stage.on(Event::Timeout(Timer::Requests));
+        assert_eq!(failed(&effects), [(request, why)]);
+    }
+}
+
+#[test]
 fn what_was_surely_not_taken_ends_as_not_proposed_also_if_it_was_sent_once() {
     let mut requests = crate::replica::requests::Requests::default();
     let name = |number| RequestId { number, ..RequestId::default() };

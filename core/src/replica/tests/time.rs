@@ -63,6 +63,19 @@ fn a_leader_puts_time_into_the_log_once_when_a_deadline_is_due() {
 }
 
 #[test]
+fn a_deadline_that_is_set_later_and_comes_first_is_not_waited_for_until_the_other() {
+    let mut stage = Stage::with_entries(0);
+    stage.lead(1);
+    let at = |seconds: u64| Some(LogTime(seconds * 1_000_000));
+    let [far] = timers(&deadline_at(&mut stage, at(100)))[..] else { panic!("one") };
+    let [near] = timers(&deadline_at(&mut stage, at(3)))[..] else { panic!("one") };
+    assert!(far > 80 * SECOND && near < 3 * SECOND, "{far:?} {near:?}");
+    pass(&mut stage, 3 * SECOND);
+    stage.on(Event::Timeout(Timer::Deadline));
+    assert_eq!(kinds(&mut stage), [EntryKind::Time]);
+}
+
+#[test]
 fn whoever_does_not_serve_or_has_no_room_leaves_deadlines_to_others() {
     for serves in [false, true] {
         let mut stage = Stage::with_entries(0);

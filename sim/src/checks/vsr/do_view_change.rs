@@ -122,6 +122,7 @@ mod tests {
     use quorate_core::{Digest, Index, LogId};
 
     use super::*;
+    use crate::checks::testing::mirror;
 
     fn report(view: u64, index: u64, ballot: u64) -> Message {
         Message::DoViewChange(DoViewChange {
@@ -149,24 +150,25 @@ mod tests {
 
     #[test]
     fn a_log_that_was_on_disk_and_is_not_reported_again_is_found_unless_the_view_has_begun() {
-        let said = |view, index| {
-            let Message::DoViewChange(report) = report(view, index, 2) else { unreachable!() };
-            report
+        let (log, shorter) = (mirror(&[1, 2, 2]), mirror(&[1, 2]));
+        let reports = |check: &mut Reports, view, index, disk| {
+            check.vouches(0, 1, &report(view, index, 2), &Kept::of_sound(disk, disk))
         };
         let mut check = Reports::new(1);
-        check.said[0].reports(0, &said(3, 7), true).unwrap();
+        reports(&mut check, 3, 3, &log).unwrap();
         check.crashed(0);
-        check.said[0].reports(0, &said(3, 7), true).unwrap();
-        let changed = check.said[0].reports(0, &said(3, 6), true);
+        reports(&mut check, 3, 3, &log).unwrap();
+        let changed = reports(&mut check.clone(), 3, 2, &shorter);
         assert_eq!(changed.unwrap_err().property, STAYS.name);
 
-        let mut follows = check.said[0].clone();
-        follows.stands(Ballot(3), true);
-        follows.reports(0, &said(3, 6), true).unwrap();
-        let mut moves_on = check.said[0].clone();
-        moves_on.stands(Ballot(4), false);
-        moves_on.reports(0, &said(4, 6), false).unwrap();
-        moves_on.reports(0, &said(4, 5), true).unwrap();
+        let mut follows = check.clone();
+        follows.said[0].stands(Ballot(3), true);
+        reports(&mut follows, 3, 2, &shorter).unwrap();
+        let mut moves_on = check;
+        moves_on.said[0].stands(Ballot(4), false);
+        reports(&mut moves_on, 4, 3, &shorter).unwrap();
+        moves_on.crashed(0);
+        reports(&mut moves_on, 4, 2, &shorter).unwrap();
     }
 
     #[test]

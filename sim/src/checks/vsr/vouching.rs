@@ -95,14 +95,20 @@ fn report(node: usize, view: Ballot, head: LogId, own: LogId) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks::testing::mirror;
 
     #[test]
     fn an_acknowledgement_by_a_log_of_an_earlier_view_is_found() {
-        acknowledges(0, Ballot(4), Index(9), Some(Ballot(4))).unwrap();
-        acknowledges(0, Ballot(4), Index(9), None).unwrap();
-        acknowledges(0, Ballot(4), Index::ZERO, Some(Ballot(0))).unwrap();
-        let early = acknowledges(0, Ballot(4), Index(9), Some(Ballot(3)));
-        assert_eq!(early.unwrap_err().property, LOG_VIEW.name);
+        let log = mirror(&[1, 1, 3]);
+        let kept = Kept::of_sound(&log, &log);
+        let mut check = Vouching::new(1);
+        let mut acknowledges = |op| {
+            let message = Message::PrepareOk { view: Ballot(3), probe: 0, op: Index(op) };
+            check.vouches(0, 1, &message, &kept)
+        };
+        acknowledges(3).unwrap();
+        acknowledges(0).unwrap();
+        assert_eq!(acknowledges(2).unwrap_err().property, LOG_VIEW.name);
     }
 
     #[test]

@@ -133,17 +133,18 @@ fn a_full_disk_aborts_the_snapshot_and_nothing_else() {
 
 #[test]
 fn after_a_failed_write_the_builder_goes_on_failing() {
-    let disk = MemDisk::new();
-    let store = store(&disk);
-    let mut builder = store.builder().unwrap();
-    disk.fail(Operation::Write, "tmp-", io::ErrorKind::StorageFull, 1);
-    let error = builder.write_all(&content(1, CHUNK)).unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    assert_eq!(names(&disk), [""; 0]);
-    assert!(builder.write_all(b"more").is_err());
-    assert!(builder.flush().is_err());
-    assert!(matches!(finish(builder, &meta(5, b"")), Err(SnapshotError::NoRoom { .. })));
-    assert_eq!(names(&disk), [""; 0]);
+    for full in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+        let disk = MemDisk::new();
+        let mut builder = store(&disk).builder().unwrap();
+        disk.fail(Operation::Write, "tmp-", full, 1);
+        let error = builder.write_all(&content(1, CHUNK)).unwrap_err();
+        assert_eq!(error.kind(), full);
+        assert_eq!(names(&disk), [""; 0]);
+        assert!(builder.write_all(b"more").is_err());
+        assert!(builder.flush().is_err());
+        assert!(matches!(finish(builder, &meta(5, b"")), Err(SnapshotError::NoRoom { .. })));
+        assert_eq!(names(&disk), [""; 0]);
+    }
 }
 
 #[test]

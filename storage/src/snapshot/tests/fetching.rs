@@ -36,6 +36,7 @@ fn chunks_that_come_twice_out_of_order_or_cut_are_ignored() {
     assert_eq!(put(0, chunk(&content, 0)), FetchNext::Chunk(1));
     assert_eq!(put(0, chunk(&content, 1)), FetchNext::Chunk(1));
     assert_eq!(store.write_chunk(&other, 1, b"x").unwrap(), FetchNext::Failed);
+    assert_eq!(put(0, chunk(&content, 0)), FetchNext::Chunk(1), "it goes on");
     assert_eq!(store.begin_fetch(&meta).unwrap(), FetchNext::Chunk(1));
     assert_eq!(put(1, chunk(&content, 1)), FetchNext::Chunk(2));
     assert_eq!(put(2, chunk(&content, 1)), FetchNext::Chunk(2));

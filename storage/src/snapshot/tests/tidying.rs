@@ -23,6 +23,17 @@ fn only_what_is_retained_stays() {
 }
 
 #[test]
+fn nothing_stays_in_memory_of_snapshots_that_were_removed() {
+    let store = store(&MemDisk::new());
+    for index in 1..=20 {
+        let built = build(&store, index, &content(index, 100)).unwrap().id();
+        assert!(store.read_chunk(&built, 0).unwrap().is_some());
+        keep_only(&store, &[built]).unwrap();
+    }
+    assert_eq!(store.directory.manifests(), 1);
+}
+
+#[test]
 fn what_was_just_completed_stays_until_it_is_decided_about() {
     let disk = MemDisk::new();
     let store = store(&disk);

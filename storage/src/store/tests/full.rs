@@ -92,10 +92,13 @@ fn old_name(step: &Step) -> Option<String> {
 #[test]
 fn only_for_want_of_room_a_segment_is_prepared_again_later() {
     let (full, other) = (ErrorKind::StorageFull, ErrorKind::Other);
+    // So says a volume on which each has no more than a part.
+    let quota = ErrorKind::QuotaExceeded;
     for (operation, file, kind, is_final) in [
         (Operation::Name, "tmp-wal-", full, false),
         (Operation::Name, "wal-", full, false),
         (Operation::Write, "tmp-wal-", full, false),
+        (Operation::Write, "tmp-wal-", quota, false),
         (Operation::Name, "wal-", other, true),
         (Operation::Write, "tmp-wal-", other, true),
         (Operation::Sync, "tmp-wal-", other, true),
@@ -177,6 +180,24 @@ fn stuck_author() -> Author {
     }
     assert_eq!(author.flush().unwrap(), None);
     assert!(!author.store.has_room());
+    author
+}
+
+/// How many groups of a block have room in the segments that are there.
+fn blocks_left(author: &Author) -> u64 {
+    let segments = crate::inspect(&Arc::new(author.disk.clone())).unwrap().segments;
+    let taken = segments.iter().flat_map(|segment| &segment.groups).map(|group| group.len);
+    let len: u64 = segments.iter().map(|segment| segment.len - 4096).sum();
+    (len - taken.sum::<u64>()) / 4096
+}
+
+/// An author on a full disk, who has so many blocks left for groups.
+fn author_with_blocks_left(blocks: u64) -> Author {
+    let mut author = Author::new();
+    author.append(1, &[b"one"]);
+    author.disk.set_capacity(Some(0));
+    (blocks..blocks_left(&author)).for_each(|_| author.append(1, &[b"x"]));
+    assert_eq!(blocks_left(&author), blocks);
     author
 }
 
@@ -263,6 +284,47 @@ fn what_is_kept_beside_the_log_survives_two_bad_copies_of_meta() {
             assert_eq!((recovered.pledge.unwrap(), recovered.sworn), expected, "{bad:?}");
         }
     }
+}
+
+#[test]
+fn muteness_for_which_no_group_has_room_survives_two_bad_copies_of_meta() {
+    let mut author = author_with_blocks_left(0);
+    author.mute = true;
+    let write = author.write(Vec::new());
+    author.save(write);
+    for bad in [[0, 1], [2, 3], [0, 2], [1, 3]] {
+        let disk = author.disk.crash_losing_all();
+        bad.iter().for_each(|copy| disk.flip(META, copy * 4096 + 50, 1));
+        assert!(open(&disk).unwrap().1.mute, "{bad:?}");
+    }
+}
+
+#[test]
+fn a_small_write_is_saved_though_there_is_no_room_for_the_large_one_behind_it() {
+    let mut author = author_with_blocks_left(2);
+    let write = author.appending(1, &[b"small"]);
+    let small = author.enqueue(write);
+    let write = author.appending(1, &[&[7; 40_000]]);
+    let large = author.enqueue(write);
+    assert_eq!(author.flush().unwrap(), Some(small));
+    make_room(&mut author);
+    assert_eq!(author.flush().unwrap(), Some(large));
+}
+
+#[test]
+fn what_is_kept_for_what_was_admitted_is_not_spent_on_vouching_for_the_last_group() {
+    let mut author = Author::new();
+    author.append(1, &[b"one"]);
+    author.disk.set_capacity(Some(used(&author.disk)));
+    while author.store.has_room() {
+        author.append(1, &[&[1; 3000]]);
+    }
+    author.append(1, &[b"admitted before"]);
+    assert!(author.store.attest().unwrap().is_none());
+    make_room(&mut author);
+    author.flush().unwrap();
+    author.append(1, &[b"admitted since"]);
+    assert!(author.store.attest().unwrap().is_some());
 }
 
 #[test]

@@ -123,7 +123,7 @@ pub(crate) fn heal(disk: &MemDisk, options: StoreOptions, entries: &[Entry], ran
         let log = &recovered.log;
         let whole = entries.last().map_or(log.base.index, Entry::index);
         if seen.gaps.is_empty() && log.last.index == whole && !recovered.mute {
-            let verified = crate::verify(&Arc::new(disk.clone())).unwrap();
+            let verified = crate::verify(&Arc::new(disk.clone()), options).unwrap();
             assert!(verified.is_whole());
             return;
         }

@@ -1,4 +1,5 @@
-//! What a reader meets while the log is compacted under it.
+//! What a reader meets while the log is compacted under it, and what a snapshot does that is
+//! completed while another thread tidies.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,8 +7,10 @@ use quorate_core::*;
 
 use super::fixture::*;
 use super::watched::{Watch, Watched};
+use crate::disk::MemDisk;
 use crate::error::StorageError;
 use crate::reader::LogReader;
+use crate::snapshot::SnapshotStore;
 
 type Hook = Box<dyn FnOnce() + Send>;
 
@@ -133,4 +136,37 @@ fn damage_behind_which_the_log_is_cut_off_under_a_search_is_not_named_by_what_wa
         unnamed += u64::from(names.is_empty());
     }
     assert!(unnamed > 0, "it happened while the damage was open");
+}
+
+/// What happens while names are made durable, the first time.
+#[derive(Default)]
+struct Meanwhile(Mutex<Option<Hook>>);
+
+impl Watch for Meanwhile {
+    fn before_read(&self, _: &str) {}
+
+    fn before_sync_of_names(&self) {
+        let happens = self.0.lock().unwrap().take();
+        happens.into_iter().for_each(|happens| happens());
+    }
+}
+
+#[test]
+fn a_snapshot_is_not_tidied_away_while_its_name_is_made_durable() {
+    let build = |store: &SnapshotStore<_>, index| {
+        let last = LogId::new(Index(index), Ballot(1));
+        let builder = store.builder().unwrap();
+        builder.finish(last, Digest::ZERO, Membership::default(), LogTime(0)).unwrap()
+    };
+    let (disk, watch) = (MemDisk::new(), Arc::new(Meanwhile::default()));
+    let store = SnapshotStore::new(Arc::new(Watched { disk, watch: watch.clone() }));
+    let older = build(&store, 1).id();
+    let tidying = store.clone();
+    *watch.0.lock().unwrap() = Some(Box::new(move || {
+        tidying.retain(&[older]);
+        tidying.tidy().unwrap();
+    }));
+    let built = build(&store, 2);
+    assert!(watch.0.lock().unwrap().is_none());
+    assert_eq!(store.verify(&built.id()).unwrap(), built);
 }

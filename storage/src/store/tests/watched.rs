@@ -10,6 +10,8 @@ pub(super) trait Watch: Send + Sync {
     fn before_read(&self, name: &str);
 
     fn before_removal(&self, _: &str) {}
+
+    fn before_sync_of_names(&self) {}
 }
 
 pub(super) struct Watched<W> {
@@ -46,6 +48,7 @@ impl<W: Watch + 'static> Disk for Watched<W> {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
+        self.watch.before_sync_of_names();
         self.disk.sync_dir()
     }
 

@@ -22,6 +22,29 @@ fn a_disk_that_was_full_is_asked_for_little_until_a_part_of_the_log_is_given_up(
 }
 
 #[test]
+fn a_spare_that_is_too_small_for_what_waits_is_used_for_the_next_one() {
+    let spare = Spare { file: segment::name(1), len: 2 * MIB };
+    let mut rooms = Rooms::new(BTreeMap::new(), vec![spare], 0);
+    let examined = |rooms: &mut Rooms, id| match rooms.prepare(None, Digest::ZERO, id, MIB) {
+        Some(Preparation::Slice(steps)) => match &steps[..] {
+            [Step::Examine { file, offset, .. }] => Some((file.clone(), *offset)),
+            _ => None,
+        },
+        _ => None,
+    };
+    assert_eq!(examined(&mut rooms, 2), Some((segment::name(1), 0)));
+    rooms.on_slice();
+    assert_eq!(rooms.place_for(None, 3 * MIB), None);
+    assert_eq!(examined(&mut rooms, 2), None, "a larger one is made");
+    rooms.on_slice();
+    let Some(Preparation::Last(_, len)) = rooms.prepare(None, Digest::ZERO, 2, MIB) else {
+        panic!("it is filled")
+    };
+    rooms.register(2, len);
+    assert_eq!(examined(&mut rooms, 3), Some((segment::name(1), 0)));
+}
+
+#[test]
 fn a_segment_is_filled_little_by_little_unless_a_group_waits_for_it() {
     for (waits, slices) in [(false, 8), (true, 1)] {
         let mut rooms = Rooms::new(BTreeMap::new(), Vec::new(), 0);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use quorate_core::{Ballot, LogId, Pledge, PledgeBytes, Protocol};
 use quorate_raft::Raft;
 use quorate_storage::{
-    FileDisk, InspectedGroup, InspectedSegment, Inspection, RunEffect, StorageError,
+    FileDisk, InspectedGroup, InspectedSegment, Inspection, RunEffect, StorageError, StoreOptions,
     StoredSnapshot, Verified,
 };
 use quorate_vsr::Vsr;
@@ -52,7 +52,9 @@ pub fn inspect(path: &Path, groups: bool) -> Result<(), DirectoryError> {
 
 /// Checks a data directory.
 pub fn verify(path: &Path) -> Result<(), DirectoryError> {
-    let verified = quorate_storage::verify(&open(path)?).map_err(of(path))?;
+    // A node has others only in what does not matter to this.
+    let options = StoreOptions::default();
+    let verified = quorate_storage::verify(&open(path)?, options).map_err(of(path))?;
     as_far_as_wanted(write_verified(path, &verified, &mut io::stdout().lock()))?;
     if verified.is_whole() {
         Ok(())
@@ -152,7 +154,7 @@ impl Shown<'_> {
 
     fn segments(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\nsegments    {}", self.inspection.segments.len())?;
-        for InspectedSegment { file, len, error, groups } in &self.inspection.segments {
+        for InspectedSegment { file, len, error, damaged, groups } in &self.inspection.segments {
             write!(f, "  {file}  {len} bytes")?;
             match (groups.first(), groups.last()) {
                 (Some(first), Some(last)) => {
@@ -165,10 +167,13 @@ impl Shown<'_> {
                 let last = entries.last().unwrap_or(first);
                 write!(f, ", entries {first} to {last}")?;
             }
-            match error {
-                Some(error) => writeln!(f, ", DAMAGED: {error}")?,
-                None => writeln!(f)?,
+            if let Some(error) = error {
+                write!(f, ", DAMAGED: {error}")?;
             }
+            if let Some(first) = damaged.first() {
+                write!(f, ", DAMAGED in {} blocks, first at {first}", damaged.len())?;
+            }
+            writeln!(f)?;
             if self.groups {
                 groups.iter().try_for_each(|group| self.group(f, group))?;
             }
