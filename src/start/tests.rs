@@ -2,6 +2,7 @@
 
 mod at_rest;
 mod configured;
+mod snapshots;
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
