@@ -114,6 +114,38 @@ fn found(count: u64, founders: &Membership) -> RecoveredLog {
 }
 
 #[test]
+fn a_restart_applies_what_follows_the_snapshot_and_only_once_it_is_known_to_be_committed() {
+    let log = found(5, &three());
+    let (entries, covered) = (log.tail.clone(), &log.tail[1]);
+    let snapshot = SnapshotMeta {
+        last: covered.id,
+        digest: covered.digest(),
+        membership: three(),
+        time: covered.time,
+        size_bytes: 1,
+        content: Digest::ZERO,
+    };
+    let found = Recovered { log, snapshot: Some(snapshot.clone()), ..recovered() };
+    let (mut replica, mut out) = start(found).unwrap();
+    let generation = replica.applying.generation();
+    assert!(out.contains(&Effect::Restore { generation, snapshot }), "{out:?}");
+    replica.step(Now::default(), Event::Restored { generation, deadline: None }, &mut out);
+    replica.flush(Now::default(), &mut out);
+    // That the disk has the rest does not say that it will stay.
+    let is_apply = |effect: &Effect<Word>| matches!(effect, Effect::Apply { .. });
+    assert!(!out.iter().any(is_apply), "{out:?}");
+    let log = replica.log().unwrap();
+    assert_eq!((log.applied(), log.committed(), log.last().index), (Index(2), Index(2), Index(5)));
+    replica.formed.as_mut().unwrap().log.commit(Index(4));
+    out.clear();
+    replica.flush(Now::default(), &mut out);
+    assert!(
+        out.contains(&Effect::Apply { generation, entries: entries[2..4].to_vec() }),
+        "{out:?}"
+    );
+}
+
+#[test]
 fn that_a_torn_end_was_cut_off_is_passed_on_though_nothing_else_is_left() {
     for is_torn in [false, true] {
         let log = RecoveredLog { is_torn, ..RecoveredLog::default() };
