@@ -161,19 +161,19 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
     let newest_bytes = recovered.snapshot.as_ref().map_or(0, |newest| newest.size_bytes);
     let clock = Clock::start();
     let mut effects = Vec::new();
-    // The directory is this process's own by now: so is what it records.
-    let recording = config
-        .record_to
-        .as_deref()
-        .map(|path| recording::begin::<P>(path, config.record_bytes, stopper));
-    let (tape, recorder) = recording.transpose()?.unzip();
-    let replica = recover::<P>(&config, recovered, clock, tape, &mut effects)?;
     let acceptor = config
         .transport
         .bind(&config.listen)
         .await
         .map_err(|source| StartError::Bind { address: config.listen.clone(), source })?;
     let address = acceptor.local_address();
+    // Behind all that fails at each start again.
+    let recording = match &config.record_to {
+        Some(path) => recording::begin::<P>(path, config.record_bytes, stopper)?,
+        None => None,
+    };
+    let (tape, recorder) = recording.unzip();
+    let replica = recover::<P>(&config, recovered, clock, tape, &mut effects)?;
 
     let settings = Arc::new(config.settings.clone());
     let board = board(&config, &replica);

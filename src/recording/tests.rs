@@ -49,7 +49,7 @@ fn run(replica: &mut RecordedReplica<Raft>, batches: u64) {
 fn recorded(max_bytes: u64, life: impl FnOnce(RecordedReplica<Raft>)) -> (TempDir, Recording) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("recording");
-    let (tape, thread) = begin::<Raft>(&path, max_bytes, &Stopper::default()).unwrap();
+    let (tape, thread) = begin::<Raft>(&path, max_bytes, &Stopper::default()).unwrap().unwrap();
     life(replica(tape));
     thread.join().unwrap();
     let recording = Recording::open(&path).unwrap();

@@ -9,8 +9,9 @@ use std::time::Duration;
 use quorate_core::Protocol;
 use quorate_handoff::{Consumer, queue};
 
+use super::Tape;
 use super::format::{About, Record, file_header};
-use super::{Tape, place};
+use super::place::{self, Place, PlaceError};
 use crate::error::StartError;
 use crate::threads::Stopper;
 
@@ -25,26 +26,34 @@ const GATHERING: Duration = Duration::from_millis(5);
 /// How much is written with one call of the system.
 const WRITE_BYTES: usize = 256 << 10;
 
-/// Creates the file, and starts the thread that fills it.
+/// Creates the file, and starts the thread that fills it. `None` if there is no room for one more.
 pub(crate) fn begin<P: Protocol>(
     path: &Path,
     max_bytes: u64,
     stopper: &Stopper,
-) -> Result<(Tape, JoinHandle<()>), StartError> {
+) -> Result<Option<(Tape, JoinHandle<()>)>, StartError> {
     let about =
         About { protocol: P::NAME.to_owned(), package: env!("CARGO_PKG_VERSION").to_owned() };
     let head = head(&about);
-    let created = place::create(path).and_then(|mut file| {
-        file.write_all(&head)?;
-        Ok(file)
-    });
     let failed = |source| StartError::Recording { path: path.to_owned(), source };
-    let file = created.map_err(failed)?;
+    let mut file = match place::create(path) {
+        Ok(Place::Free(file)) => file,
+        Ok(Place::Full) => {
+            tracing::warn!(
+                path = %path.display(),
+                "not recording: remove earlier recordings, of which there are as many as are kept"
+            );
+            return Ok(None);
+        }
+        Err(PlaceError::InUse) => return Err(StartError::RecordingInUse { path: path.to_owned() }),
+        Err(PlaceError::Io(source)) => return Err(failed(source)),
+    };
+    file.write_all(&head).map_err(failed)?;
     tracing::warn!(path = %path.display(), "recording: the file holds what clients send");
     let (to_writer, records) = queue(WAITING_BYTES);
     let thread = stopper.spawn("recorder", move || write(file, &records));
     let left_bytes = max_bytes.saturating_sub(head.len() as u64);
-    Ok((Tape::new(to_writer, left_bytes), thread.map_err(StartError::System)?))
+    Ok(Some((Tape::new(to_writer, left_bytes), thread.map_err(StartError::System)?)))
 }
 
 /// What stands in the file before anything has happened.

@@ -40,7 +40,7 @@ async fn what_nodes_have_recorded_when_they_are_killed_is_replayed_byte_for_byte
     load.check(&nodes).await;
     nodes.kill_all().await;
 
-    let killed = recordings[leader - 1].with_extension("recording.previous");
+    let killed = recordings[leader - 1].with_extension("recording.1");
     for path in recordings.iter().chain([&killed]) {
         let said = stdout(&replay(&[], path));
         println!("{}: {said}", path.display());

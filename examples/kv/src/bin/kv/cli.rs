@@ -144,7 +144,8 @@ pub struct ServeArgs {
     pub snapshot_rate: Option<u64>,
 
     /// Record what the node is told into this file, for kv replay: to find a bug. It holds what clients
-    /// send, is no backup, and ends at 1 GiB. One that is there gets .previous behind its name.
+    /// send, is no backup, and ends at 1 GiB. One that is there gets a number behind its name, from 1 to 9;
+    /// if there are as many, nothing is recorded.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
 }
