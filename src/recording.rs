@@ -19,4 +19,4 @@ pub use ending::Ending;
 pub use reader::{Batches, Recording, RecordingError, ReplayError};
 pub(crate) use replica::RecordedReplica;
 pub(crate) use tape::Tape;
-pub(crate) use writer::begin;
+pub(crate) use writer::{Writer, begin};

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use quorate_core::{
     Call, CameOut, Difference, Digest, Event, Incarnation, NodeId, Now, ReplicaConfig, Settings,
@@ -17,7 +18,6 @@ use tempfile::TempDir;
 
 use super::format::{About, Kind, Record, file_header};
 use super::*;
-use crate::threads::Stopper;
 
 /// A node alone on an empty disk.
 fn replica(tape: Tape) -> RecordedReplica<Raft> {
@@ -49,9 +49,9 @@ fn run(replica: &mut RecordedReplica<Raft>, batches: u64) {
 fn recorded(max_bytes: u64, life: impl FnOnce(RecordedReplica<Raft>)) -> (TempDir, Recording) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("recording");
-    let (tape, thread) = begin::<Raft>(&path, max_bytes, &Stopper::default()).unwrap().unwrap();
+    let (tape, writer) = begin::<Raft>(&path, max_bytes).unwrap().unwrap();
     life(replica(tape));
-    thread.join().unwrap();
+    drop(writer);
     let recording = Recording::open(&path).unwrap();
     (dir, recording)
 }
@@ -151,6 +151,58 @@ fn a_disk_that_takes_no_more_ends_the_recording_and_nothing_else() {
     run(&mut replica, 10);
     drop(replica);
     assert!(records.is_empty());
+}
+
+/// A disk that does nothing until it is let go.
+struct Hanging(mpsc::Receiver<()>);
+
+impl Write for Hanging {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = self.0.recv();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_disk_that_hangs_is_not_waited_for_for_long() {
+    let (held, hanging) = mpsc::channel();
+    let (tape, records) = tape(1 << 20);
+    let writer = Writer::spawn(Hanging(hanging), records).unwrap();
+    let mut replica = replica(tape);
+    run(&mut replica, 10);
+    drop(replica);
+    let began = Instant::now();
+    drop(writer);
+    assert!((1..30).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    drop(held);
+}
+
+/// A disk whose driver is broken.
+struct Panicking;
+
+impl Write for Panicking {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        std::panic::resume_unwind(Box::new("enough"))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_panic_of_the_thread_that_writes_ends_the_recording_and_nothing_else() {
+    let (tape, records) = tape(1 << 20);
+    let writer = Writer::spawn(Panicking, records).unwrap();
+    let mut replica = replica(tape);
+    run(&mut replica, 1);
+    drop(writer);
+    run(&mut replica, 10);
+    assert_eq!(replica.name_request().number, 12);
 }
 
 fn error(path: &Path) -> RecordingError {
