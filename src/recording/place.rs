@@ -118,7 +118,9 @@ fn has_more_than_a_start(path: &Path) -> io::Result<bool> {
                 return Ok(false);
             }
             Err(RecordingError::Io(error)) => return Err(error),
-            Ok(Next::Record(Record { kind: Kind::Batch, .. })) | Err(_) => return Ok(true),
+            Ok(Next::Record(Record { kind: Kind::Batch, .. }) | Next::Unknown) | Err(_) => {
+                return Ok(true);
+            }
         }
     }
 }
@@ -152,8 +154,7 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::super::ending::Ending;
-    use super::super::format::{About, file_header};
+    use super::super::format::{About, Last, file_header};
     use super::*;
 
     fn place() -> (TempDir, PathBuf) {
@@ -209,7 +210,7 @@ mod tests {
     #[test]
     fn starts_that_fail_write_over_each_other_and_over_nothing_else() {
         let (dir, path) = place();
-        let ended = || Record::end(Ending::Stopped);
+        let ended = || Record::end(Last::Stopped);
         let crash = recording(&[batch(7)]);
         file(&path).write_all(&crash).unwrap();
         let failed = [Vec::new(), file_header().to_vec(), recording(&[]), recording(&[ended()])];

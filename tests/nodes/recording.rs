@@ -96,7 +96,7 @@ fn is_told_from_damage<P: Protocol>(path: &Path, whole: Replayed) {
     damaged[middle] ^= 4;
     fs::write(path, damaged).unwrap();
     let error = Recording::open(path).unwrap().replay::<P>().unwrap_err();
-    let ReplayError::Recording(RecordingError::Damaged { offset }) = error else {
+    let ReplayError::Recording { source: RecordingError::Damaged { offset }, .. } = error else {
         panic!("{error}")
     };
     assert!(offset <= middle as u64);
