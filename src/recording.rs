@@ -6,6 +6,8 @@
 
 mod ending;
 mod format;
+#[cfg(test)]
+mod golden;
 mod place;
 mod reader;
 mod records;
