@@ -16,8 +16,8 @@ pub trait Tape {
     /// What encodes it.
     fn recorder(&mut self) -> &mut Recorder;
 
-    /// The end of the start, and of each batch: what was recorded is to be [taken](Recorder::take). False
-    /// if that, and all that follows, is not recorded.
+    /// The end of the start, and of each batch: what was recorded is to be [taken](Recorder::take).
+    /// False if that, and all that follows, is not recorded.
     fn hand_over(&mut self) -> bool;
 }
 

@@ -125,9 +125,9 @@ impl<P> Simulation<P> {
         Simulation { canary: Some(canary), ..self }
     }
 
-    /// Records what each replica is told in each of its lives, and has another one do it once more when
-    /// that life is over: it must come to the same, byte for byte. The run is the same as ever, and takes
-    /// about twice as long. Runs of seeds that fifty divides are recorded anyway.
+    /// Records what each replica is told in each of its lives, and has another one do it once more
+    /// when that life is over: it must come to the same, byte for byte. The run is the same as ever,
+    /// and takes about twice as long. Runs of seeds that fifty divides are recorded anyway.
     #[must_use]
     pub fn recorded(self) -> Simulation<P> {
         Simulation { is_recorded: true, ..self }

@@ -120,7 +120,11 @@ fn named(package: &Option<String>) -> String {
 #[non_exhaustive]
 pub enum ReplayError {
     /// It cannot be read any further.
-    #[error("{} events in {} batches came to the same, and no more is known", .replayed.events, .replayed.batches)]
+    #[error(
+        "{} events in {} batches came to the same, and no more is known",
+        .replayed.events,
+        .replayed.batches
+    )]
     Recording {
         /// How much came to the same before.
         replayed: Replayed,

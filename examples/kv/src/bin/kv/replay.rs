@@ -27,7 +27,8 @@ pub enum ReplayError {
     Protocol(String),
     /// The replica does something else, or panics.
     #[error(
-        "not replayed to its end, recorded by quorate {package}, replayed by {}; --trace shows all that led to this",
+        "not replayed to its end, recorded by quorate {package}, replayed by {}; --trace shows all \
+         that led to this",
         env!("CARGO_PKG_VERSION")
     )]
     Other {
