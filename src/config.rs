@@ -227,9 +227,10 @@ impl<P: Protocol, S: StateMachine, M> Builder<P, S, M> {
     /// replica do the same once more, and finds the first effect that differs.
     ///
     /// For finding bugs. The file **holds what clients have sent**; it is no backup, since it lacks what
-    /// was there before, and nothing is synced: after a power cut it may be damaged. A recording that is there
-    /// is renamed first, to the same name with `.previous` behind it. The file is written by a
-    /// thread of its own. If more than 64 MiB wait for that, or the file is as large as
+    /// was there before, and nothing is synced: after a power cut it may be damaged. A recording that
+    /// is there is renamed first: `.1` is put behind its name, or the next number up to 9 that is
+    /// free. If none is, nothing is recorded. One of a start that failed is written over. The file is
+    /// written by a thread of its own. If more than 64 MiB wait for that, or the file is as large as
     /// [it may become](Builder::record_bytes), the recording ends with a warning, and the node
     /// goes on. Default: no recording.
     pub fn record_to(mut self, path: impl Into<PathBuf>) -> Self {

@@ -90,6 +90,16 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// Another node, which runs, records there.
+    #[error(
+        "another node records into {}: give each node a recording of its own, or wait until that \
+         one has ended",
+        path.display()
+    )]
+    RecordingInUse {
+        /// Where.
+        path: PathBuf,
+    },
     /// The process may not open as many files as a node needs. Raise the limit (`ulimit -n`).
     #[error(
         "the process may open {allowed} files, and a node needs {needed} at least: raise the limit"

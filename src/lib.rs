@@ -68,7 +68,8 @@
 //! - [`Node::status`]: who leads, how far everybody is. The crate `tracing` gets what is worth a
 //!   line, in a span that names cluster and node.
 //! - [`Client`]: for programs that are no members, as in `examples/locks.rs`, a lock service with leases.
-//! - [`Builder::record_to`] and [`Recording`]: what a node was told, replayed effect by effect to find a bug.
+//! - [`Builder::record_to`] and [`Recording`]: what a node was told, replayed effect by effect to find
+//!   a bug.
 //! - [`Transport`]: connections other than plain TCP.
 //! - [`Raft`] and [`Vsr`] are implementations of [`Protocol`]. To implement a protocol of your own,
 //!   use the crate `quorate-core`, which has all that the trait is made of.
@@ -109,7 +110,7 @@ pub use quorate_core::{
 pub use quorate_raft::Raft;
 pub use quorate_storage::{Damage, SnapshotDamage, SnapshotError, StorageError};
 pub use quorate_vsr::Vsr;
-pub use recording::{Batches, Ending, Recording, RecordingError, ReplayError};
+pub use recording::{Batches, Ending, Moment, Recording, RecordingError, ReplayError};
 pub use requests::Read;
 pub use session::Session;
 pub use status::{LastElection, PeerStatus, Status};

@@ -6,17 +6,20 @@
 
 mod ending;
 mod format;
+#[cfg(test)]
+mod golden;
 mod place;
 mod reader;
 mod records;
-mod replica;
 mod tape;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use ending::Ending;
-pub use reader::{Batches, Recording, RecordingError, ReplayError};
-pub(crate) use replica::RecordedReplica;
+pub use reader::{Batches, Moment, Recording, RecordingError, ReplayError};
 pub(crate) use tape::Tape;
-pub(crate) use writer::begin;
+pub(crate) use writer::{Writer, begin};
+
+/// The replica as the loop has it: recorded, if that is wanted.
+pub(crate) type RecordedReplica<P> = quorate_core::Recorded<P, Tape>;

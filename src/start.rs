@@ -25,7 +25,7 @@ use crate::net::listener::{Port, listen};
 use crate::net::peer::Link;
 use crate::node::{Inner, Node};
 use crate::open_files::OpenFiles;
-use crate::recording::{self, RecordedReplica, Tape};
+use crate::recording::{self, RecordedReplica, Tape, Writer};
 use crate::requests::Requests;
 use crate::status::{Board, Status};
 use crate::storage_thread::{self, StorageThread};
@@ -84,6 +84,8 @@ fn run<P: Protocol, S: StateMachine, D: Disk>(
     stopper: &Stopper,
     outcome: Outcome<S>,
 ) {
+    // Dropped last: it waits for what the loop, however that has ended, has left to be written.
+    let mut writer = None;
     let build = |mut builder: Builder| builder.enable_all().build();
     let of_clients = || {
         let mut builder = Builder::new_multi_thread();
@@ -99,18 +101,25 @@ fn run<P: Protocol, S: StateMachine, D: Disk>(
         }
     };
     let clients_at = of_clients.handle().clone();
-    let preparing = prepare::<P, S, D>(config, machine, open, stopper, clients_at);
+    let preparing = prepare::<P, S, D>(config, machine, open, stopper, clients_at, &mut writer);
     let prepared = runtime.block_on(preparing);
-    match prepared {
-        Ok(prepared) => runtime.block_on(prepared.run(stopper, outcome)),
+    let failed = match prepared {
+        Ok(prepared) => {
+            runtime.block_on(prepared.run(stopper, outcome));
+            None
+        }
         Err(error) => {
             stopper.stop(StopReason::Shutdown);
-            let _ = outcome.complete(Err(error));
+            Some((outcome, error))
         }
-    }
+    };
     // A look-up of a name may hang: nobody waits for it any more.
     runtime.shutdown_background();
     of_clients.shutdown_background();
+    drop(writer);
+    if let Some((outcome, error)) = failed {
+        let _ = outcome.complete(Err(error));
+    }
 }
 
 /// A node whose disk has been read and whose port is open.
@@ -152,6 +161,7 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
     open: impl FnOnce(&Config) -> Result<D, StartError>,
     stopper: &Stopper,
     clients_at: Handle,
+    writer: &mut Option<Writer>,
 ) -> Result<Prepared<P, S>, StartError> {
     let peers = others(&config).count();
     let places = OpenFiles::of_this_process().places(peers, config.max_clients)?;
@@ -161,19 +171,20 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
     let newest_bytes = recovered.snapshot.as_ref().map_or(0, |newest| newest.size_bytes);
     let clock = Clock::start();
     let mut effects = Vec::new();
-    // The directory is this process's own by now: so is what it records.
-    let recording = config
-        .record_to
-        .as_deref()
-        .map(|path| recording::begin::<P>(path, config.record_bytes, stopper));
-    let (tape, recorder) = recording.transpose()?.unzip();
-    let replica = recover::<P>(&config, recovered, clock, tape, &mut effects)?;
     let acceptor = config
         .transport
         .bind(&config.listen)
         .await
         .map_err(|source| StartError::Bind { address: config.listen.clone(), source })?;
     let address = acceptor.local_address();
+    // Behind all that fails at each start again.
+    let recording = match &config.record_to {
+        Some(path) => recording::begin::<P>(path, config.record_bytes)?,
+        None => None,
+    };
+    let tape;
+    (tape, *writer) = recording.unzip();
+    let replica = recover::<P>(&config, recovered, clock, tape, &mut effects)?;
 
     let settings = Arc::new(config.settings.clone());
     let board = board(&config, &replica);
@@ -190,7 +201,7 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
     let (to_messages, messages) = queue(DECIDED_BYTES);
     let (to_requests, requests) = queue(REQUESTS_BYTES);
     let applier = Applier::new(config.me, machine);
-    let (workers, mut threads) =
+    let (workers, threads) =
         spawn_threads(&config, store, newest_bytes, applier, &to_loop, stopper)?;
     let handle = Requests {
         to_loop: to_requests,
@@ -209,7 +220,6 @@ async fn prepare<P: Protocol, S: StateMachine, D: Disk>(
     let links = dial_others(&config, &local, stopper);
     warn_of_unknown_addresses(&config, &replica);
 
-    threads.extend(recorder);
     let threads = Mutex::new(threads);
     let inner = Inner {
         requests: handle,

@@ -277,7 +277,7 @@ impl Failure {
 }
 
 /// Why a replica cannot go on. It changes nothing on its disk from here on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fatal {
     /// A cluster of a single member has lost what only this disk had.

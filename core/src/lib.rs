@@ -9,7 +9,7 @@
 //!   answers with [`Effect`]s.
 //! - [`Applier`] executes. It joins a user's [`StateMachine`] to the session table and log time.
 //!
-//! What a replica is told can be kept ([`Recorder`]), and told to another one, which is compared with
+//! What a replica is told can be kept ([`Recorded`]), and told to another one, which is compared with
 //! the first ([`Replay`]).
 //!
 //! Neither knows a clock, a thread, a socket or a file. A shell feeds them events and carries the
@@ -28,6 +28,7 @@ mod message;
 mod protocol;
 pub mod quorum;
 mod reads;
+mod recorded;
 mod recording;
 mod replay;
 mod replica;
@@ -52,8 +53,9 @@ pub use protocol::{
     Effects, Input, PeerFaults, Pledge, Protocol, ProtocolEffect, ReadId, Role, Standing, Timer,
 };
 pub use reads::{Reads, Rounds};
+pub use recorded::{MemTape, Recorded, Tape};
 pub use recording::{Call, RecordedCall, RecordedStart, Recorder};
-pub use replay::{CameOut, Difference, Divergence, Replay, Replayed, replay};
+pub use replay::{CameOut, Difference, Divergence, Replay, Replayed, Started};
 pub use replica::{Ignored, Readmission, Repair, Replica, ReplicaConfig, Status};
 pub use session::{Sessions, Slot, Verdict};
 pub use settings::{Settings, SettingsError};

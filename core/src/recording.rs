@@ -4,11 +4,14 @@
 //! else. So these are all that has to be kept to see once more what it did: see
 //! [`Replay`](crate::Replay). Of its effects a digest is kept, which tells whether they are the same.
 
+use std::fmt;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Effect, Event};
+use crate::event::{Effect, Event, Fatal};
+use crate::replay::excerpt;
 use crate::replica::ReplicaConfig;
 use crate::types::{Digest, Now, RequestId};
 use crate::write::Recovered;
@@ -33,9 +36,8 @@ pub struct RecordedStart {
     pub recovered: Recovered,
     /// When that was.
     pub now: Now,
-    /// A digest of each of the first effects; `None` if there was no end of it: the replica did not
-    /// start, or panicked.
-    pub effects: Option<Vec<Digest>>,
+    /// A digest of each of the first effects, or why the replica did not start; `None` if it panicked.
+    pub outcome: Option<Result<Vec<Digest>, Fatal>>,
 }
 
 /// One call of a recorded replica whose messages are `M`.
@@ -70,12 +72,22 @@ impl<M: DeserializeOwned> RecordedCall<M> {
     }
 }
 
+impl<M: fmt::Debug> RecordedCall<M> {
+    /// The beginning of the call, for people to read.
+    #[must_use]
+    pub fn excerpt(&self) -> String {
+        excerpt(&self.call)
+    }
+}
+
 /// Encodes what a replica is told, in the moment before it is told, and the digests of its effects
 /// after that: so the call over which it panics is there, too.
 ///
-/// 1. [`start`](Recorder::start), then [`effects`](Recorder::effects), then [`take`](Recorder::take).
+/// 1. [`start`](Recorder::start), then [`started`](Recorder::started), then [`take`](Recorder::take).
 /// 2. For each batch: [`call`](Recorder::call) and [`effects`](Recorder::effects) around each call,
 ///    then [`take`](Recorder::take).
+///
+/// [`Recorded`](crate::Recorded) does all of that.
 #[derive(Debug, Default)]
 pub struct Recorder {
     bytes: Vec<u8>,
@@ -91,15 +103,21 @@ impl Recorder {
         self.begin(&(config, recovered, now));
     }
 
+    /// What has come of the start.
+    pub fn started<M: Serialize>(&mut self, outcome: Result<&[Effect<M>], &Fatal>) {
+        self.digest(outcome.unwrap_or_default());
+        append(&Some(outcome.map(|_| &self.digests)), &mut self.bytes);
+        self.is_amid_call = false;
+    }
+
     /// The replica is about to be called, or has given a name.
     pub fn call<M: Serialize>(&mut self, call: &Call<&Event<M>>) {
         self.begin(call);
     }
 
-    /// All that has come of the start, or of the call.
+    /// All that has come of the call.
     pub fn effects<M: Serialize>(&mut self, effects: &[Effect<M>]) {
-        self.digests.clear();
-        self.digests.extend(effects.iter().map(|effect| self.digester.digest(effect)));
+        self.digest(effects);
         append(&Some(&self.digests), &mut self.bytes);
         self.is_amid_call = false;
     }
@@ -110,7 +128,14 @@ impl Recorder {
         if std::mem::take(&mut self.is_amid_call) {
             append(&None::<Vec<Digest>>, &mut self.bytes);
         }
-        std::mem::take(&mut self.bytes).into()
+        // The next batch may be about as large.
+        let next = Vec::with_capacity(self.bytes.len());
+        std::mem::replace(&mut self.bytes, next).into()
+    }
+
+    fn digest<M: Serialize>(&mut self, effects: &[Effect<M>]) {
+        self.digests.clear();
+        self.digests.extend(effects.iter().map(|effect| self.digester.digest(effect)));
     }
 
     fn begin<T: Serialize>(&mut self, record: &T) {

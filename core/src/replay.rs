@@ -4,7 +4,7 @@
 //! came of it in production, unless the program is another one, or memory was damaged, or there is a
 //! bug by which the replica depends on something else.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use crate::event::{Effect, Event, Fatal};
 use crate::protocol::Protocol;
@@ -28,6 +28,15 @@ pub struct Replay<P: Protocol> {
     digester: Digester,
 }
 
+/// What a start came to that comes to the same as when it was recorded.
+#[derive(Debug)]
+pub enum Started<P: Protocol> {
+    /// The replica runs.
+    Up(Box<Replay<P>>),
+    /// It does not start, for the same reason as when it was recorded: there is nothing more to replay.
+    Refused(Fatal),
+}
+
 /// How much was replayed, and came to the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
@@ -47,7 +56,7 @@ pub struct Divergence {
     pub batch: u64,
     /// Which of all calls, from 1; 0 is the start.
     pub call: u64,
-    /// The call, for people to read.
+    /// The beginning of the call, for people to read.
     pub during: String,
     /// In what they differ.
     pub difference: Difference,
@@ -56,10 +65,15 @@ pub struct Divergence {
 /// In what a replica differs from the recorded one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Difference {
-    /// It does not start. Nor did the recorded one, if its start has no effects.
-    #[error("the replica does not start: {0}")]
-    DoesNotStart(Fatal),
-    /// The recorded one did not come to the end of this: it panicked, or did not start.
+    /// It starts and the recorded one did not, or the other way round, or they give different reasons.
+    #[error("recorded was that {}; what came out is that {}", start_as(.recorded), start_as(.came_out))]
+    Start {
+        /// Why the recorded one did not start; `None` if it did.
+        recorded: Option<Fatal>,
+        /// Why this one does not; `None` if it does.
+        came_out: Option<Fatal>,
+    },
+    /// The recorded one did not come to the end of this: it panicked.
     #[error("recorded was a call that did not end, as by a panic; it ended")]
     Ended,
     /// Another name was given to a request.
@@ -91,9 +105,36 @@ pub enum CameOut {
     Effect {
         /// Its digest.
         digest: Digest,
-        /// The effect, for people to read.
+        /// The beginning of the effect, for people to read.
         effect: String,
     },
+}
+
+/// Of an event or an effect, which may be megabytes, no more than a person reads.
+pub(crate) fn excerpt(what: &impl fmt::Debug) -> String {
+    const CHARS: usize = 500;
+    struct Excerpt(String, usize);
+    impl fmt::Write for Excerpt {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let cut = text.char_indices().nth(self.1).map(|(at, _)| at);
+            self.0.push_str(&text[..cut.unwrap_or(text.len())]);
+            if cut.is_some() {
+                self.0.push('…');
+                return Err(fmt::Error);
+            }
+            self.1 -= text.chars().count();
+            Ok(())
+        }
+    }
+    let mut excerpt = Excerpt(String::new(), CHARS);
+    // An error says that this is enough.
+    let _ = write!(excerpt, "{what:?}");
+    excerpt.0
+}
+
+fn start_as(refused: &Option<Fatal>) -> String {
+    let why = |fatal| format!("the replica does not start ({fatal})");
+    refused.as_ref().map_or_else(|| "the replica starts".to_owned(), why)
 }
 
 fn recorded_as(digest: &Option<Digest>) -> String {
@@ -113,9 +154,9 @@ impl<P: Protocol> Replay<P> {
     /// Starts the replica as the recorded one started.
     ///
     /// # Errors
-    /// If it does not start, or its first effects are others.
-    pub fn start(start: &RecordedStart) -> Result<Replay<P>, Divergence> {
-        let RecordedStart { config, recovered, now, effects: recorded } = start;
+    /// If something else comes of it.
+    pub fn start(start: &RecordedStart) -> Result<Started<P>, Divergence> {
+        let RecordedStart { config, recovered, now, outcome: recorded } = start;
         let diverged = |difference| Divergence {
             batch: 0,
             call: 0,
@@ -123,8 +164,18 @@ impl<P: Protocol> Replay<P> {
             difference,
         };
         let mut effects = Vec::new();
-        let replica = Replica::recover(config.clone(), recovered.clone(), *now, &mut effects)
-            .map_err(|fatal| diverged(Difference::DoesNotStart(fatal)))?;
+        let started = Replica::recover(config.clone(), recovered.clone(), *now, &mut effects);
+        let recorded = recorded.as_ref().ok_or_else(|| diverged(Difference::Ended))?;
+        let (replica, recorded) = match (started, recorded) {
+            (Ok(replica), Ok(recorded)) => (replica, recorded),
+            (Err(fatal), Err(recorded)) if fatal == *recorded => {
+                return Ok(Started::Refused(fatal));
+            }
+            (started, recorded) => {
+                let (recorded, came_out) = (recorded.as_ref().err().cloned(), started.err());
+                return Err(diverged(Difference::Start { recorded, came_out }));
+            }
+        };
         let mut replay = Replay {
             replica,
             effects,
@@ -134,8 +185,8 @@ impl<P: Protocol> Replay<P> {
             replayed: Replayed::default(),
             digester: Digester::default(),
         };
-        replay.compare(recorded.as_deref()).map_err(diverged)?;
-        Ok(replay)
+        replay.compare(Some(recorded)).map_err(diverged)?;
+        Ok(Started::Up(Box::new(replay)))
     }
 
     /// Makes a recorded call.
@@ -152,7 +203,7 @@ impl<P: Protocol> Replay<P> {
         self.last = self.effects.len();
         let made = self.make(&recorded.call);
         made.and_then(|()| self.compare(recorded.effects.as_deref())).map_err(|difference| {
-            let (call, during) = (self.calls, format!("{:?}", recorded.call));
+            let (call, during) = (self.calls, excerpt(&recorded.call));
             Divergence { batch, call, during, difference }
         })
     }
@@ -205,7 +256,7 @@ impl<P: Protocol> Replay<P> {
             if expected != digest {
                 let came_out = match (came_out.get(place), digest) {
                     (Some(effect), Some(digest)) => {
-                        CameOut::Effect { digest, effect: format!("{effect:?}") }
+                        CameOut::Effect { digest, effect: excerpt(effect) }
                     }
                     _ => CameOut::Nothing,
                 };
@@ -215,17 +266,4 @@ impl<P: Protocol> Replay<P> {
         }
         Ok(())
     }
-}
-
-/// Replays a whole recording that is in memory.
-///
-/// # Errors
-/// See [`Divergence`].
-pub fn replay<'a, P: Protocol>(
-    start: &RecordedStart,
-    calls: impl IntoIterator<Item = &'a RecordedCall<P::Message>>,
-) -> Result<Replayed, Divergence> {
-    let mut replay = Replay::<P>::start(start)?;
-    calls.into_iter().try_for_each(|call| replay.call(call))?;
-    Ok(replay.replayed())
 }

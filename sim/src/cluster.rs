@@ -23,7 +23,7 @@ use absence::Absence;
 use quorate_core::{Envelope, Event, Incarnation, LogTime, NodeId, Now, Protocol, Role, Standing};
 
 use crate::atlas::Harm;
-use crate::checks::{Checks, Converging, Unconverged, Verdict, Violation, converged};
+use crate::checks::{Checks, Converging, Told, Unconverged, Verdict, Violation, converged};
 use crate::clients::{ClientEvent, Clients};
 use crate::clock::{Agenda, NodeClock, Slowness, Time};
 use crate::faults::{Plan, Struck};
@@ -54,6 +54,11 @@ const EXTENSIONS: u32 = 20;
 pub(crate) struct Cluster<P: Simulated> {
     pub(crate) plan: Plan,
     canary: Option<Canary>,
+    /// Each replica is recorded, and the recording replayed when its process ends.
+    is_recorded: bool,
+    /// What came of that.
+    replayed: Verdict,
+    told: Told,
     agenda: Agenda<Happening<P>>,
     network: Network,
     nodes: Vec<Node<P>>,
@@ -143,6 +148,7 @@ impl<P: Simulated> Cluster<P> {
         plan: Plan,
         subject: Arc<dyn Subject>,
         canary: Option<Canary>,
+        is_recorded: bool,
         trace: Trace,
     ) -> Cluster<P> {
         let mut birth_rng = Rng::new(seed, "birth");
@@ -151,6 +157,9 @@ impl<P: Simulated> Cluster<P> {
         let clients = Clients::new(Rng::new(seed, "workload"), &plan, subject.clone());
         let mut cluster = Cluster {
             canary,
+            is_recorded,
+            replayed: Ok(()),
+            told: Told::default(),
             agenda: Agenda::new(),
             network,
             nodes,
@@ -222,6 +231,7 @@ impl<P: Simulated> Cluster<P> {
             let verdict = self.happen(next);
             self.draw_world();
             verdict?;
+            std::mem::replace(&mut self.replayed, Ok(()))?;
         }
         let is_judged = self.checks.concluded()?;
         sometimes!(self.marks, Mark::HistoryUndecided, !is_judged);
@@ -249,6 +259,7 @@ impl<P: Simulated> Cluster<P> {
             faults: self.struck.clone(),
             requests: self.clients.ended(),
             marks: self.marks.clone(),
+            replayed: self.told.clone(),
         }
     }
 

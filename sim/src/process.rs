@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_core::{
-    Effect, Entry, Event, Generation, InSession, Incarnation, NodeId, Protocol, Replica, RequestId,
-    SnapshotMeta, Timer,
+    Effect, Entry, Event, Generation, InSession, Incarnation, MemTape, NodeId, Protocol, Recorded,
+    RequestId, SnapshotMeta, Timer,
 };
 use quorate_storage::{Job, LogReader, Owner, SnapshotStore, Store};
 
@@ -60,7 +60,7 @@ pub(crate) struct Node<P: Protocol> {
 
 /// What lives and dies with the process.
 pub(crate) struct Process<P: Protocol> {
-    pub(crate) replica: Replica<P>,
+    pub(crate) replica: Recorded<P, MemTape>,
     pub(crate) applier: Box<dyn Applying>,
     /// What has arrived since the loop last looked.
     pub(crate) inbox: Vec<Event<P::Message>>,
@@ -203,7 +203,7 @@ impl<P: Protocol> Process<P> {
     }
 
     pub(crate) fn new(
-        replica: Replica<P>,
+        replica: Recorded<P, MemTape>,
         applier: Box<dyn Applying>,
         store: Store<SimDisk>,
     ) -> Process<P> {

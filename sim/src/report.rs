@@ -1,5 +1,6 @@
 //! What a run was like.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -40,6 +41,9 @@ pub struct Report {
     pub(crate) requests: Ended,
     /// States worth reaching, and how often they were.
     pub marks: Marks,
+    /// What the replicas of a [recorded](crate::Simulation::recorded) run were told once more, of each
+    /// kind. Otherwise empty.
+    pub replayed: BTreeMap<&'static str, u64>,
 }
 
 impl Report {

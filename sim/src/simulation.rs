@@ -31,6 +31,7 @@ pub struct Simulation<P = ()> {
     seed: u64,
     replicas: Option<usize>,
     canary: Option<Canary>,
+    is_recorded: bool,
     pub(crate) cuts: Cuts,
     /// Registers, if nothing else is named.
     workload: Option<Arc<dyn Subject>>,
@@ -72,6 +73,7 @@ impl Simulation {
             seed,
             replicas: None,
             canary: None,
+            is_recorded: false,
             cuts: Cuts::default(),
             workload: None,
             protocol: PhantomData,
@@ -83,8 +85,8 @@ impl<P> Simulation<P> {
     /// Under this protocol.
     #[must_use]
     pub fn protocol<Q: Simulated>(self) -> Simulation<Q> {
-        let Simulation { seed, replicas, canary, cuts, workload, .. } = self;
-        Simulation { seed, replicas, canary, cuts, workload, protocol: PhantomData }
+        let Simulation { seed, replicas, canary, is_recorded, cuts, workload, .. } = self;
+        Simulation { seed, replicas, canary, is_recorded, cuts, workload, protocol: PhantomData }
     }
 
     /// What decides everything.
@@ -94,9 +96,9 @@ impl<P> Simulation<P> {
 
     /// The same with another seed.
     pub(crate) fn with_seed(&self, seed: u64) -> Simulation<P> {
-        let Simulation { replicas, canary, .. } = *self;
+        let Simulation { replicas, canary, is_recorded, .. } = *self;
         let (cuts, workload) = (self.cuts.clone(), self.workload.clone());
-        Simulation { seed, replicas, canary, cuts, workload, protocol: PhantomData }
+        Simulation { seed, replicas, canary, is_recorded, cuts, workload, protocol: PhantomData }
     }
 
     /// The same protocol and workload, and all else as a plan file says.
@@ -122,7 +124,18 @@ impl<P> Simulation<P> {
     pub fn canary(self, canary: Canary) -> Simulation<P> {
         Simulation { canary: Some(canary), ..self }
     }
+
+    /// Records what each replica is told in each of its lives, and has another one do it once more
+    /// when that life is over: it must come to the same, byte for byte. The run is the same as ever,
+    /// and takes about twice as long. Runs of seeds that fifty divides are recorded anyway.
+    #[must_use]
+    pub fn recorded(self) -> Simulation<P> {
+        Simulation { is_recorded: true, ..self }
+    }
 }
+
+/// Of so many seeds, one gives a run that is recorded whether or not that is asked for.
+const RECORDED_IN: u64 = 50;
 
 /// How many of the last events a failed run shows.
 const LAST_EVENTS: usize = 60;
@@ -190,7 +203,9 @@ impl<P: Simulated> Simulation<P> {
         let subject = self.workload.clone().unwrap_or_else(registers);
         let trace = Trace::new(keep);
         let trace = if is_drawn { trace.drawn(subject.clone()) } else { trace };
-        let mut cluster = Cluster::<P>::new(self.seed, plan, subject, self.canary, trace);
+        let is_recorded = self.is_recorded || self.seed.is_multiple_of(RECORDED_IN);
+        let mut cluster =
+            Cluster::<P>::new(self.seed, plan, subject, self.canary, is_recorded, trace);
         let ran = catch_unwind(AssertUnwindSafe(|| cluster.run()));
         let result = match ran {
             Ok(Ok(())) => Ok(cluster.report(self.seed)),

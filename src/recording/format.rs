@@ -4,7 +4,7 @@
 //! file:    0          8            12           16
 //!          ┌──────────┬────────────┬────────────┬─────────┬─────────┬───
 //!          │ magic    │ version    │ CRC-32     │ record  │ record  │ …
-//!          │ QRRECORD │ u32 = 1    │ of [0, 12) │         │         │
+//!          │ QRRECORD │ u32 = 2    │ of [0, 12) │         │         │
 //!          └──────────┴────────────┴────────────┴─────────┴─────────┴───
 //!
 //! record:  0      1      4          8        16           20
@@ -24,11 +24,9 @@ use std::io::{self, Write};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::ending::Ending;
-
 /// The version of this format which is written; the only one which is read. Another one is due
 /// with every change of what is in the bodies: of an event, of a message of a protocol, of an effect.
-pub(super) const FORMAT_VERSION: u32 = 1;
+pub(super) const FORMAT_VERSION: u32 = 2;
 
 pub(super) const MAGIC: [u8; 8] = *b"QRRECORD";
 pub(super) const FILE_HEADER_BYTES: usize = 16;
@@ -44,7 +42,7 @@ pub(super) enum Kind {
     Start = 2,
     /// [`RecordedCall`](quorate_core::RecordedCall)s, one behind the other.
     Batch = 3,
-    /// [`Ending`]: nothing follows.
+    /// [`Last`]: nothing follows.
     End = 4,
 }
 
@@ -57,6 +55,19 @@ pub(super) struct About {
     pub(super) package: String,
 }
 
+/// Why the recording ends, if there was time to say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Last {
+    /// The node stopped, or did not start.
+    Stopped,
+    /// The thread of the replica panicked.
+    Panicked,
+    /// More waited to be written than may.
+    FellBehind,
+    /// What was next did not fit.
+    Full,
+}
+
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
@@ -67,7 +78,8 @@ pub(super) struct Record {
 /// What stands before a record's body, its checksum verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
-    pub(super) kind: Kind,
+    /// `None` if it is none that is known here.
+    pub(super) kind: Option<Kind>,
     pub(super) length: u64,
     body_checksum: u32,
 }
@@ -89,8 +101,8 @@ impl Record {
         Record { kind: Kind::About, body: encoded(about) }
     }
 
-    pub(super) fn end(ending: Ending) -> Record {
-        Record { kind: Kind::End, body: encoded(&ending) }
+    pub(super) fn end(last: Last) -> Record {
+        Record { kind: Kind::End, body: encoded(&last) }
     }
 
     /// How much of the file it takes.
@@ -117,14 +129,13 @@ impl Header {
             return None;
         }
         let length = u64::from(u32_at(bytes, 8)) | u64::from(u32_at(bytes, 12)) << 32;
-        let kind = Kind::from_u8(bytes[0])?;
+        let kind = Kind::from_u8(bytes[0]);
         Some(Header { kind, length, body_checksum: u32_at(bytes, 4) })
     }
 
-    /// The record with this header; `None` if the body is damaged.
-    pub(super) fn with(self, body: Vec<u8>) -> Option<Record> {
-        let is_whole = crc32fast::hash(&body) == self.body_checksum;
-        is_whole.then(|| Record { kind: self.kind, body: body.into() })
+    /// Whether this is the body that was written.
+    pub(super) fn is_of(&self, body: &[u8]) -> bool {
+        crc32fast::hash(body) == self.body_checksum
     }
 }
 
@@ -159,9 +170,9 @@ mod tests {
     #[test]
     fn a_recording_keeps_its_bytes() {
         let mut bytes = file_header().to_vec();
-        Record::end(Ending::Full).write_to(&mut bytes).unwrap();
+        Record::end(Last::Full).write_to(&mut bytes).unwrap();
         let golden = [
-            b'Q', b'R', b'R', b'E', b'C', b'O', b'R', b'D', 1, 0, 0, 0, 90, 84, 229, 148, 4, 0, 0,
+            b'Q', b'R', b'R', b'E', b'C', b'O', b'R', b'D', 2, 0, 0, 0, 180, 251, 80, 134, 4, 0, 0,
             0, 55, 190, 11, 75, 1, 0, 0, 0, 0, 0, 0, 0, 111, 235, 75, 61, 3,
         ];
         assert_eq!(bytes, golden);
@@ -174,7 +185,9 @@ mod tests {
         record.write_to(&mut whole).unwrap();
         let decoded = |bytes: &[u8]| {
             let (header, body) = bytes.split_at(HEADER_BYTES);
-            Header::decode(header.try_into().unwrap())?.with(body.to_vec())
+            let header = Header::decode(header.try_into().unwrap())?;
+            let body = Bytes::copy_from_slice(body);
+            header.is_of(&body).then(|| Record { kind: header.kind.unwrap(), body })
         };
         assert_eq!(decoded(&whole), Some(record));
         for bit in 0..whole.len() * 8 {

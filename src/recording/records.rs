@@ -20,6 +20,8 @@ pub(super) struct Records {
 /// What stands at some place in a file.
 pub(super) enum Next {
     Record(Record),
+    /// A record that is whole, and of a kind that is not known.
+    Unknown,
     /// The end, or so many bytes of a record that was not written to its end.
     Nothing {
         torn_bytes: u64,
@@ -60,9 +62,12 @@ impl Records {
         if (body.len() as u64) < header.length {
             return Ok(Next::Nothing { torn_bytes: read_bytes });
         }
-        let record = header.with(body).ok_or(damaged)?;
+        if !header.is_of(&body) {
+            return Err(damaged);
+        }
         self.offset += read_bytes;
-        Ok(Next::Record(record))
+        let Some(kind) = header.kind else { return Ok(Next::Unknown) };
+        Ok(Next::Record(Record { kind, body: body.into() }))
     }
 }
 

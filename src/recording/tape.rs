@@ -3,8 +3,7 @@
 use quorate_core::Recorder;
 use quorate_handoff::{Producer, PushError};
 
-use super::ending::Ending;
-use super::format::{HEADER_BYTES, Kind, Record};
+use super::format::{HEADER_BYTES, Kind, Last, Record};
 
 /// What may be needed for the last record.
 const LAST_BYTES: u64 = HEADER_BYTES as u64 + 16;
@@ -27,25 +26,45 @@ impl Tape {
         Tape { recorder, to_writer, kind, left_bytes, is_over: false }
     }
 
-    pub(super) fn recorder(&mut self) -> &mut Recorder {
+    /// Whether the file has room for this, which it takes then. If not, that is its end.
+    fn make_room(&mut self, record: &Record) -> bool {
+        let left_bytes = self.left_bytes.checked_sub(record.size_bytes());
+        match left_bytes {
+            Some(left_bytes) => self.left_bytes = left_bytes,
+            None => {
+                tracing::warn!("recording no more: the file has become as large as it may");
+                self.end(Last::Full);
+            }
+        }
+        left_bytes.is_some()
+    }
+
+    fn take(&mut self) -> Record {
+        Record { kind: std::mem::replace(&mut self.kind, Kind::Batch), body: self.recorder.take() }
+    }
+
+    fn end(&mut self, last: Last) {
+        self.is_over = true;
+        let _ = self.to_writer.push_unbounded(Record::end(last), 0);
+    }
+}
+
+impl quorate_core::Tape for Tape {
+    fn recorder(&mut self) -> &mut Recorder {
         &mut self.recorder
     }
 
-    /// Hands over what was recorded. False if that, and all that follows, is not recorded.
-    pub(super) fn hand_over(&mut self) -> bool {
+    fn hand_over(&mut self) -> bool {
         let record = self.take();
-        let Some(left_bytes) = self.left_bytes.checked_sub(record.size_bytes()) else {
-            tracing::warn!("recording no more: the file has become as large as it may");
-            self.end(Ending::Full);
+        if !self.make_room(&record) {
             return false;
-        };
-        self.left_bytes = left_bytes;
+        }
         let cost = record.body.len();
         match self.to_writer.push(record, cost) {
             Ok(()) => true,
             Err(PushError::Full(_)) => {
                 tracing::warn!("recording no more: the disk is too slow for it");
-                self.end(Ending::FellBehind);
+                self.end(Last::FellBehind);
                 false
             }
             // The writer has said why.
@@ -54,15 +73,6 @@ impl Tape {
                 false
             }
         }
-    }
-
-    fn take(&mut self) -> Record {
-        Record { kind: std::mem::replace(&mut self.kind, Kind::Batch), body: self.recorder.take() }
-    }
-
-    fn end(&mut self, ending: Ending) {
-        self.is_over = true;
-        let _ = self.to_writer.push_unbounded(Record::end(ending), 0);
     }
 }
 
@@ -74,9 +84,12 @@ impl Drop for Tape {
         }
         let rest = self.take();
         if !rest.body.is_empty() {
+            if !self.make_room(&rest) {
+                return;
+            }
             let _ = self.to_writer.push_unbounded(rest, 0);
         }
         let has_panicked = std::thread::panicking();
-        self.end(if has_panicked { Ending::Panicked } else { Ending::Stopped });
+        self.end(if has_panicked { Last::Panicked } else { Last::Stopped });
     }
 }

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use quorate_core::{At, Ballot, Envelope, Index, LogId, PeerMessage};
+use quorate_core::{At, Ballot, Envelope, Fatal, Index, LogId, PeerMessage};
 use quorate_raft::Raft;
 use quorate_storage::{InspectedSegment, MemDisk, Operation, StorageError};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ use crate::client::Client;
 use crate::error::{NotProposed, ReadError, RequestError};
 use crate::net::frame::{self, Kind};
 use crate::net::handshake::{Hello, Role};
+use crate::recording::{Ending, Recording};
 use crate::requests::Read;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -234,4 +235,24 @@ async fn a_session_of_an_emptied_cluster_is_not_taken_for_one_of_the_next() {
     assert_eq!(new.propose(&10).await, Ok(11));
     assert_eq!(second.read(Read::Linearizable, ()).await, Ok(11));
     second.shutdown().await.unwrap();
+}
+
+/// What was to be written is there when the start has failed: the process may end then.
+#[tokio::test]
+async fn a_start_that_fails_is_recorded_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("recording");
+    for _ in 0..2 {
+        let config = Config {
+            bootstrap: false,
+            record_to: Some(path.clone()),
+            ..config(1, &["127.0.0.1:0".to_owned()])
+        };
+        let started = super::start_on::<Raft, _, _>(config, Sum(0), |_| Ok(MemDisk::new())).await;
+        let error = started.unwrap_err();
+        assert!(matches!(error, StartError::Fatal(Fatal::NotBootstrapped)), "{error}");
+        let (replayed, ending) = Recording::open(&path).unwrap().replay::<Raft>().unwrap();
+        assert_eq!((replayed.events, ending), (0, Ending::NotStarted(Fatal::NotBootstrapped)));
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }

@@ -69,7 +69,7 @@ async fn replays_under<P: Protocol>() {
     let (replayed, ending) = replay::<P>(&running);
     assert!(matches!(ending, Ending::Cut { .. }), "{ending:?}");
     assert!(replayed.events > 10, "{replayed:?}");
-    let restarted = recording(&cluster, leader).with_extension("recording.previous");
+    let restarted = recording(&cluster, leader).with_extension("recording.1");
     let lives = (1..=3).map(|id| recording(&cluster, id)).chain([restarted]);
     for path in lives {
         let (replayed, ending) = replay::<P>(&path);
@@ -96,7 +96,7 @@ fn is_told_from_damage<P: Protocol>(path: &Path, whole: Replayed) {
     damaged[middle] ^= 4;
     fs::write(path, damaged).unwrap();
     let error = Recording::open(path).unwrap().replay::<P>().unwrap_err();
-    let ReplayError::Recording(RecordingError::Damaged { offset }) = error else {
+    let ReplayError::Recording { source: RecordingError::Damaged { offset }, .. } = error else {
         panic!("{error}")
     };
     assert!(offset <= middle as u64);
@@ -114,16 +114,49 @@ async fn what_a_node_was_told_under_viewstamped_replication_is_replayed_effect_b
 
 #[tokio::test]
 async fn a_recording_that_cannot_be_created_keeps_a_node_from_starting_and_is_named() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::<Raft>::described(1, Settings::default());
     let other = cluster.dir.path().join("other");
     fs::write(&other, "not ours").unwrap();
     for path in [other, PathBuf::from("/nowhere/recording")] {
-        let builder = cluster.builder(1).data_dir(cluster.data_dir(2)).record_to(&path);
+        let builder = cluster.builder(1).record_to(&path);
         match builder.start().await.map(|_| ()) {
             Err(StartError::Recording { path: named, .. }) => assert_eq!(named, path),
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn the_recording_of_a_node_that_runs_is_nobody_elses() {
+    let mut cluster = Cluster::<Raft>::described(1, Settings::default());
+    up_recorded(&mut cluster, 1).await;
+    let path = recording(&cluster, 1);
+    let other = Cluster::<Raft>::described(1, Settings::default());
+    match other.builder(1).record_to(&path).start().await.map(|_| ()) {
+        Err(StartError::RecordingInUse { path: named }) => assert_eq!(named, path),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(add(&cluster.nodes[&1], 1).await, 1);
+    cluster.all_down().await;
+    let (replayed, ending) = replay::<Raft>(&path);
+    assert!(replayed.events > 3 && ending == Ending::Stopped, "{replayed:?}, {ending}");
+}
+
+/// A node that fails and is started again and again, while something else has its port.
+#[tokio::test]
+async fn starts_that_fail_leave_the_recordings_that_are_there() {
+    let mut cluster = Cluster::<Raft>::described(1, Settings::default());
+    up_recorded(&mut cluster, 1).await;
+    assert_eq!(add(&cluster.nodes[&1], 1).await, 1);
+    cluster.all_down().await;
+    let (path, before) = (recording(&cluster, 1), fs::read(recording(&cluster, 1)).unwrap());
+    let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = other.local_addr().unwrap().to_string();
+    for _ in 0..3 {
+        let builder = cluster.builder(1).listen(&taken).record_to(&path);
+        assert!(matches!(builder.start().await.unwrap_err(), StartError::Bind { .. }));
+    }
+    assert_eq!(fs::read(&path).unwrap(), before);
 }
 
 #[tokio::test]
@@ -134,9 +167,10 @@ async fn a_recording_that_is_full_does_not_hold_up_its_node() {
     for n in 1..=500 {
         assert_eq!(add(&node, 1).await, n);
     }
+    // The end of it may not have been written before.
+    node.shutdown().await.unwrap();
     let (replayed, ending) = replay::<Raft>(&path);
     assert_eq!(ending, Ending::Full);
     assert!(replayed.batches > 0);
     assert!(fs::metadata(&path).unwrap().len() <= 20_000);
-    node.shutdown().await.unwrap();
 }

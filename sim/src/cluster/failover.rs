@@ -86,7 +86,8 @@ impl<P: Simulated> Cluster<P> {
 fn outage<P: Simulated>(seed: u64, nodes: usize, also: usize) -> Duration {
     let plan = plan(nodes);
     let subject = Arc::new(Writing::of(&plan.load));
-    let mut cluster = Cluster::<P>::new(seed, plan, subject, None, Trace::new(Keep::Nothing));
+    let mut cluster =
+        Cluster::<P>::new(seed, plan, subject, None, false, Trace::new(Keep::Nothing));
     let second = Duration::from_secs(1);
     let settled =
         cluster.run_until(second * 5, |cluster| cluster.checks.committed().0 > 20) + second / 4;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use quorate_core::{Recovered, Replica, ReplicaConfig};
+use quorate_core::{MemTape, Recorded, Recovered, ReplicaConfig};
 use quorate_storage::{StorageError, Store, StoreOptions};
 
 use super::{Cluster, Happening, Phase, gave_up};
-use crate::checks::{Condition, Verdict};
+use crate::checks::{Condition, Verdict, replays};
 use crate::clients::{ClientEvent, Reply};
 use crate::disk::SimDisk;
 use crate::marks::{Mark, sometimes};
@@ -82,7 +82,8 @@ impl<P: Simulated> Cluster<P> {
         };
         let applier = self.subject.applier(it.id);
         let mut effects = Vec::new();
-        let replica = Replica::recover(config, found, now, &mut effects)
+        let tape = self.is_recorded.then(MemTape::default);
+        let replica = Recorded::recover(config, found, now, &mut effects, tape)
             .map_err(|why| gave_up(node, &why))?;
         let mut process = Process::new(replica, applier, store);
         process.effects = effects;
@@ -177,6 +178,9 @@ impl<P: Simulated> Cluster<P> {
         self.lose_unsynced(node, death);
         self.keep_image(node);
         self.checks.crashed(node);
+        if self.replayed.is_ok() {
+            self.replayed = replays(node, process.replica, &mut self.told);
+        }
         for asked in asked.into_values() {
             let reply = Reply::ConnectionLost;
             let event = ClientEvent::Answer { op: asked.op, attempt: asked.attempt, reply };

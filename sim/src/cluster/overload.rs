@@ -22,7 +22,7 @@ fn all_are_answered<P: Simulated>() {
     plan.load.think = (Duration::ZERO, ms);
     plan.load.patience = 100 * ms;
     let subject = Arc::new(Writing::of(&plan.load));
-    let mut cluster = Cluster::<P>::new(1, plan, subject, None, Trace::new(Keep::Nothing));
+    let mut cluster = Cluster::<P>::new(1, plan, subject, None, false, Trace::new(Keep::Nothing));
     cluster.run_until(5 * second, |cluster| cluster.clients.outstanding() == 1200);
     cluster.clients.close();
     // Twice as long as it takes to answer so many, one after the other.

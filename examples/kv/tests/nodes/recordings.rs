@@ -2,13 +2,22 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use super::load::Load;
 use super::processes::Nodes;
 
 fn replay(args: &[&str], recording: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kv")).arg("replay").args(args).arg(recording).output().unwrap()
+}
+
+/// The status if nobody takes what is shown, or no more than its beginning, as `head` does.
+fn without_reader(recording: &Path) -> Option<i32> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kv"));
+    command.args(["replay", "--trace"]).arg(recording);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(child.stdout.take());
+    child.wait().unwrap().code()
 }
 
 fn stdout(output: &Output) -> String {
@@ -40,7 +49,7 @@ async fn what_nodes_have_recorded_when_they_are_killed_is_replayed_byte_for_byte
     load.check(&nodes).await;
     nodes.kill_all().await;
 
-    let killed = recordings[leader - 1].with_extension("recording.previous");
+    let killed = recordings[leader - 1].with_extension("recording.1");
     for path in recordings.iter().chain([&killed]) {
         let said = stdout(&replay(&[], path));
         println!("{}: {said}", path.display());
@@ -53,6 +62,7 @@ async fn what_nodes_have_recorded_when_they_are_killed_is_replayed_byte_for_byte
         assert!(traced.contains(part), "{part}");
     }
 
+    assert_eq!(without_reader(&killed), Some(0));
     let mut bytes = fs::read(&killed).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -61,5 +71,7 @@ async fn what_nodes_have_recorded_when_they_are_killed_is_replayed_byte_for_byte
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(said.contains(", and no more: ") && said.contains("is damaged in"), "{said}");
+    // What comes first, and is shown before the damage is read, is more than anybody takes.
+    assert_eq!(without_reader(&killed), Some(1));
     assert_eq!(replay(&[], nodes.data(1)).status.code(), Some(1));
 }

@@ -144,9 +144,16 @@ pub struct ServeArgs {
     pub snapshot_rate: Option<u64>,
 
     /// Record what the node is told into this file, for kv replay: to find a bug. It holds what clients
-    /// send, is no backup, and ends at 1 GiB. One that is there gets .previous behind its name.
+    /// send, is no backup, and keeps only what comes first (--record-bytes). One that is there gets a number behind its name, from 1 to 9;
+    /// if there are as many, nothing is recorded.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+
+    /// How large the recording may become, in bytes: what comes after that is not recorded.
+    ///
+    /// [default: 1 GiB]
+    #[arg(long, value_name = "N", requires = "record", value_parser = clap::value_parser!(u64).range(65536..))]
+    pub record_bytes: Option<u64>,
 }
 
 #[derive(Args, Debug)]
@@ -299,6 +306,15 @@ mod tests {
         let serve = |clients| serve(&format!("--id 1 --peers 1=a:1 --max-clients {clients}"));
         assert!(serve(0).unwrap_err().contains("--max-clients"));
         assert_eq!(serve(1).unwrap().max_clients, 1);
+    }
+
+    #[test]
+    fn a_recording_has_room_for_something_and_a_place() {
+        let serve = |args| serve(&format!("--id 1 --peers 1=a:1 {args}"));
+        let args = serve("--record r --record-bytes 65536").unwrap();
+        assert_eq!((args.record, args.record_bytes), (Some("r".into()), Some(65536)));
+        assert!(serve("--record-bytes 65536").unwrap_err().contains("--record "));
+        assert!(serve("--record r --record-bytes 65535").unwrap_err().contains("--record-bytes"));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! `kv replay`: has a replica do once more what a recorded one did, and says whether it did the same.
 
+use std::fmt::Debug;
 use std::io::{self, ErrorKind, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use indicatif::HumanCount;
-use quorate::{Divergence, Ending, Raft, Recording, RecordingError, Replayed, Vsr};
-use quorate_core::{Call, Effect, Protocol, RecordedCall, Replay};
+use quorate::{Ending, Moment, Raft, Recording, RecordingError, Replayed, Vsr};
+use quorate_core::{Call, Protocol};
 
 /// Why a recording was not replayed to its end, or came to something else.
 #[derive(Debug, thiserror::Error)]
@@ -25,23 +25,17 @@ pub enum ReplayError {
     /// It is of a protocol which this program does not have.
     #[error("the recording is of a replica under {0}, which this program does not know")]
     Protocol(String),
-    /// The replica does something else.
-    #[error("not the same, recorded by quorate {package}, replayed by {}", env!("CARGO_PKG_VERSION"))]
-    Diverged {
+    /// The replica does something else, or panics.
+    #[error(
+        "not replayed to its end, recorded by quorate {package}, replayed by {}; --trace shows all \
+         that led to this",
+        env!("CARGO_PKG_VERSION")
+    )]
+    Other {
         /// The version that wrote the recording.
         package: String,
-        /// Where.
-        source: Box<Divergence>,
-    },
-    /// The replica panicked.
-    #[error("the replica panics in batch {batch}, over {call}{}", if *.recorded { ", as it did when it was recorded" } else { "" })]
-    Panicked {
-        /// In which batch, from 1.
-        batch: u64,
-        /// Over what.
-        call: String,
-        /// Whether the recording ends there.
-        recorded: bool,
+        /// What.
+        source: Box<quorate::ReplayError>,
     },
     /// The output cannot be written where it was to go.
     #[error("cannot write the output")]
@@ -51,87 +45,88 @@ pub enum ReplayError {
 /// Replays a recording; with a line for each event and each effect, if so asked.
 pub fn run(path: &Path, trace: bool) -> Result<(), ReplayError> {
     let recording = Recording::open(path).map_err(ReplayError::Unreadable)?;
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    let replayed = match recording.protocol() {
-        Raft::NAME => replay::<Raft>(recording, trace, &mut out),
-        Vsr::NAME => replay::<Vsr>(recording, trace, &mut out),
+    let mut out = Output { out: io::BufWriter::new(io::stdout().lock()), written: Ok(()) };
+    match recording.protocol() {
+        Raft::NAME => replay::<Raft>(recording, trace, &mut out)?,
+        Vsr::NAME => replay::<Vsr>(recording, trace, &mut out)?,
         other => return Err(ReplayError::Protocol(other.to_owned())),
-    };
-    let shown = out.flush();
-    match (replayed, shown) {
-        // Whoever reads the output may have read enough before its end, as `head` does.
-        (Err(ReplayError::Output(error)), _) | (Ok(()), Err(error))
-            if error.kind() == ErrorKind::BrokenPipe =>
-        {
-            Ok(())
+    }
+    out.flush();
+    match out.written {
+        // Whoever reads the output may have read enough before its end, as `head` does. What the
+        // status says is said of all of the recording.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Takes lines, until that fails. Whether the replica does the same is found out all the same.
+struct Output<W: Write> {
+    out: W,
+    written: io::Result<()>,
+}
+
+impl<W: Write> Output<W> {
+    fn line(&mut self, line: impl FnOnce(&mut W) -> io::Result<()>) {
+        if self.written.is_ok() {
+            self.written = line(&mut self.out);
         }
-        (Ok(()), shown) => Ok(shown?),
-        (replayed, _) => replayed,
+    }
+
+    fn flush(&mut self) {
+        self.line(Write::flush);
     }
 }
 
 fn replay<P: Protocol>(
     recording: Recording,
     trace: bool,
-    out: &mut impl Write,
+    out: &mut Output<impl Write>,
 ) -> Result<(), ReplayError> {
     let package = recording.package().to_owned();
-    let diverged =
-        |source| ReplayError::Diverged { package: package.clone(), source: Box::new(source) };
-    let mut batches = recording.batches::<P>().map_err(ReplayError::Unreadable)?;
-    let mut replay = Replay::<P>::start(batches.start()).map_err(diverged)?;
-    if trace {
-        writeln!(out, "start {:?}", batches.start().config)?;
-        write_effects(replay.effects(), out)?;
-    }
-    loop {
-        let replayed = replay.replayed();
-        let next = batches.next_batch();
-        let next = next.map_err(|source| ReplayError::Recording { replayed, source })?;
-        let Some(calls) = next else { break };
-        for recorded in &calls {
-            if trace {
-                write_call(replay.replayed().batches + 1, recorded, out)?;
-                // A panic must not take with it what led to it.
-                out.flush()?;
-            }
-            let same = catch_unwind(AssertUnwindSafe(|| replay.call(recorded)));
-            let same = same.map_err(|_| ReplayError::Panicked {
-                batch: replay.replayed().batches + 1,
-                call: format!("{:?}", recorded.call),
-                recorded: recorded.effects.is_none(),
-            })?;
-            if trace {
-                write_effects(replay.effects(), out)?;
-            }
-            same.map_err(diverged)?;
+    let replayed = recording.replay_watched::<P>(|moment| {
+        if trace {
+            write_moment(&moment, out);
         }
-    }
-    writeln!(out, "{}, byte-equal", told(&replay.replayed()))?;
-    match batches.ending() {
-        None | Some(Ending::Stopped) => {}
-        Some(ending) => writeln!(out, "{ending}")?,
+    });
+    out.flush();
+    let (replayed, ending) = replayed.map_err(|error| match error {
+        quorate::ReplayError::Recording { replayed: Replayed { batches: 0, .. }, source } => {
+            ReplayError::Unreadable(source)
+        }
+        quorate::ReplayError::Recording { replayed, source } => {
+            ReplayError::Recording { replayed, source }
+        }
+        other => ReplayError::Other { package, source: Box::new(other) },
+    })?;
+    out.line(|out| writeln!(out, "{}, byte-equal", told(&replayed)));
+    if ending != Ending::Stopped {
+        out.line(|out| writeln!(out, "{ending}"));
     }
     Ok(())
 }
 
-fn write_call<M: std::fmt::Debug>(
-    batch: u64,
-    recorded: &RecordedCall<M>,
-    out: &mut impl Write,
-) -> io::Result<()> {
-    match &recorded.call {
-        Call::Step(now, event) => writeln!(out, "{batch} {:?} {event:?}", now.monotonic),
-        Call::NameRequest(name) => writeln!(out, "{batch} a request is named {name:?}"),
-        Call::Flush(now) => writeln!(out, "{batch} {:?} flush", now.monotonic),
+fn write_moment<M: Debug>(moment: &Moment<'_, M>, out: &mut Output<impl Write>) {
+    match moment {
+        Moment::Start(start) => {
+            out.line(|out| writeln!(out, "start {:?}", start.config));
+        }
+        Moment::Call { batch, call } => {
+            out.line(|out| match &call.call {
+                Call::Step(now, event) => writeln!(out, "{batch} {:?} {event:?}", now.monotonic),
+                Call::NameRequest(name) => writeln!(out, "{batch} a request is named {name:?}"),
+                Call::Flush(now) => writeln!(out, "{batch} {:?} flush", now.monotonic),
+            });
+            // A panic must not take with it what led to it.
+            out.flush();
+        }
+        Moment::Effects(effects) => {
+            for effect in *effects {
+                out.line(|out| writeln!(out, "    {effect:?}"));
+            }
+        }
+        _ => {}
     }
-}
-
-fn write_effects<M: std::fmt::Debug>(
-    effects: &[Effect<M>],
-    out: &mut impl Write,
-) -> io::Result<()> {
-    effects.iter().try_for_each(|effect| writeln!(out, "    {effect:?}"))
 }
 
 fn told(replayed: &Replayed) -> String {

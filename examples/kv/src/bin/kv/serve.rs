@@ -176,6 +176,10 @@ fn builder<P: Protocol>(args: &ServeArgs) -> Builder<P, Machine> {
         Some(path) => builder.record_to(path),
         None => builder,
     };
+    let builder = match args.record_bytes {
+        Some(bytes) => builder.record_bytes(bytes),
+        None => builder,
+    };
     match args.snapshot_rate {
         Some(bytes_per_second) => builder.snapshot_rate(bytes_per_second),
         None => builder,
