@@ -7,7 +7,7 @@
 //! - a [`queue`] bounded in bytes, whose consumer takes all that has gathered: group commit;
 //! - a [`slot`] for the one answer to one request;
 //! - a [`fate`]: whether a request may have been sent, for a caller who no longer waits for its answer;
-//! - a [`watermark`] that only rises: what is durable, what is applied;
+//! - a [`watermark`] that only rises: which restoration is the newest that was asked for;
 //! - a [`Shutdown`] signal, and the wait until every thread has obeyed it;
 //! - a [`Retention`]: which snapshots must be kept, while some complete them and others remove them.
 //!
@@ -45,7 +45,8 @@
 //! ```
 //!
 //! The orderings of threads that the structures must survive are searched by [loom], run by
-//! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test -p quorate-handoff --release`.
+//! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test -p quorate-handoff --release --lib`; with 3
+//! instead of 2 it takes some minutes.
 //!
 //! [loom]: https://docs.rs/loom
 

@@ -7,8 +7,8 @@ use loom::thread;
 
 use super::*;
 use crate::slot::{Completion, Dropped, slot};
+use crate::sync::Arc;
 use crate::testing::Seen;
-use crate::watermark::watermark;
 
 /// Takes batches until the queue is closed and drained.
 fn drain_to_the_end<T>(consumer: &Consumer<T>) -> Vec<T> {
@@ -160,24 +160,64 @@ fn two_producers_never_exceed_the_bound_together() {
     });
 }
 
-/// A write's way: the loop queues it, the storage thread takes the group and publishes it as
-/// durable, and the loop, awaiting that, wakes.
+/// A write's way: the loop queues it, the storage thread takes what has gathered, saves that, and says
+/// so by the queue over which the loop sleeps.
 #[test]
 fn a_queued_write_becomes_durable() {
     loom::model(|| {
         let (writes, queued) = queue(1000);
-        let (advancer, durable) = watermark(0);
+        let (done, mut completed) = queue(1000);
+        let disk = Arc::new(Mutex::new(0));
+        let saving = Arc::clone(&disk);
         let storage = thread::spawn(move || {
             let mut group = VecDeque::new();
             while queued.pop_all(&mut group).is_ok() {
-                advancer.advance(group.drain(..).max().unwrap());
+                let last = group.drain(..).max().unwrap();
+                *lock(&saving) = last;
+                done.push(last, 1).unwrap();
             }
         });
         writes.push(1, 1).unwrap();
         writes.push(2, 1).unwrap();
-        assert_eq!(block_on(durable.reached(2)), Ok(()));
+        let (mut saved, mut batch) = (0, VecDeque::new());
+        while saved < 2 {
+            block_on(completed.drain(&mut batch)).unwrap();
+            saved = batch.drain(..).max().unwrap();
+            assert!(saved <= *lock(&disk), "it is said to be saved and is not");
+        }
         drop(writes);
         storage.join().unwrap();
+    });
+}
+
+/// A read's way: behind what it has to see, in the queue of the thread that applies; its caller wakes
+/// with the answer.
+#[test]
+fn a_read_wakes_its_caller_with_what_was_applied_before() {
+    enum Job {
+        Apply(u8),
+        Query(Completion<u8>),
+    }
+    loom::model(|| {
+        let (jobs, queued) = queue(1000);
+        let applier = thread::spawn(move || {
+            let (mut state, mut batch) = (0, VecDeque::new());
+            while queued.pop_all(&mut batch).is_ok() {
+                for job in batch.drain(..) {
+                    match job {
+                        Job::Apply(put) => state = put,
+                        Job::Query(asked) => asked.complete(state).unwrap(),
+                    }
+                }
+            }
+        });
+        let (completion, waiter) = slot();
+        let asker = thread::spawn(move || waiter.wait());
+        jobs.push(Job::Apply(7), 1).unwrap();
+        jobs.push(Job::Query(completion), 1).unwrap();
+        drop(jobs);
+        assert_eq!(asker.join().unwrap(), Ok(7));
+        applier.join().unwrap();
     });
 }
 
