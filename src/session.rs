@@ -26,9 +26,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// after the first attempt was given up. Each attempt takes up to
 /// [`request_timeout`](crate::Settings::request_timeout), the last one as well. An attempt that is refused
 /// for now, as busy or for want of a leader, says nothing of those before it, and another one follows.
-/// What is refused before it was ever sent is handed back at once instead, as without a session. Commands proposed one after
-/// the other without waiting are executed in that order unless the outcome of one of them was unknown
-/// and it was sent again.
+/// What is refused before it was ever sent is handed back at once instead, as without a session.
+/// Commands proposed one after the other without waiting are executed in that order unless the outcome
+/// of one of them was unknown and it was sent again.
 ///
 /// That ends with this handle's process: see [`Client`](crate::Client#exactly-once) for what to do then.
 ///
@@ -83,8 +83,9 @@ impl<S: StateMachine> Session<S> {
     ///
     /// # Errors
     /// See [`RequestError`]. [`RequestError::Unknown`] if the outcome was still unknown when the time
-    /// was over or the node stopped. To call `propose` once more is another command: read first what the state is.
-    /// [`SessionError::WindowExceeded`] if more than
+    /// was over or the node stopped. To call `propose` once more is another command: read first what
+    /// the state is.
+    /// [`SessionError::WindowExceeded`](crate::SessionError::WindowExceeded) if more than
     /// [`session_window`](crate::Settings::session_window) commands are outstanding: await some.
     pub fn propose(
         &self,
