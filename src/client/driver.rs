@@ -25,6 +25,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long to wait at most before the next node is tried.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// After how long without an answer a node is left to which no more can be sent: it may be there, and
+/// whoever answers there stands still.
+const STALLED: Duration = Duration::from_secs(30);
+
 /// How much is put on its way at once, in bytes; at least one request.
 const SEND_BYTES: usize = 64 << 10;
 
@@ -171,6 +175,7 @@ impl Driver {
         let mut ticks = interval(PING_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut heard, mut received) = (Instant::now(), 0);
+        let mut answered = heard;
         let mut registering = None;
         let mut outgoing = Outgoing::default();
         let mut wanted = true;
@@ -200,6 +205,7 @@ impl Driver {
                                 return Left::Useless;
                             }
                             self.in_vain = 0;
+                            answered = Instant::now();
                         }
                         _ => return Left::Useless,
                     }
@@ -211,6 +217,9 @@ impl Driver {
                     if reader.received_bytes() > received {
                         (heard, received) = (Instant::now(), reader.received_bytes());
                     } else if heard.elapsed() > SILENCE {
+                        return Left::Useless;
+                    }
+                    if self.unanswered >= MAX_UNANSWERED && answered.elapsed() > STALLED {
                         return Left::Useless;
                     }
                     if outgoing.is_done() {

@@ -70,7 +70,12 @@ pub(super) fn create(path: &Path) -> Result<Place, PlaceError> {
         opened => opened?,
     };
     lock(&file)?;
-    Ok(Place::Free(file))
+    // Another node may have found it empty and not locked, and have put its own there.
+    match fs::symlink_metadata(path) {
+        Ok(found) if is_same(&found, &file.metadata()?) => Ok(Place::Free(file)),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+        _ => Err(PlaceError::InUse),
+    }
 }
 
 fn already_exists() -> PlaceError {

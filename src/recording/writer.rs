@@ -69,7 +69,7 @@ impl Drop for Writer {
     }
 }
 
-/// Creates the file, and starts the thread that fills it. `None` if there is no room for one more.
+/// Creates the file, and starts the thread that fills it. `None`, with a warning, if there is no room.
 pub(crate) fn begin<P: Protocol>(
     path: &Path,
     max_bytes: u64,
@@ -90,12 +90,23 @@ pub(crate) fn begin<P: Protocol>(
         Err(PlaceError::InUse) => return Err(StartError::RecordingInUse { path: path.to_owned() }),
         Err(PlaceError::Io(source)) => return Err(failed(source)),
     };
-    file.write_all(&head).map_err(failed)?;
+    if let Err(error) = file.write_all(&head) {
+        if !is_for_want_of_room(&error) {
+            return Err(failed(error));
+        }
+        tracing::warn!(path = %path.display(), "not recording: there is no room for it");
+        return Ok(None);
+    }
     tracing::warn!(path = %path.display(), "recording: the file holds what clients send");
     let (to_writer, records) = queue(WAITING_BYTES);
     let writer = Writer::spawn(file, records).map_err(StartError::System)?;
     let left_bytes = max_bytes.saturating_sub(head.len() as u64);
     Ok(Some((Tape::new(to_writer, left_bytes), writer)))
+}
+
+/// No reason not to serve.
+fn is_for_want_of_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// What stands in the file before anything has happened.

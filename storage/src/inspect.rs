@@ -48,7 +48,8 @@ pub struct InspectedSegment {
     pub len: u64,
     /// What is wrong with its first block, if anything.
     pub error: Option<StorageError>,
-    /// Where a group's header is damaged, or a block cannot be read: offsets in bytes.
+    /// Where a group's header is damaged, or a block cannot be read: offsets in bytes. What a crash tore
+    /// off the end of the log is among them; [`verify`] tells which.
     pub damaged: Vec<u64>,
     /// The groups whose headers are intact, in the order in which they stand there.
     pub groups: Vec<InspectedGroup>,

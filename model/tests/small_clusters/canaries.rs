@@ -74,13 +74,13 @@ fn forgetting_the_pledge_is_caught() {
 #[test]
 fn losing_what_was_durable_is_caught() {
     let canary = Canary::LoseLastEntry;
-    for property in [
-        checked::<Raft>(canary, SMALL).violation.property,
-        checked::<Vsr>(canary, SMALL).violation.property,
-        walked::<Raft>(canary).violation.property,
-        walked::<Vsr>(canary).violation.property,
-    ] {
-        assert_eq!(property, "committed entries are durable on a quorum");
+    let lost = "committed entries are durable on a quorum";
+    assert_eq!(checked::<Raft>(canary, SMALL).violation.property, lost);
+    assert_eq!(walked::<Raft>(canary).violation.property, lost);
+    // What was not committed yet may have been reported to the primary of a view.
+    let properties = [lost, "a DoViewChange never changes"];
+    for found in [checked::<Vsr>(canary, SMALL), walked::<Vsr>(canary)] {
+        assert!(properties.contains(&found.violation.property), "{}", found.violation);
     }
 }
 

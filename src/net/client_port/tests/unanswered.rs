@@ -113,3 +113,16 @@ async fn a_node_that_answers_nothing_but_pings_is_not_left_however_much_its_clie
     }
     assert_eq!((answered.load(Ordering::Relaxed), dialled.load(Ordering::Relaxed)), (600, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_takes_no_more_and_answers_nothing_is_left_though_it_is_there() {
+    let played = Played::new(Settings::default());
+    let (budget, dialled) = (Budget::new(1 << 30), Arc::default());
+    let port = ToPort { requests: played.requests.clone(), budget, dialled: Arc::clone(&dialled) };
+    let client: Client<Echo> = Client::connect_over(["n"], "c", port).unwrap();
+    ask(&client.with_patience(Duration::from_secs(60)), 600, &Arc::default());
+    tokio::time::sleep(Duration::from_secs(29)).await;
+    assert_eq!(dialled.load(Ordering::Relaxed), 1);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(dialled.load(Ordering::Relaxed), 2);
+}

@@ -171,7 +171,7 @@ impl Shown<'_> {
                 write!(f, ", DAMAGED: {error}")?;
             }
             if let Some(first) = damaged.first() {
-                write!(f, ", DAMAGED in {} blocks, first at {first}", damaged.len())?;
+                write!(f, ", blocks damaged or torn: {}, the first at {first}", damaged.len())?;
             }
             writeln!(f)?;
             if self.groups {
