@@ -72,8 +72,12 @@ impl<P: Simulated> Search<P> {
         }
     }
 
-    /// With fewer replicas the run is another one. It may fail all the same.
+    /// With fewer replicas the run is another one. It may fail all the same. How many were asked for is
+    /// not changed.
     fn leave_out_replicas(&mut self) {
+        if !self.best.may_have_any_size() {
+            return;
+        }
         let most = self.best.drawn().nodes;
         let _ = (1..most).any(|replicas| self.fails_as(self.best.clone().replicas(replicas)));
     }

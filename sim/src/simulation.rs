@@ -94,6 +94,11 @@ impl<P> Simulation<P> {
         self.seed
     }
 
+    /// True if it was not said how many replicas it has.
+    pub(crate) fn may_have_any_size(&self) -> bool {
+        self.replicas.is_none()
+    }
+
     /// The same with another seed.
     pub(crate) fn with_seed(&self, seed: u64) -> Simulation<P> {
         let Simulation { replicas, canary, is_recorded, .. } = *self;
