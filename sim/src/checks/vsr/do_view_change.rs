@@ -84,7 +84,8 @@ impl Oracle<Vsr> for Reports {
 
     fn vouches(&mut self, node: usize, _: usize, message: &Message, kept: &Kept<'_>) -> Verdict {
         let Message::DoViewChange(report) = message else { return Ok(()) };
-        self.said[node].reports(node, report, kept.last_before(report.view) == report.head)
+        let is_on_disk = kept.ballot_at(report.head.index) == Some(report.head.ballot);
+        self.said[node].reports(node, report, is_on_disk)
     }
 
     fn sends(&mut self, node: usize, _: usize, message: &Message) -> Verdict {
@@ -169,6 +170,13 @@ mod tests {
         reports(&mut moves_on, 4, 3, &shorter).unwrap();
         moves_on.crashed(0);
         reports(&mut moves_on, 4, 2, &shorter).unwrap();
+
+        // What the disk was asked to hold in the place of what it has is not on it.
+        let mut asks = Reports::new(1);
+        let (disk, asked) = (mirror(&[1, 1]), mirror(&[1, 2]));
+        asks.vouches(0, 1, &report(3, 2, 2), &Kept::of_sound(&disk, &asked)).unwrap();
+        asks.crashed(0);
+        asks.vouches(0, 1, &report(3, 2, 1), &Kept::of_sound(&disk, &disk)).unwrap();
     }
 
     #[test]
