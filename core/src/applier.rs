@@ -388,7 +388,7 @@ fn seed_of(digest: Digest) -> u64 {
 }
 
 /// What the bytes say, down to the last of them.
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let (value, rest) = postcard::take_from_bytes(bytes).ok()?;
     rest.is_empty().then_some(value)
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::applier;
 use crate::event::{Effect, Event, Fatal};
 use crate::replay::excerpt;
 use crate::replica::ReplicaConfig;
@@ -53,8 +54,7 @@ impl RecordedStart {
     /// What [`Recorder::take`] gave after the start; `None` if the bytes are not that.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<RecordedStart> {
-        let (start, rest) = postcard::take_from_bytes(bytes).ok()?;
-        rest.is_empty().then_some(start)
+        applier::decode(bytes)
     }
 }
 
