@@ -34,6 +34,23 @@ fn a_copy_has_the_same_bytes_forever() {
 }
 
 #[test]
+fn a_copy_may_be_full_to_its_last_byte() {
+    let named = |len: usize| {
+        let mut meta = meta();
+        meta.cluster = "x".repeat(len);
+        meta
+    };
+    let body = |meta: &Meta| postcard::to_allocvec(meta).unwrap().len();
+    // The length of a name takes two bytes from here on.
+    let room = COPY_LEN - BODY_FROM - body(&named(1000));
+    let full = named(1000 + room);
+    assert_eq!(BODY_FROM + body(&full), COPY_LEN);
+    assert_eq!(read(&disk_with(&full)).unwrap().meta, full);
+    let error = named(1001 + room).encode_all().unwrap_err();
+    assert!(matches!(error, StorageError::FoundingTooLarge { .. }), "{error}");
+}
+
+#[test]
 fn an_update_leaves_one_pair_as_it_was() {
     let mut meta = meta();
     let disk = disk_with(&meta);

@@ -37,10 +37,13 @@ impl Segments {
                 present.insert(id, file.len);
             }
         }
-        // A segment has its name before it is registered. If the crash came in between, or the
-        // registration was in copies of the meta file that are damaged, it counts all the same.
-        if present.contains_key(&meta.end_segment) {
-            meta.end_segment += 1;
+        // A segment has its name before it is registered, and the crash may have come in between;
+        // the registration of the one before may have been in copies of the meta file that are
+        // damaged. Both count all the same.
+        for _ in 0..2 {
+            if present.contains_key(&meta.end_segment) {
+                meta.end_segment += 1;
+            }
         }
         if let Some((beyond, _)) = present.range(meta.end_segment..).next() {
             return Err(StorageError::ForeignSegment {

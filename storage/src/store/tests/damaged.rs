@@ -382,25 +382,38 @@ fn a_read_that_fails_once_for_another_reason_than_the_medium_is_a_stop_and_no_da
 
 #[test]
 fn whichever_read_fails_for_another_reason_than_the_medium_nothing_is_taken_for_damaged() {
-    let author = small_log();
+    let mut author = small_log();
     let damaged = author.disk.crash_keeping_all();
     damaged.flip(&segment::name(1), groups(&author.disk, 1)[2].0 + 70, 1);
-    for disk in [&author.disk, &damaged] {
-        let whole = see(disk, small(), &author.entries);
-        let mut stops = 0;
-        for after in 0.. {
-            assert!(after < 1000, "it comes to an end");
+    // A header that is longer than a block, and a payload of which the medium keeps a part to itself.
+    author.append(2, &[&[8; 40][..]; 200]);
+    let long = author.disk.crash_keeping_all();
+    let (file, header) = author.place_of(100);
+    let payloads = header + 2 * BLOCK as usize;
+    long.set_unreadable(&file, payloads as u64..payloads as u64 + 512);
+    for (disk, entries) in [
+        (&author.disk, &author.entries[..]),
+        (&damaged, &author.entries[..7]),
+        (&long, &author.entries),
+    ] {
+        let whole = see(disk, small(), entries);
+        let opened = |after| {
             let disk = disk.crash_keeping_all();
             disk.fail_later(Operation::Read, "wal-", io::ErrorKind::Other, after);
             let handle = std::sync::Arc::new(disk.clone());
-            match Store::open(handle, &owner(), small(), Incarnation(77), 1) {
-                Err(StorageError::Unreadable { .. }) => stops += 1,
-                Err(other) => panic!("{after}: {other}"),
-                Ok(_) => break,
-            }
-            assert_eq!(see(&disk, small(), &author.entries), whole, "{after}");
+            let opened = Store::open(handle, &owner(), small(), Incarnation(77), 1);
+            assert_eq!(see(&disk, small(), entries), whole, "{after}");
+            opened.map(|_| ())
+        };
+        let mut stops = 0;
+        while let Err(error) = opened(stops) {
+            assert!(matches!(error, StorageError::Unreadable { .. }), "{stops}: {error}");
+            stops += 1;
+            assert!(stops < 1000, "it comes to an end");
         }
         assert!(stops > 10, "{stops}");
+        // No later read than these fails: none is tried once more, or passed over.
+        (1..50).for_each(|more| assert!(opened(stops + more).is_ok(), "{more} after {stops}"));
     }
 }
 

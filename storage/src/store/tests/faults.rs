@@ -296,6 +296,66 @@ fn two_bad_copies_of_meta_are_stood_in_for_and_rewritten() {
 }
 
 #[test]
+fn a_copy_of_meta_that_cannot_be_read_is_stood_in_for() {
+    let author = long_log();
+    for copy in 0..4 {
+        let disk = author.disk.crash_keeping_all();
+        disk.set_unreadable(META, copy * 4096..copy * 4096 + 512);
+        assert_eq!(found(&disk).unwrap().log.last, author.last().0, "{copy}");
+        // What fails in another way says nothing about the medium.
+        disk.fail_later(Operation::Read, META, ErrorKind::Other, copy);
+        assert!(matches!(refused(&disk), StorageError::Unreadable { .. }), "{copy}");
+    }
+}
+
+#[test]
+fn after_a_crash_at_any_step_either_pair_of_copies_of_meta_can_be_spared() {
+    let grow = |disk: &MemDisk, changes: u64| {
+        let mut author = Author::on(disk);
+        disk.stop_after(changes);
+        let mut saved = 0;
+        for i in 0..30u8 {
+            let write = author.appending(1, &[&[i; 9000]]);
+            author.enqueue(write);
+            if author.flush().is_err() {
+                return (saved, false);
+            }
+            saved += 1;
+        }
+        (saved, true)
+    };
+    for changes in 0.. {
+        let disk = MemDisk::new();
+        let (saved, is_over) = grow(&disk, changes);
+        for pair in [0, 2] {
+            let disk = disk.crash_losing_all();
+            (pair..pair + 2).for_each(|copy| disk.flip(META, copy * 4096 + 50, 1));
+            let recovered =
+                found(&disk).unwrap_or_else(|error| panic!("{changes}, {pair}: {error}"));
+            assert!(!recovered.mute && recovered.log.gaps.is_empty(), "{changes}, {pair}");
+            assert!(recovered.log.last.index >= Index(saved), "{changes}, {pair}");
+        }
+        if is_over {
+            assert!(changes > 100, "{changes}");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_blank_directory_is_one_without_a_store_whatever_else_is_there() {
+    let disk = MemDisk::new();
+    let is_blank = |disk: &MemDisk| Store::is_blank(&Arc::new(disk.clone()));
+    assert!(is_blank(&disk).unwrap());
+    disk.set_content("a file of somebody else", b"x");
+    assert!(is_blank(&disk).unwrap());
+    drop(open(&disk).unwrap());
+    assert!(!is_blank(&disk).unwrap());
+    remove(&disk, META);
+    assert!(matches!(is_blank(&disk), Err(StorageError::MetaLost { .. })));
+}
+
+#[test]
 fn without_any_copy_of_meta_the_data_is_not_touched() {
     let author = long_log();
     let disk = author.disk.crash_keeping_all();
@@ -331,6 +391,23 @@ fn what_a_crash_left_in_preparation_is_removed() {
         let error = open(&disk).map(|_| ()).unwrap_err();
         assert!(matches!(error, StorageError::WriteFailed { .. }), "{error}");
     }
+}
+
+#[test]
+fn a_founding_goes_over_what_another_left_unless_that_cannot_be_removed() {
+    let begun = || {
+        let disk = MemDisk::new();
+        disk.set_content(META_TMP, &[1; 40_000]);
+        disk
+    };
+    let disk = begun();
+    drop(open(&disk).unwrap());
+    assert!(disk.content(META_TMP).is_none());
+    let inspection = crate::inspect(&Arc::new(disk.crash_losing_all())).unwrap();
+    assert_eq!(inspection.bad_meta_copies, 0);
+    let disk = begun();
+    disk.fail(Operation::Name, META_TMP, ErrorKind::PermissionDenied, 1);
+    assert!(matches!(refused(&disk), StorageError::WriteFailed { .. }));
 }
 
 #[test]
