@@ -164,6 +164,29 @@ fn a_read_does_not_wait_for_the_disks() {
 }
 
 #[test]
+fn a_question_confirms_no_read_since_it_may_have_been_asked_before_that() {
+    let mut cluster = Cluster::led_by_1(3);
+    cluster.crash(3);
+    cluster.propose(1, "a");
+    cluster.settle();
+    cluster.restart(3);
+    cluster.timeout(1, Timer::Heartbeat);
+    cluster.deliver_to(3);
+    let is_question =
+        |sent: &super::cluster::Sent| matches!(sent.message, crate::Message::GetState { .. });
+    let question = cluster.take(is_question).pop().unwrap();
+    cluster.settle();
+    cluster.isolate(1);
+    let read = cluster.read(1);
+    cluster.heal();
+    cluster.deliver(question);
+    assert_eq!(cluster.node(1).ready.get(&read), None);
+    // What it is supplied with asks it once more whether it is still in the view.
+    cluster.settle();
+    assert_eq!(cluster.node(1).ready.get(&read), Some(&Index(2)));
+}
+
+#[test]
 fn a_backup_that_lacks_the_log_of_the_view_confirms_that_it_is_in_it() {
     let mut cluster = Cluster::led_by_1(3);
     cluster.crash(3);

@@ -103,6 +103,19 @@ fn the_offer_stays_the_same_while_the_log_can_go_on_from_it() {
 }
 
 #[test]
+fn a_snapshot_of_which_a_part_cannot_be_read_is_offered_no_longer() {
+    let (mut cluster, first) = behind();
+    cluster.heartbeats(1);
+    let leader = cluster.nodes.get_mut(&n(1)).unwrap();
+    let second = leader.snapshot();
+    leader.log.set_unreadable(first.id());
+    // The log could go on from it; but the backup would never have the whole.
+    assert!(leader.log.base().index <= first.last.index);
+    cluster.heartbeats(7);
+    assert_eq!(cluster.node(3).fetching, Some((n(1), second)));
+}
+
+#[test]
 fn a_lost_offer_is_repeated_at_the_backups_request() {
     let (mut cluster, _) = behind();
     cluster.heartbeats(1);

@@ -180,6 +180,17 @@ fn an_acknowledgement_is_not_given_once_a_later_promise_is_on_its_way_to_the_dis
 }
 
 #[test]
+fn what_waits_for_a_promise_does_not_leave_with_the_write_before() {
+    let mut replica = Held::new();
+    let entry = replica.begins(Say::Acknowledge);
+    let promise = replica.begins(Say::Swear(2));
+    replica.keeps(Say::Vote);
+    replica.keeps(Say::VoteForYourself);
+    assert_eq!(replica.on_saved(entry), []);
+    assert_eq!(replica.on_saved(promise), [Say::Voted(2), Say::Mentioned(2)]);
+}
+
+#[test]
 fn with_no_room_for_entries_a_later_promise_is_spoken_under_as_soon_as_it_is_sworn() {
     let mut replica = Held::new();
     let entry = replica.begins(Say::Acknowledge);

@@ -3,6 +3,7 @@
 use super::puppet::*;
 use super::*;
 use crate::command::{Command, Origin, Register};
+use crate::event::Applied;
 use crate::message::{Forward, Place, Refusal};
 use crate::protocol::ReadId;
 
@@ -374,6 +375,33 @@ fn a_command_is_as_large_as_is_allowed_and_no_larger() {
     let (request, effects) = propose(&mut stage, command(1));
     assert_eq!(failed(&effects), [(request, Failure::DiskFull)]);
     assert_eq!(taken(&mut stage), 1);
+}
+
+#[test]
+fn what_was_sent_is_not_sent_to_the_next_leader_before_all_of_that_ballot_is_applied() {
+    let mut stage = Stage::with_entries(2);
+    stage.follow(PEER, 2);
+    let (_, effects) = propose(&mut stage, command(1));
+    assert_eq!(proposals(&said(effects)).len(), 1);
+    // It was taken; and somebody else leads.
+    stage.append(1);
+    stage.follow(THIRD, 4);
+    stage.append(1);
+    let last = stage.log().last().index;
+    stage.log().commit(last);
+    stage.flush();
+    let generation = stage.replica.applying.generation();
+    let mut applied = |through: u64| {
+        let (through, requests) = (Index(through), Vec::new());
+        let applied = Applied { generation, through, requests, deadline: None };
+        proposals(&said(stage.on(Event::Applied(applied))))
+    };
+    // What is committed behind what is applied may have it.
+    for through in 1..=4 {
+        assert_eq!(applied(through), [], "{through}");
+    }
+    // It was found nowhere: it never took effect.
+    assert_eq!(applied(5).len(), 1);
 }
 
 /// What the leader of a ballot was sent may yet be committed, for as long as nothing of a later

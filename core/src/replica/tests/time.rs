@@ -2,6 +2,7 @@
 
 use super::puppet::*;
 use super::*;
+use crate::entry::Proposal;
 use crate::event::Applied;
 
 fn deadline_at(stage: &mut Stage, deadline: Option<LogTime>) -> Vec<Effect<Word>> {
@@ -60,6 +61,25 @@ fn a_leader_puts_time_into_the_log_once_when_a_deadline_is_due() {
     assert_eq!(kinds(&mut stage), [EntryKind::Time; 2]);
     deadline_at(&mut stage, None);
     assert_eq!(kinds(&mut stage), [EntryKind::Time; 2]);
+}
+
+#[test]
+fn a_time_entry_that_was_cut_off_is_not_waited_for() {
+    let mut stage = Stage::with_entries(0);
+    stage.lead(1);
+    let due = Some(LogTime(0));
+    deadline_at(&mut stage, due);
+    assert_eq!(kinds(&mut stage), [EntryKind::Time]);
+    // The next leader has another entry in its place.
+    let opening = stage.log().entries(Index(1), usize::MAX).unwrap()[0].clone();
+    let id = LogId::new(Index(2), Ballot(2));
+    let noop = Proposal::new(EntryKind::Noop, opening.time, Bytes::new());
+    let noop = Entry::new(id, opening.digest(), noop);
+    stage.follow(PEER, 2);
+    stage.hear(PEER, PeerMessage::Protocol(Word::Entries(vec![opening, noop])));
+    assert_eq!(kinds(&mut stage), [EntryKind::Noop]);
+    stage.lead(3);
+    assert_eq!(kinds(&mut stage), [EntryKind::Noop, EntryKind::Time]);
 }
 
 #[test]
