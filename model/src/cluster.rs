@@ -4,13 +4,14 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use quorate_core::{Envelope, Index};
+use quorate_sim::oracles::one_log;
 use quorate_sim::{Simulated, Verdict, Violation};
 
 use crate::bounds::{Bounds, Expense, Spent};
 use crate::hashed::Hashed;
 use crate::network::{Delivery, Way, deliveries, take};
 use crate::node::{Came, Happening, Node, position, taking};
-use crate::promises::{History, one_log};
+use crate::promises::History;
 use crate::rules::{Local, Rules, Speed};
 
 /// Something that happens to a cluster.

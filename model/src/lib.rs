@@ -45,10 +45,11 @@
 //!
 //! The [oracles of the simulator](quorate_sim::oracles) watch every state: election safety, log
 //! matching, leader completeness, leader append-only, that what is committed is on a quorum of
-//! disks and never changes, that what is believed durable is, that nothing goes back, and what
-//! each protocol promises beyond that. Here they are asked, in addition, that there is one log for
-//! each ballot, that reads cover what was committed when they were asked for, that no assertion
-//! fails and that no replica stops. What oracles remember is a part of the state, so that two ways
+//! disks and never changes, that what is believed durable is, that nothing goes back, that no
+//! assertion fails and no replica gives up, and what each protocol promises beyond that. Here they
+//! are asked, in addition, whether there is one log for each ballot, under either protocol. One
+//! promise is watched here alone: that reads cover what was committed when they were asked for.
+//! What oracles remember is a part of the state, so that two ways
 //! to the same state are taken for one only if they are the same to every oracle as well.
 //!
 //! # Why it is fast
@@ -86,6 +87,7 @@ mod network;
 mod node;
 mod panics;
 mod promises;
+mod reads;
 mod rules;
 mod search;
 mod visited;

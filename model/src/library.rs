@@ -12,7 +12,7 @@ mod learning;
 use std::hash::Hash;
 
 use quorate_core::{Envelope, Index};
-use quorate_sim::oracles::Mirror;
+use quorate_sim::oracles::{Mirror, one_log};
 use quorate_sim::{Simulated, Verdict, Violation};
 use rustc_hash::FxHashMap;
 
@@ -21,7 +21,7 @@ use crate::cluster::{Action, What, pay_for, pay_for_slowness, ways};
 use crate::hashed::{Hashed, spread};
 use crate::network::{Delivery, Way, deliveries, take};
 use crate::node::Node;
-use crate::promises::{History, Sight, one_log};
+use crate::promises::{History, Sight};
 use crate::rules::{Facts, Local, Rules, Speed};
 
 /// No cluster of the model is larger.

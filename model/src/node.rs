@@ -11,13 +11,14 @@ use quorate_core::{
     Ballot, Command, Effect, Entry, EntryKind, Envelope, Event, Index, Log, Membership, NodeId,
     Now, Origin, PeerMessage, Replica, ReplicaConfig, RequestId, Role, Timer, Write, WriteSeq,
 };
-use quorate_sim::oracles::Mirror;
+use quorate_sim::oracles::{Mirror, assertion_failed};
 use quorate_sim::{Simulated, Verdict};
 
 use crate::canary::Canary;
 use crate::disk::Disk;
 use crate::panics::caught;
-use crate::promises::{NO_PANIC, READS, Sight, Watch};
+use crate::promises::{Sight, Watch};
+use crate::reads;
 use crate::rules::{Facts, Rules, Speed};
 
 /// One replica with its disk.
@@ -205,11 +206,7 @@ impl<P: Simulated> Node<P> {
     /// The client gets its answer from what is applied.
     fn answer(&mut self, request: RequestId) -> Verdict {
         let Some(covering) = self.reads.remove(&request) else { return Ok(()) };
-        let applied = self.replica.status().applied;
-        READS.require(applied >= covering, || {
-            let node = self.id;
-            format!("{node:?} answers from {applied:?}; {covering:?} was committed before")
-        })
+        reads::answers(self.id, self.replica.status().applied, covering)
     }
 
     fn save(&mut self, rules: &Rules, effects: &mut Vec<Effect<P::Message>>) -> Verdict {
@@ -347,7 +344,7 @@ pub(crate) fn taking<P: Simulated>(
     match caught(|| after.take(happening, disk, rules)) {
         Ok(came) => (after, came),
         Err(words) => {
-            let verdict = Err(NO_PANIC.violation(format!("{:?}: {words}", node.id)));
+            let verdict = Err(assertion_failed(format!("{:?}: {words}", node.id)));
             (node.clone(), Came::new(verdict))
         }
     }

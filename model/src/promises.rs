@@ -10,28 +10,10 @@ use std::hash::{Hash, Hasher};
 
 use quorate_core::{Ballot, Entry, Index, Log, Pledge, PledgeBytes, Protocol, Role, Run};
 use quorate_sim::oracles::{
-    AppendOnly, Commit, ElectionSafety, LeaderCompleteness, LogMatching, Mirror, Monotonic,
-    are_right, believes,
+    AppendOnly, Commit, LeaderCompleteness, LogMatching, Mirror, Monotonic, Reigns, are_right,
+    believes, on_a_quorum,
 };
-use quorate_sim::{Kept, Oracle, Property, Simulated, Verdict};
-
-const ONE_LOG: Property = Property {
-    name: "one log for each ballot",
-    stated_in: "Ongaro 2014, section 3.5; Liskov and Cowling 2012, sections 4.1 and 4.2",
-};
-
-pub(crate) const READS: Property = Property {
-    name: "a linearizable read covers what was committed when it was asked for",
-    stated_in: "Ongaro 2014, section 6.4",
-};
-
-pub(crate) const NO_STOP: Property = Property {
-    name: "no replica stops by itself while no disk is damaged",
-    stated_in: "docs/ARCHITECTURE.md",
-};
-
-pub(crate) const NO_PANIC: Property =
-    Property { name: "no assertion fails", stated_in: "the code" };
+use quorate_sim::{Kept, Oracle, Simulated, Verdict};
 
 /// What watches one replica.
 pub(crate) struct Watch<P: Simulated> {
@@ -183,7 +165,7 @@ impl<'a> Sight<'a> {
 /// What happened up to a state, as far as later states are measured by it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct History {
-    election_safety: ElectionSafety,
+    reigns: Reigns,
     log_matching: LogMatching,
     commit: Commit,
 }
@@ -191,7 +173,7 @@ pub(crate) struct History {
 impl History {
     pub(crate) fn new(replicas: usize) -> History {
         History {
-            election_safety: ElectionSafety::new(replicas),
+            reigns: Reigns::new(replicas),
             log_matching: LogMatching::default(),
             commit: Commit::default(),
         }
@@ -204,21 +186,21 @@ impl History {
 
     /// How many leaders there have been.
     pub(crate) fn leaders(&self) -> u64 {
-        self.election_safety.leaders()
+        self.reigns.leaders()
     }
 
     /// A replica has done something, and looks like this.
     pub(crate) fn see(&mut self, sight: &Sight<'_>) -> Verdict {
         let Sight { node, crashed, ballot, leads, committed, held, entries } = sight;
         if *crashed {
-            self.election_safety.forget(*node);
+            self.reigns.forget(*node);
         }
         entries.iter().try_for_each(|entry| self.log_matching.holds(*node, entry))?;
         if *committed > self.commit.committed() {
             self.commit.extend(*node, *ballot, *committed, held)?;
         }
         self.commit.agrees(*node, *committed, held)?;
-        if self.election_safety.stepped(*node, *leads)? {
+        if self.reigns.stepped(*node, *leads)? {
             LeaderCompleteness.elected(*node, *ballot, held, &self.commit)?;
         }
         Ok(())
@@ -229,20 +211,6 @@ impl History {
         &self,
         disks: impl ExactSizeIterator<Item = &'a Mirror>,
     ) -> Verdict {
-        self.commit.on_a_quorum(disks)
+        on_a_quorum(&self.commit, disks)
     }
-}
-
-/// Whoever leads in a ballot orders all of it: of two logs which end in the same ballot, the
-/// shorter one is the beginning of the longer one.
-pub(crate) fn one_log(a: usize, held_by_a: &Mirror, b: usize, held_by_b: &Mirror) -> Verdict {
-    let end = |log: &Mirror| log.at(log.last()).map(|(ballot, _)| ballot);
-    let common = held_by_a.last().min(held_by_b.last());
-    // Digests chain: what agrees there agrees before.
-    let (here, there) = (held_by_a.at(common), held_by_b.at(common));
-    let same_end = common > Index::ZERO && end(held_by_a) == end(held_by_b);
-    ONE_LOG.require(!same_end || here == there, || {
-        let (a, b) = (a + 1, b + 1);
-        format!("{common:?} is {here:?} on replica {a} and {there:?} on replica {b}, whose logs end in the same ballot")
-    })
 }

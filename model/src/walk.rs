@@ -6,12 +6,12 @@
 
 use std::time::{Duration, Instant};
 
+use quorate_sim::oracles::assertion_failed;
 use quorate_sim::{Simulated, Violation};
 
 use crate::cluster::Action;
 use crate::network::{Delivery, Way};
 use crate::panics::caught;
-use crate::promises::NO_PANIC;
 use crate::rules::{Local, Rules, Speed};
 use crate::world::{Turn, World};
 
@@ -94,7 +94,7 @@ pub(crate) fn walk<P: Simulated>(
         turns.clear();
         let rules = if random.below(2) == 0 { &with_long_messages } else { rules };
         let walk = || one_walk::<P>(rules, stroll.length, &mut random, &mut turns, &mut walked);
-        let broken = caught(walk).unwrap_or_else(|words| Some(NO_PANIC.violation(words)));
+        let broken = caught(walk).unwrap_or_else(|words| Some(assertion_failed(words)));
         walked.walks += 1;
         walked.steps += turns.len() as u64;
         walked.elapsed = since.elapsed();

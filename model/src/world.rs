@@ -1,6 +1,7 @@
 //! The same model without memory of what was elsewhere: one cluster that only goes on.
 
 use quorate_core::{Ballot, Envelope, Index};
+use quorate_sim::oracles::one_log;
 use quorate_sim::{Simulated, Verdict};
 
 use crate::bounds::Spent;
@@ -10,7 +11,7 @@ use crate::cluster::{
 use crate::hashed::Hashed;
 use crate::network::{Delivery, take};
 use crate::node::{Came, Node, position};
-use crate::promises::{History, one_log};
+use crate::promises::History;
 use crate::rules::{Facts, Local, Rules, Speed};
 
 /// Something that can happen to a [`World`].

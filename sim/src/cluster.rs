@@ -23,7 +23,7 @@ use absence::Absence;
 use quorate_core::{Envelope, Event, Incarnation, LogTime, NodeId, Now, Protocol, Role, Standing};
 
 use crate::atlas::Harm;
-use crate::checks::{Checks, Converging, Told, Unconverged, Verdict, Violation, converged};
+use crate::checks::{Checks, Converging, Told, Unconverged, Verdict, converged};
 use crate::clients::{ClientEvent, Clients};
 use crate::clock::{Agenda, NodeClock, Slowness, Time};
 use crate::faults::{Plan, Struck};
@@ -518,13 +518,4 @@ impl<P: Protocol> Node<P> {
 /// Where a node stands among the nodes.
 fn position(id: NodeId) -> usize {
     id.0 as usize - 1
-}
-
-/// A violation that is no property of a paper: a replica gave up.
-fn gave_up(node: usize, why: &dyn std::fmt::Display) -> Violation {
-    Violation {
-        property: "no replica gives up",
-        stated_in: "quorate, Effect::Stop",
-        details: format!("replica {}: {why}", node + 1),
-    }
 }

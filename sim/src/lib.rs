@@ -24,8 +24,8 @@ pub mod oracles {
     //! about whole runs, the model checker about every state that it reaches.
 
     pub use crate::checks::{
-        AppendOnly, Commit, ElectionSafety, LeaderCompleteness, LogMatching, Mirror, Monotonic,
-        are_right, believes,
+        AppendOnly, Commit, LeaderCompleteness, LogMatching, Mirror, Monotonic, Reigns, are_right,
+        assertion_failed, believes, gave_up, on_a_quorum, one_log,
     };
 }
 

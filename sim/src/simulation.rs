@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::checks::Violation;
+use crate::checks::assertion_failed;
 use crate::cluster::Cluster;
 use crate::cuts::{Cuts, PlanFile};
 use crate::faults::Plan;
@@ -215,15 +215,11 @@ impl<P: Simulated> Simulation<P> {
         let result = match ran {
             Ok(Ok(())) => Ok(cluster.report(self.seed)),
             Ok(Err(violation)) => Err(violation),
-            Err(panic) => Err(Violation {
-                property: Violation::ASSERTIONS,
-                stated_in: "the code itself",
-                details: panic
-                    .downcast_ref::<String>()
-                    .cloned()
-                    .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-                    .unwrap_or_default(),
-            }),
+            Err(panic) => {
+                let words = panic.downcast_ref::<String>().map(String::as_str);
+                let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
+                Err(assertion_failed(words.unwrap_or_default().to_owned()))
+            }
         };
         let (seed, time, strikes) = (self.seed, cluster.now(), cluster.strikes());
         let replicas = cluster.plan.nodes;

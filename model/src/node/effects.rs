@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use quorate_core::{
     Applied, Command, Effect, Entry, EntryKind, Event, Now, PeerMessage, RequestId,
 };
+use quorate_sim::oracles::gave_up;
 use quorate_sim::{Simulated, Verdict};
 
 use super::{Came, Node, machines, position};
 use crate::canary::Canary;
-use crate::promises::NO_STOP;
 use crate::rules::Rules;
 
 impl<P: Simulated> Node<P> {
@@ -85,7 +85,7 @@ impl<P: Simulated> Node<P> {
             Effect::Failed { request, .. } => {
                 self.reads.remove(&request);
             }
-            Effect::Stop(why) => return Err(NO_STOP.violation(why.to_string())),
+            Effect::Stop(why) => return Err(gave_up(position(self.id), &why)),
             // Any timer may run out at any time.
             Effect::SetTimer(..)
             // Nothing is damaged, so nothing is found.

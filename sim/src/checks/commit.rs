@@ -1,17 +1,13 @@
-//! Committed entries never change and are on a quorum: an entry is committed once it is stored on
-//! a majority (Ongaro 2014, sections 3.5 and 3.6.2), on disk (section 3.8), and stays there.
+//! Committed entries never change: what one replica calls committed stands in the log of every other that
+//! calls it so, stays there, and is what is executed (Ongaro 2014, figure 3.2 and section 3.6.3).
 
 use quorate_core::{Ballot, Digest, Index, LogId, Run};
 
 use super::{Mirror, Property, Verdict, Violation};
 
-const NEVER_CHANGES: Property = Property {
+const PROPERTY: Property = Property {
     name: "committed entries never change",
     stated_in: "Ongaro 2014, figure 3.2 and section 3.6.3",
-};
-const ON_A_QUORUM: Property = Property {
-    name: "committed entries are durable on a quorum",
-    stated_in: "Ongaro 2014, sections 3.6.2 and 3.8",
 };
 
 /// What is committed, as the first replica that knew said.
@@ -31,7 +27,8 @@ impl Commit {
         Index(self.entries.len() as u64)
     }
 
-    fn at(&self, index: Index) -> Option<(Ballot, Digest)> {
+    /// The entry at `index`, if that is committed.
+    pub(super) fn at(&self, index: Index) -> Option<(Ballot, Digest)> {
         self.entries.get(usize::try_from(index.0.checked_sub(1)?).ok()?).copied()
     }
 
@@ -62,7 +59,7 @@ impl Commit {
             let Some(entry) = held.at(index) else {
                 let details =
                     format!("replica {} calls {index:?} committed and lacks it", node + 1);
-                return Err(NEVER_CHANGES.violation(details));
+                return Err(PROPERTY.violation(details));
             };
             fresh.push(LogId::new(index, entry.0));
             self.entries.push(entry);
@@ -84,7 +81,7 @@ impl Commit {
         }
         // Digests chain: one comparison stands for everything before it.
         let (here, known) = (held.at(committed), self.at(committed));
-        NEVER_CHANGES.require(here == known, || {
+        PROPERTY.require(here == known, || {
             format!("{committed:?} is {known:?}; replica {} has {here:?} there", node + 1)
         })
     }
@@ -100,7 +97,7 @@ impl Commit {
         let lost = both.map(|(index, new)| (index, new, self.at(index)));
         let lost = lost.filter(|(index, new, known)| held.at(*index) == *known && new != known);
         let lost = lost.map(|(index, ..)| index).next();
-        NEVER_CHANGES.require(lost.is_none(), || {
+        PROPERTY.require(lost.is_none(), || {
             let known = lost.and_then(|index| self.at(index));
             format!("replica {} gives up {lost:?}, which is committed: {known:?}", node + 1)
         })
@@ -108,24 +105,9 @@ impl Commit {
 
     /// `node` has executed entries up to `index`.
     pub(super) fn covers(&self, node: usize, index: Index) -> Verdict {
-        NEVER_CHANGES.require(index <= self.committed(), || {
+        PROPERTY.require(index <= self.committed(), || {
             let committed = self.committed();
             format!("replica {} executed {index:?}; committed is {committed:?}", node + 1)
-        })
-    }
-
-    /// Demands that a majority of the disks holds everything that is committed.
-    ///
-    /// # Errors
-    /// If it does not.
-    pub fn on_a_quorum<'a>(&self, disks: impl ExactSizeIterator<Item = &'a Mirror>) -> Verdict {
-        let index = self.committed();
-        let Some(entry) = self.at(index) else { return Ok(()) };
-        let holds = |log: &Mirror| index < log.base() || log.at(index) == Some(entry);
-        let all = disks.len();
-        let holding = disks.filter(|log| holds(log)).count();
-        ON_A_QUORUM.require(2 * holding > all, || {
-            format!("{index:?} is committed and on {holding} of {all} disks")
         })
     }
 }
@@ -136,21 +118,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_on_a_minority_is_found() {
-        let logs = logs(&[&[1, 1], &[1], &[1]]);
-        let mut check = Commit::default();
-        check.extend(0, Ballot(1), Index(1), &logs.held[0]).unwrap();
-        check.on_a_quorum(logs.on_disk()).unwrap();
-        check.extend(0, Ballot(1), Index(2), &logs.held[0]).unwrap();
-        assert_eq!(check.on_a_quorum(logs.on_disk()).unwrap_err().property, ON_A_QUORUM.name);
-    }
-
-    #[test]
     fn a_committed_entry_that_changes_is_found() {
         let (check, _) = committed_on(&[&[1, 1], &[1, 1], &[1, 1]], Ballot(1));
         check.agrees(1, Index(2), &mirror(&[1, 1])).unwrap();
         let changed = check.agrees(2, Index(2), &mirror(&[1, 2]));
-        assert_eq!(changed.unwrap_err().property, NEVER_CHANGES.name);
+        assert_eq!(changed.unwrap_err().property, PROPERTY.name);
     }
 
     #[test]
@@ -159,7 +131,7 @@ mod tests {
         let mut check = Commit::default();
         check.extend(0, Ballot(1), Index(2), &logs.held[0]).unwrap();
         let other_past = check.extend(1, Ballot(2), Index(3), &logs.held[1]);
-        assert_eq!(other_past.unwrap_err().property, NEVER_CHANGES.name);
+        assert_eq!(other_past.unwrap_err().property, PROPERTY.name);
     }
 
     #[test]
@@ -168,7 +140,7 @@ mod tests {
         let cut = |previous| run(previous, 1, digest(previous, 1), &[4]);
         check.keeps(1, &logs.held[1], &cut(2)).unwrap();
         let given_up = check.keeps(1, &logs.held[1], &cut(1));
-        assert_eq!(given_up.unwrap_err().property, NEVER_CHANGES.name);
+        assert_eq!(given_up.unwrap_err().property, PROPERTY.name);
         check.keeps(2, &logs.held[2], &cut(1)).unwrap();
         let again = run(1, 1, digest(1, 1), &[1]);
         check.keeps(1, &logs.held[1], &again).unwrap();
@@ -178,13 +150,13 @@ mod tests {
     fn execution_of_what_nobody_committed_is_found() {
         let (check, _) = committed_on(&[&[1], &[1], &[]], Ballot(1));
         check.covers(0, Index(1)).unwrap();
-        assert_eq!(check.covers(0, Index(2)).unwrap_err().property, NEVER_CHANGES.name);
+        assert_eq!(check.covers(0, Index(2)).unwrap_err().property, PROPERTY.name);
     }
 
     #[test]
     fn what_a_replica_calls_committed_it_must_have() {
         let logs = logs(&[&[1], &[1], &[1]]);
         let lacking = Commit::default().extend(0, Ballot(1), Index(2), &logs.held[0]);
-        assert_eq!(lacking.unwrap_err().property, NEVER_CHANGES.name);
+        assert_eq!(lacking.unwrap_err().property, PROPERTY.name);
     }
 }

@@ -3,14 +3,9 @@
 //!
 //! The log gives all effects one order, which must agree with real time, that is: whatever is asked
 //! for after an answer was given takes into account what that answer did. That each answer is the one
-//! which this order gives is for [`replays`](super::replays). Together that says more than
+//! which this order gives is for [`answers`](super::answers). Together that says more than
 //! [`linearizability`](super::linearizability) does, which knows nothing but the clients' histories, and
-//! says it at once.
-//!
-//! Local reads promise less: what they see was there at some time, and the same process never goes
-//! back.
-
-use std::collections::BTreeMap;
+//! says it at once. Local reads promise [less](super::local_reads).
 
 use super::{Property, Verdict};
 use crate::clients::OpId;
@@ -19,15 +14,11 @@ const PROPERTY: Property = Property {
     name: "linearizability in the order of the log",
     stated_in: "Herlihy and Wing 1990, section 2.2; Ongaro 2014, sections 6.3 and 6.4",
 };
-const LOCAL: Property =
-    Property { name: "local reads see what was there", stated_in: "quorate, Read::Local" };
 
 /// How much of all effects the clients have seen.
 #[derive(Default)]
 pub(super) struct EffectOrder {
     witnessed: u64,
-    /// For each process, what it has seen locally.
-    seen_locally: BTreeMap<usize, u64>,
 }
 
 impl EffectOrder {
@@ -57,19 +48,6 @@ impl EffectOrder {
         self.witnessed = self.witnessed.max(count);
         Ok(())
     }
-
-    /// A process looked at its own state, which takes `count` effects into account.
-    pub(super) fn looked(&mut self, node: usize, count: u64) -> Verdict {
-        let before = self.seen_locally.insert(node, count).unwrap_or_default();
-        LOCAL.require(count >= before, || {
-            format!("replica {} sees {count} effects after it saw {before}", node + 1)
-        })
-    }
-
-    /// A process has died; the next one may begin earlier.
-    pub(super) fn crashed(&mut self, node: usize) {
-        self.seen_locally.remove(&node);
-    }
 }
 
 #[cfg(test)]
@@ -92,17 +70,6 @@ mod tests {
         check.read(OpId(9), 2, 0).unwrap();
         let since = check.witnessed();
         assert!(check.read(OpId(10), 1, since).is_err());
-    }
-
-    #[test]
-    fn local_reads_that_go_back_are_found() {
-        let mut check = EffectOrder::default();
-        check.looked(0, 1).unwrap();
-        check.looked(1, 2).unwrap();
-        check.looked(0, 2).unwrap();
-        assert!(check.looked(0, 1).is_err());
-        check.crashed(0);
-        check.looked(0, 1).unwrap();
     }
 
     #[test]

@@ -36,6 +36,12 @@ impl ExactlyOnce {
     }
 }
 
+/// `op` is called acknowledged by its session, which then keeps no answer to it: so its client has had one,
+/// and does not await it any more.
+pub(super) fn is_answered(op: OpId, is_awaited: bool) -> Verdict {
+    PROPERTY.require(!is_awaited, || format!("{op:?} has no answer yet and is called acknowledged"))
+}
+
 /// A command took effect at `index` for which nobody asked.
 pub(super) fn of_nobody(index: Index) -> Violation {
     PROPERTY.violation(format!("nobody asked for the command that took effect at {index:?}"))
@@ -53,5 +59,11 @@ mod tests {
         check.happened(OpId(0), 3).unwrap();
         assert_eq!((check.effect_of(OpId(7)), check.effect_of(OpId(8))), (Some(1), None));
         assert!(check.happened(OpId(7), 4).is_err());
+    }
+
+    #[test]
+    fn an_answer_that_is_gone_before_it_was_given_is_found() {
+        is_answered(OpId(7), false).unwrap();
+        assert_eq!(is_answered(OpId(7), true).unwrap_err().property, PROPERTY.name);
     }
 }

@@ -178,6 +178,17 @@ impl Disk {
         self.lost.is_some() && !self.is_loss_known
     }
 
+    /// Where its log begins and ends, and what stands beside that.
+    pub(super) fn in_words(&self) -> String {
+        let Disk { log, pledge, snapshot, .. } = self;
+        format!(
+            "a log of {:?} to {:?}, snapshot {snapshot:?}, pledge {:?}",
+            log.base(),
+            log.at(log.last()).map(|(ballot, _)| LogId::new(log.last(), ballot)),
+            pledge.map(|bytes| bytes[..24].to_vec())
+        )
+    }
+
     fn lose(&mut self, log: Mirror) {
         let before = std::mem::replace(&mut self.log, log);
         self.lost.get_or_insert_with(|| Box::new(before));

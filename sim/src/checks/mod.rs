@@ -2,37 +2,61 @@
 //!
 //! They watch every replica through what it writes, what its log says of itself and what its
 //! disk really holds, and the clients through their answers. Bookkeeping is incremental: nothing
-//! here looks at a whole log in each step.
+//! here looks at a whole log in each step. What several of them need to know is in files of its own, which
+//! hold no property: the logs, the leaders, the fresh machines.
 
 mod acknowledged;
+mod acknowledged_on_disk;
+mod answers;
 mod append_only;
+mod applied_in_log;
+mod applied_monotonic;
+mod as_agreed;
+mod assertions;
+mod beside_the_log;
 mod commit;
+mod commit_monotonic;
+mod committed_once;
 mod convergence;
 mod durability;
 mod effect_order;
 mod election_safety;
+mod end_of_log;
 mod exactly_once;
 mod execution;
+mod fresh_machines;
+mod gave_up;
 mod kept;
 mod leader_completeness;
 mod linearizability;
+mod local_reads;
 mod log_matching;
 mod logs;
 mod lost_disks;
 mod members;
 mod monotonic;
+mod named_once;
+#[cfg(test)]
+mod one_a_file;
+mod one_log;
+mod one_reign;
 mod peers;
+mod quorum;
 mod raft;
 mod readable;
 mod recordings;
 mod recovery;
 mod refused;
-mod replays;
+mod reigns;
 mod request_order;
+mod starts;
 mod state_machine_safety;
+mod states;
+mod sworn_ahead;
 #[cfg(test)]
 mod testing;
 mod vsr;
+mod whole;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -51,26 +75,34 @@ use crate::process::{Ask, Asked, Want};
 use crate::subject::Subject;
 use crate::value::Value;
 use crate::witness::{Change, Observed};
+pub(crate) use acknowledged_on_disk::has_lost;
 pub use append_only::AppendOnly;
+pub use assertions::assertion_failed;
 pub use commit::Commit;
+use committed_once::CommittedOnce;
 pub(crate) use convergence::{Converging, Unconverged, converged};
 pub use durability::believes;
 use effect_order::EffectOrder;
-pub use election_safety::ElectionSafety;
 use exactly_once::{ExactlyOnce, of_nobody};
 use execution::Execution;
+use fresh_machines::FreshMachines;
+pub use gave_up::gave_up;
 pub use kept::Kept;
 pub use leader_completeness::LeaderCompleteness;
 use linearizability::Linearizability;
+use local_reads::LocalReads;
 pub use log_matching::LogMatching;
 use logs::Logs;
 pub use logs::Mirror;
 use members::Members;
 pub use monotonic::Monotonic;
+use named_once::NamedOnce;
+pub use one_log::one_log;
 pub use peers::are_right;
+pub use quorum::on_a_quorum;
 pub(crate) use recordings::{Told, replays};
 use refused::Refused;
-use replays::Replays;
+pub use reigns::Reigns;
 use request_order::RequestOrder;
 use state_machine_safety::StateMachineSafety;
 
@@ -87,7 +119,7 @@ pub struct Violation {
 
 impl Violation {
     /// What stands for all assertions of the code that fail.
-    pub(crate) const ASSERTIONS: &'static str = "assertions hold";
+    pub(crate) const ASSERTIONS: &'static str = assertions::PROPERTY.name;
 
     /// True if this may well be the same bug as that one. Assertions are told apart by their words, up
     /// to the first number.
@@ -155,7 +187,7 @@ pub(crate) struct DiskImage(logs::Image);
 /// All of them. Replicas are named by their position, from 0.
 pub(crate) struct Checks<P> {
     logs: Logs,
-    election_safety: ElectionSafety,
+    reigns: Reigns,
     append_only: AppendOnly,
     log_matching: LogMatching,
     leader_completeness: LeaderCompleteness,
@@ -165,10 +197,13 @@ pub(crate) struct Checks<P> {
     state_machine_safety: StateMachineSafety,
     exactly_once: ExactlyOnce,
     execution: Execution,
+    named_once: NamedOnce,
     refused: Refused,
+    committed_once: CommittedOnce,
     request_order: RequestOrder,
     effect_order: EffectOrder,
-    replays: Replays,
+    local_reads: LocalReads,
+    fresh_machines: FreshMachines,
     linearizability: Linearizability,
     subject: Arc<dyn Subject>,
     /// Which request each attempt belongs to.
@@ -183,7 +218,7 @@ impl<P: Simulated> Checks<P> {
     pub(crate) fn new(nodes: usize, subject: Arc<dyn Subject>) -> Checks<P> {
         Checks {
             logs: Logs::new(nodes),
-            election_safety: ElectionSafety::new(nodes),
+            reigns: Reigns::new(nodes),
             append_only: AppendOnly::new(nodes),
             log_matching: LogMatching::default(),
             leader_completeness: LeaderCompleteness,
@@ -193,10 +228,13 @@ impl<P: Simulated> Checks<P> {
             state_machine_safety: StateMachineSafety::new(nodes),
             exactly_once: ExactlyOnce::default(),
             execution: Execution::new(nodes),
+            named_once: NamedOnce::default(),
             refused: Refused::default(),
+            committed_once: CommittedOnce::default(),
             request_order: RequestOrder::default(),
             effect_order: EffectOrder::default(),
-            replays: Replays::new(subject.clone(), nodes),
+            local_reads: LocalReads::default(),
+            fresh_machines: FreshMachines::new(subject.clone(), nodes),
             linearizability: Linearizability::default(),
             subject,
             attempts: BTreeMap::new(),
@@ -241,7 +279,7 @@ impl<P: Simulated> Checks<P> {
         if committed > self.commit.committed() {
             let fresh =
                 self.commit.extend(node, standing.ballot, committed, &self.logs.held[node])?;
-            self.commit.on_a_quorum(self.logs.on_disk())?;
+            on_a_quorum(&self.commit, self.logs.on_disk())?;
             for id in fresh {
                 let known = self.log_matching.known(id);
                 let known = known.expect("some replica was seen to hold it");
@@ -249,6 +287,7 @@ impl<P: Simulated> Checks<P> {
                 self.execution.committed(known.digest, known.time);
                 self.members.committed(id.index, known.members.as_ref())?;
                 self.refused.committed(origin)?;
+                self.committed_once.committed(origin)?;
                 self.request_order.committed(origin)?;
             }
         }
@@ -258,7 +297,7 @@ impl<P: Simulated> Checks<P> {
         }
         let leads = standing.role == Role::Leader;
         let reign = leads.then_some(standing.ballot);
-        let is_new = self.election_safety.stepped(node, reign)?;
+        let is_new = self.reigns.stepped(node, reign)?;
         if is_new {
             let held = &self.logs.held[node];
             self.leader_completeness.elected(node, standing.ballot, held, &self.commit)?;
@@ -274,7 +313,7 @@ impl<P: Simulated> Checks<P> {
     pub(crate) fn synced(&mut self, node: usize, seq: WriteSeq) -> Verdict {
         self.logs.synced(node, seq);
         self.pledge_on_disk(node)?;
-        self.commit.on_a_quorum(self.logs.on_disk())
+        on_a_quorum(&self.commit, self.logs.on_disk())
     }
 
     /// The pledge of this write of a replica has really reached its disk.
@@ -324,12 +363,12 @@ impl<P: Simulated> Checks<P> {
     /// A replica's process has died.
     pub(crate) fn crashed(&mut self, node: usize) {
         self.sound[node] = Index(u64::MAX);
-        self.election_safety.forget(node);
+        self.reigns.forget(node);
         self.append_only.forget(node);
         self.monotonic.forget(node);
         self.state_machine_safety.forget(node);
         self.execution.forget(node);
-        self.effect_order.crashed(node);
+        self.local_reads.crashed(node);
         self.own.iter_mut().for_each(|oracle| oracle.crashed(node));
     }
 
@@ -341,17 +380,17 @@ impl<P: Simulated> Checks<P> {
         condition: Condition,
     ) -> Verdict {
         match condition {
-            Condition::Damaged => recovery::recovered_damaged(node, found, &mut self.logs)?,
-            Condition::Harmed => recovery::recovered(node, found, &mut self.logs)?,
+            Condition::Damaged => starts::recovered_damaged(node, found, &mut self.logs)?,
+            Condition::Harmed => starts::recovered(node, found, &mut self.logs)?,
             Condition::Sound => {
-                recovery::recovered(node, found, &mut self.logs)?;
-                recovery::is_whole(node, found)?;
+                starts::recovered(node, found, &mut self.logs)?;
+                whole::has_no_gaps(node, found)?;
             }
         }
         let snapshot = found.snapshot.as_ref().map_or(Index::ZERO, |meta| meta.last.index);
         self.monotonic.started(node, snapshot);
         self.pledge_on_disk(node)?;
-        self.commit.on_a_quorum(self.logs.on_disk())
+        on_a_quorum(&self.commit, self.logs.on_disk())
     }
 
     /// True if this is the snapshot that the disk of a replica points to.
@@ -366,7 +405,7 @@ impl<P: Simulated> Checks<P> {
 
     /// A replica had everything, and its machine has died: this is what was found.
     pub(crate) fn has_all(&self, node: usize, found: &Recovered) -> Verdict {
-        recovery::has_all(node, found, &self.commit)
+        whole::has_all(node, found, &self.commit)
     }
 
     /// What the disk of a replica holds, to be put back later on.
@@ -402,7 +441,7 @@ impl<P: Simulated> Checks<P> {
             return Ok(false);
         }
         self.logs.regained(node);
-        self.commit.on_a_quorum(self.logs.on_disk()).map(|()| true)
+        on_a_quorum(&self.commit, self.logs.on_disk()).map(|()| true)
     }
 
     /// Where the log of a replica ends, saved or not.
@@ -417,17 +456,17 @@ impl<P: Simulated> Checks<P> {
 
     /// A replica's machine has done this, with what was new to everybody of the entries behind it.
     pub(crate) fn changed(&mut self, node: usize, change: &Change, fresh: &[Entry]) -> Verdict {
-        self.execution.told(node, &change.at())?;
+        as_agreed::told(&self.execution, node, &change.at())?;
         let attempts = &self.attempts;
         let safety = &mut self.state_machine_safety;
         let is_new = safety.changed(node, change, || behind(change, fresh, attempts))?;
         let effects = safety.effects_of(node);
         let Some(effect) = effects.last() else { return Ok(()) };
         if !is_new {
-            return self.replays.repeated(node, change, effect);
+            return answers::repeated(&*self.subject, node, change, effect);
         }
         self.exactly_once.happened(effect.op, effects.len() as u64)?;
-        self.replays.happened(node, effects)
+        answers::happened(&mut self.fresh_machines, node, effects)
     }
 
     /// The index of the last change that any machine has had.
@@ -446,17 +485,18 @@ impl<P: Simulated> Checks<P> {
 
     /// A replica's machine is in this state.
     pub(crate) fn stands(&mut self, node: usize, state: &[u8]) -> Verdict {
-        self.replays.stands(node, state, self.state_machine_safety.effects_of(node))
+        let effects = self.state_machine_safety.effects_of(node);
+        states::stands(&mut self.fresh_machines, node, state, effects)
     }
 
     /// A replica named a request of a client.
     pub(crate) fn named(&mut self, origin: Origin) -> Verdict {
-        self.refused.named(origin)
+        self.named_once.named(origin)
     }
 
     /// A client was told that this was surely not proposed.
     pub(crate) fn surely_not_proposed(&mut self, origin: Origin) -> Verdict {
-        self.refused.refused(origin)
+        self.refused.refused(origin, &self.committed_once)
     }
 
     /// What every answer must take into account that is asked for from here on.
@@ -475,6 +515,11 @@ impl<P: Simulated> Checks<P> {
         self.effect_order.wrote(op, count, since)
     }
 
+    /// A client was told that it has acknowledged the answer to this; it may await that still.
+    pub(crate) fn called_acknowledged(&self, op: OpId, is_awaited: bool) -> Verdict {
+        exactly_once::is_answered(op, is_awaited)
+    }
+
     /// A client was told what it wanted to know by a node; `since` as with writes.
     pub(crate) fn answered(
         &mut self,
@@ -484,11 +529,11 @@ impl<P: Simulated> Checks<P> {
     ) -> Verdict {
         let Asked { op, attempt, since, ref query, .. } = *asked;
         self.linearizability.read(op, attempt, &observed.answer);
-        self.execution.asked(node, &observed.at())?;
+        as_agreed::asked(&self.execution, node, &observed.at())?;
         self.effect_order.read(op, self.count_at(observed.index), since)?;
         let Some(query) = query else { return Ok(()) };
         let effects = self.state_machine_safety.effects_of(node);
-        self.replays.answered(node, query, observed, effects)
+        answers::answered(&mut self.fresh_machines, node, query, observed, effects)
     }
 
     /// Which effect a request had, from 1.
@@ -526,10 +571,10 @@ impl<P: Simulated> Checks<P> {
         query: &Value,
         observed: &Observed<Value>,
     ) -> Verdict {
-        self.execution.asked(node, &observed.at())?;
+        as_agreed::asked(&self.execution, node, &observed.at())?;
         let effects = self.state_machine_safety.effects_of(node);
-        self.effect_order.looked(node, effects.len() as u64)?;
-        self.replays.answered(node, query, observed, effects)
+        self.local_reads.looked(node, effects.len() as u64)?;
+        answers::answered(&mut self.fresh_machines, node, query, observed, effects)
     }
 
     /// Everything has come to rest. False if what clients saw could not be judged by itself.
@@ -558,7 +603,7 @@ impl<P: Simulated> Checks<P> {
 
     /// How many leaders there have been.
     pub(crate) fn leaders(&self) -> u64 {
-        self.election_safety.leaders()
+        self.reigns.leaders()
     }
 }
 

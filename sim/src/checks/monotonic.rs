@@ -1,17 +1,12 @@
-//! What is committed and what is applied never goes back while a process lives, nor what is committed
-//! behind the snapshot with which the process began; and applied ≤ committed ≤ last (Ongaro 2014,
-//! figure 3.1 and section 3.8).
+//! How far each replica says that it has come, from one step to the next: what is applied and what is
+//! committed never goes back while a process lives, and both are in its log. Each of that is a property in a
+//! file of its own.
 
 use quorate_core::{Index, Log};
 
-use super::{Property, Verdict};
+use super::{Verdict, applied_in_log, applied_monotonic, commit_monotonic};
 
-const PROPERTY: Property = Property {
-    name: "committed and applied only move forward",
-    stated_in: "Ongaro 2014, figure 3.1 and section 3.8",
-};
-
-/// How far each replica said it had come.
+/// How far each replica said it had come: what was applied, and what was committed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Monotonic {
     before: Vec<(Index, Index)>,
@@ -37,22 +32,17 @@ impl Monotonic {
     /// How `node` stands.
     ///
     /// # Errors
-    /// If it went back.
+    /// If it went back, or is beyond its log.
     pub fn stepped(&mut self, node: usize, log: &Log) -> Verdict {
         self.moved(node, log.applied(), log.committed(), log.last().index)
     }
 
     fn moved(&mut self, node: usize, applied: Index, committed: Index, last: Index) -> Verdict {
         let before = std::mem::replace(&mut self.before[node], (applied, committed));
-        let forward = before.0 <= applied && before.1 <= committed;
-        PROPERTY.require(forward && applied <= committed && committed <= last, || {
-            let (was_applied, was_committed) = before;
-            format!(
-                "replica {}: applied {was_applied} then {applied}, committed {was_committed} then \
-                 {committed}, last {last}",
-                node + 1
-            )
-        })
+        let (was_applied, was_committed) = before;
+        applied_monotonic::moved(node, was_applied, applied)?;
+        commit_monotonic::moved(node, was_committed, committed)?;
+        applied_in_log::stands(node, applied, committed, last)
     }
 }
 

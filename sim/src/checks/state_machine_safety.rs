@@ -2,7 +2,7 @@
 //! machine, no other server will ever apply a different log entry for the same index (Ongaro 2014,
 //! figure 3.2; section 3.6.3). Here of effects: all replicas do the same things in the same order,
 //! at the same index, log time and seed, whatever sessions suppress and snapshots skip. That they answer
-//! the same is for [`replays`](super::replays).
+//! the same is for [`answers`](super::answers).
 
 use bytes::Bytes;
 use quorate_core::Index;

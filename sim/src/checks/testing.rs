@@ -1,14 +1,20 @@
 //! Small logs, and a small machine, for the tests of the checks.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use quorate_core::{
-    At, Ballot, Digest, Entry, EntryKind, Index, LogId, LogTime, Proposal, Run, StateMachine,
-    Write, WriteSeq,
+    At, Ballot, Digest, Entry, EntryKind, FoundingRecord, Identity, Incarnation, Index, Lineage,
+    LogId, LogTime, NodeId, Origin, Proposal, Recovered, RecoveredLog, RequestId, Run,
+    StateMachine, Write, WriteSeq,
 };
 use serde::{Deserialize, Serialize};
 
 use super::Mirror;
+use super::answers;
 use super::commit::Commit;
+use super::execution::Execution;
+use super::fresh_machines::FreshMachines;
 use super::logs::Logs;
 use super::state_machine_safety::Effect;
 use crate::clients::OpId;
@@ -120,4 +126,70 @@ pub(super) fn committed_on(ballots: &[&[u64]], ballot: Ballot) -> (Commit, Logs)
     let last = logs.held[0].last();
     commit.extend(0, ballot, last, &logs.held[0]).expect("the first log holds it");
     (commit, logs)
+}
+
+/// What is found on a disk that holds so many entries of ballot 1, and nothing else.
+pub(super) fn found(last: u64) -> Recovered {
+    let tail: Vec<_> = (1..=last).map(|index| entry(index, 1)).collect();
+    Recovered {
+        identity: Identity {
+            node: NodeId(1),
+            cluster: String::new(),
+            protocol: String::new(),
+            incarnation: Incarnation(1),
+        },
+        lineage: Lineage::default(),
+        founding: FoundingRecord::default(),
+        pledge: None,
+        sworn: None,
+        mute: false,
+        peers: Default::default(),
+        snapshot: None,
+        log: RecoveredLog {
+            last: tail.last().map_or(LogId::ZERO, |entry| entry.id),
+            last_digest: digest(last, 1),
+            ballots: vec![(Index(1), Ballot(1))],
+            tail,
+            ..RecoveredLog::default()
+        },
+    }
+}
+
+/// A disk to which three writes of an entry each went, of which the first was synced.
+pub(super) fn after_three_writes() -> Logs {
+    let mut logs = Logs::new(1);
+    for index in 1..=3 {
+        let previous = index - 1;
+        let ballot = u64::from(previous > 0);
+        let run = run(previous, ballot, digest(previous, 1), &[1]);
+        logs.write(0, WriteSeq(index), &write(vec![run]));
+    }
+    logs.synced(0, WriteSeq(1));
+    logs
+}
+
+/// Request number so many of the first process of a node.
+pub(super) fn origin(number: u64) -> Origin {
+    Origin { node: NodeId(1), request: RequestId { number, ..RequestId::default() } }
+}
+
+/// Three entries are committed, the last made by a clock that is behind; the only replica has
+/// executed two.
+pub(super) fn two_of_three() -> Execution {
+    let mut check = Execution::new(1);
+    for (index, time) in [(1, 400), (2, 500), (3, 300)] {
+        check.committed(entry(index, 1).digest(), LogTime(time));
+    }
+    check.executes(0, &entry(1, 1)).unwrap();
+    check.executes(0, &entry(2, 1)).unwrap();
+    check
+}
+
+/// Two replicas; requests 7 and 8 happened on the first.
+pub(super) fn two_effects() -> (FreshMachines, Vec<Effect>) {
+    let mut fresh = FreshMachines::new(Arc::new(Shelf), 2);
+    let effects = vec![effect(1, 7), effect(2, 8)];
+    answers::happened(&mut fresh, 0, &effects[..1]).unwrap();
+    answers::happened(&mut fresh, 0, &effects).unwrap();
+    (fresh, effects)
 }

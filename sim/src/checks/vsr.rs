@@ -1,10 +1,15 @@
 //! What Viewstamped Replication alone promises.
 
+mod acknowledged;
+mod acknowledged_view;
 mod do_view_change;
+mod left_views;
+mod log_view;
+mod nacks;
 mod one_log;
 mod persistent_view;
 mod views;
-mod vouching;
+mod whole_reports;
 
 use quorate_core::{Ballot, Protocol};
 use quorate_vsr::{DoViewChange, Message, Vsr};
@@ -12,11 +17,16 @@ use quorate_vsr::{DoViewChange, Message, Vsr};
 use crate::marks::Mark;
 use crate::oracle::{Claim, Oracle, Said, Simulated, Topic};
 use crate::words::Words;
+use acknowledged::Acknowledged;
+use acknowledged_view::AcknowledgedView;
 use do_view_change::Reports;
+use left_views::LeftViews;
+use log_view::LogView;
+use nacks::Nacks;
 use one_log::OneLog;
 use persistent_view::PersistentView;
 use views::Views;
-use vouching::Vouching;
+use whole_reports::WholeReports;
 
 impl Simulated for Vsr {
     fn mark(message: &Message) -> Option<Mark> {
@@ -68,10 +78,15 @@ impl Simulated for Vsr {
     fn oracles(replicas: usize) -> Vec<Box<dyn Oracle<Vsr>>> {
         vec![
             Box::new(Views::new(replicas)),
+            Box::new(LogView),
             Box::new(PersistentView::new(replicas)),
             Box::new(OneLog::new(replicas)),
             Box::new(Reports::new(replicas)),
-            Box::new(Vouching::new(replicas)),
+            Box::new(LeftViews::new(replicas)),
+            Box::new(Acknowledged),
+            Box::new(AcknowledgedView),
+            Box::new(Nacks),
+            Box::new(WholeReports::new(replicas)),
         ]
     }
 }

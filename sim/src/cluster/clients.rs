@@ -3,7 +3,7 @@
 use quorate_core::{Command, EntryKind, Event, Origin, Register, RequestId};
 
 use super::{Cluster, Happening};
-use crate::checks::{Verdict, Violation};
+use crate::checks::Verdict;
 use crate::clients::{Act, ClientEvent, Reply, Seen};
 use crate::marks::Mark;
 use crate::oracle::Simulated;
@@ -117,17 +117,10 @@ impl<P: Simulated> Cluster<P> {
             Reply::NoSession => self.marks.note(Mark::SessionEvicted),
             Reply::ResponseDropped => self.marks.note(Mark::ResponseDropped),
             Reply::WindowExceeded => self.marks.note(Mark::SessionWindowExceeded),
-            Reply::Acknowledged if self.clients.awaits(client, op) => {
-                return Err(Violation {
-                    property: "exactly once",
-                    stated_in: "Ongaro 2014, section 6.3",
-                    details: format!("{op:?} has no answer yet and is called acknowledged"),
-                });
+            Reply::Acknowledged => {
+                self.checks.called_acknowledged(op, self.clients.awaits(client, op))?;
             }
-            Reply::Acknowledged
-            | Reply::Registered(_)
-            | Reply::ConnectionRefused
-            | Reply::ConnectionLost => {}
+            Reply::Registered(_) | Reply::ConnectionRefused | Reply::ConnectionLost => {}
         }
         self.tell(client, ClientEvent::Answer { op, attempt, reply });
         Ok(())

@@ -7,9 +7,9 @@ use std::time::Duration;
 use quorate_core::{Disk, Fatal, Incarnation, Index, Log, Protocol, Start};
 
 use super::life::Death;
-use super::{Cluster, Happening, gave_up};
+use super::{Cluster, Happening};
 use crate::atlas::{Harm, Image, Took, allows};
-use crate::checks::{Verdict, Violation};
+use crate::checks::{Verdict, gave_up, has_lost};
 use crate::disk::{Damage, Part, SimDisk};
 use crate::marks::Mark;
 use crate::oracle::Simulated;
@@ -135,14 +135,7 @@ impl<P: Simulated> Cluster<P> {
     /// A replica is told that it has acknowledged more than its disk holds.
     pub(super) fn on_loss(&mut self, node: usize) -> Verdict {
         self.marks.note(Mark::AcknowledgedLost);
-        if self.nodes[node].harm.is_none() {
-            return Err(Violation {
-                property: "what was acknowledged is on the disk",
-                stated_in: "Ongaro 2014, section 3.8",
-                details: format!("replica {} was told so, and its disk is sound", node + 1),
-            });
-        }
-        Ok(())
+        has_lost(node, !self.nodes[node].harm.is_none())
     }
 
     /// A process cannot go on with its disk. If a sync has failed, the process is started anew;

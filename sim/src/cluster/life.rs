@@ -5,8 +5,8 @@ use std::time::Duration;
 use quorate_core::{MemTape, Recorded, Recovered, ReplicaConfig};
 use quorate_storage::{StorageError, Store, StoreOptions};
 
-use super::{Cluster, Happening, Phase, gave_up};
-use crate::checks::{Condition, Verdict, replays};
+use super::{Cluster, Happening, Phase};
+use crate::checks::{Condition, Verdict, gave_up, replays};
 use crate::clients::{ClientEvent, Reply};
 use crate::disk::SimDisk;
 use crate::marks::{Mark, sometimes};

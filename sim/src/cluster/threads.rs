@@ -9,8 +9,8 @@ use quorate_core::{
 };
 use quorate_storage::{Scrubbed, StorageError};
 
-use super::{Cluster, Happening, gave_up};
-use crate::checks::Verdict;
+use super::{Cluster, Happening};
+use crate::checks::{Verdict, gave_up};
 use crate::clients::Reply;
 use crate::clock::Time;
 use crate::marks::{Mark, sometimes};

@@ -7,13 +7,9 @@ use std::collections::BTreeMap;
 use quorate_core::{Ballot, Digest, Index, Log, LogId};
 use quorate_vsr::Vsr;
 
-use crate::checks::{Property, Verdict};
+use crate::checks::Verdict;
+use crate::checks::one_log::PROPERTY;
 use crate::oracle::Oracle;
-
-const PROPERTY: Property = Property {
-    name: "one log for each (view, op)",
-    stated_in: "Liskov and Cowling 2012, sections 4.1 and 4.2",
-};
 
 /// What stands at each op of a log that reaches into a view.
 #[derive(Clone, Default, Hash)]
