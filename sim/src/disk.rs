@@ -16,6 +16,7 @@ use crate::faults::DiskFaults;
 use crate::rng::Rng;
 pub(crate) use damage::{Damage, Part};
 use file::File;
+pub(crate) use file::Loss;
 
 /// The number of the error which says that the medium failed.
 const EIO: i32 = 5;
@@ -85,22 +86,21 @@ impl SimDisk {
     }
 
     /// The machine dies, and with it whatever was not synced, as far as the faults have it.
-    /// Returns whether anything was lost.
-    pub(crate) fn crash(&self, rng: &mut Rng, faults: &DiskFaults) -> bool {
+    /// Returns what was lost.
+    pub(crate) fn crash(&self, rng: &mut Rng, faults: &DiskFaults) -> Loss {
         let mut inner = self.inner();
-        let mut is_loss = false;
         let undone = if faults.kept_ppm == crate::rng::MILLION {
             0
         } else {
             rng.below(inner.unsynced_names.len() as u64 + 1) as usize
         };
-        is_loss |= undone > 0;
+        let mut loss = Loss { is_any: undone > 0, ..Loss::default() };
         let kept = inner.unsynced_names.len() - undone;
         let changes = std::mem::take(&mut inner.unsynced_names);
         let mut names = std::mem::take(&mut inner.synced_names);
         changes[..kept].iter().for_each(|change| change.carry_out(&mut names));
         for file in inner.files.values_mut() {
-            is_loss |= file.crash(rng, faults);
+            loss = loss.and(file.crash(rng, faults));
             if faults.kept_ppm != crate::rng::MILLION {
                 file.drop_cache();
             }
@@ -112,7 +112,7 @@ impl SimDisk {
         inner.power = None;
         inner.failing_sync = None;
         inner.has_failed = false;
-        is_loss
+        loss
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

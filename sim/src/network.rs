@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::faults::LinkFaults;
+use crate::marks::Mark;
 use crate::rng::Rng;
 
 /// Decides what becomes of each message. Replicas are named by their position, from 0.
@@ -21,6 +22,8 @@ pub(crate) struct Network {
     clogged_until: Vec<Time>,
     /// When the last message of a link which keeps its order will arrive.
     last_arrival: Vec<Time>,
+    /// When the last of all messages of a link will arrive, whether or not it keeps its order.
+    latest: Vec<Time>,
 }
 
 /// When the copies of a message arrive: none if it is lost, two if it is duplicated.
@@ -58,6 +61,19 @@ impl Partition {
         Partition::Bridge,
         Partition::Random,
     ];
+
+    pub(crate) fn mark(self) -> Mark {
+        match self {
+            Partition::Split => Mark::PartedInTwo,
+            Partition::SplitBySize => Mark::PartedBySize,
+            Partition::OneWay => Mark::PartedOneWay,
+            Partition::Isolate => Mark::PartedFromAll,
+            Partition::Mute => Mark::PartedMute,
+            Partition::Deaf => Mark::PartedDeaf,
+            Partition::Bridge => Mark::PartedByBridge,
+            Partition::Random => Mark::PartedAtRandom,
+        }
+    }
 }
 
 impl Network {
@@ -72,6 +88,7 @@ impl Network {
             partitions: 0,
             clogged_until: vec![Time::ZERO; links],
             last_arrival: vec![Time::ZERO; links],
+            latest: vec![Time::ZERO; links],
         }
     }
 
@@ -85,6 +102,15 @@ impl Network {
         let copy = self.rng.chance(self.faults.duplicate_ppm);
         let second = copy.then(|| first + self.detour());
         [Some(first), second]
+    }
+
+    /// The message that was sent last over a link arrives then. True if it overtakes another one, which was
+    /// sent before it.
+    pub(crate) fn overtakes(&mut self, from: usize, to: usize, arrival: Time) -> bool {
+        let latest = &mut self.latest[from * self.nodes + to];
+        let overtakes = arrival < *latest;
+        *latest = arrival.max(*latest);
+        overtakes
     }
 
     fn arrival(&mut self, now: Time, link: usize) -> Time {
@@ -223,6 +249,7 @@ mod tests {
         for sent in 0..1000 {
             let [first, second] = network.send(Time(sent), 0, 1);
             assert!(first.unwrap() >= before && second.is_none());
+            assert!(!network.overtakes(0, 1, first.unwrap()));
             before = first.unwrap();
         }
     }
@@ -238,6 +265,7 @@ mod tests {
         assert!(sent.iter().any(|arrivals| arrivals[1].is_some()));
         let arrived: Vec<Time> = sent.iter().filter_map(|arrivals| arrivals[0]).collect();
         assert!(!arrived.is_sorted());
+        assert!(arrived.iter().any(|arrival| network.overtakes(0, 1, *arrival)));
         network.repair();
         assert!((0..100).all(|at| matches!(network.send(Time(at), 0, 1), [Some(_), None])));
     }

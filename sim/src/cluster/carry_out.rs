@@ -165,6 +165,10 @@ impl<P: Simulated> Cluster<P> {
         let arrive = |envelope| Happening::Arrive { sent, envelope: Box::new(envelope) };
         let arrivals = self.network.send(self.agenda.now(), node, to);
         self.draw_message(&envelope, arrivals);
+        if let [Some(arrival), _] = arrivals {
+            let overtakes = self.network.overtakes(node, to, arrival);
+            sometimes!(self.marks, Mark::MessageOvertakes, overtakes);
+        }
         match arrivals {
             [None, _] if self.network.is_cut(sent, node, to) => self.marks.note(Mark::MessageCut),
             [None, _] => self.marks.note(Mark::MessageLost),

@@ -151,9 +151,10 @@ impl<P: Simulated> Cluster<P> {
             Death::Sudden if self.disk_rng.one_in(ONLY_THE_PROCESS) => faults.kept_ppm = MILLION,
             Death::Sudden => {}
         }
-        if self.nodes[node].disk.crash(&mut self.disk_rng, &faults) {
-            self.marks.note(Mark::UnsyncedLost);
-        }
+        let loss = self.nodes[node].disk.crash(&mut self.disk_rng, &faults);
+        sometimes!(self.marks, Mark::UnsyncedLost, loss.is_any);
+        sometimes!(self.marks, Mark::SectorTorn, loss.is_torn);
+        sometimes!(self.marks, Mark::LaterSectorKept, loss.is_out_of_order);
     }
 
     /// The process of a node dies, if it runs; what its disk was still to write is lost.

@@ -10,6 +10,7 @@ use crate::checks::Verdict;
 use crate::clock::Time;
 use crate::disk::Damage;
 use crate::faults::Mishap;
+use crate::marks::sometimes;
 use crate::network::Partition;
 use crate::oracle::Simulated;
 use crate::rng::Rng;
@@ -140,7 +141,9 @@ impl<P: Simulated> Cluster<P> {
             false => self.mishap_rng.duration(Duration::from_millis(10), mean * 2),
         };
         self.agenda.after(duration, Happening::Heal(number));
-        self.network.is_parted()
+        let is_parted = self.network.is_parted();
+        sometimes!(self.marks, shape.mark(), is_parted);
+        is_parted
     }
 
     fn disturb_clock(&mut self, mishap: Mishap, node: usize) {

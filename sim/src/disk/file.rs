@@ -28,12 +28,34 @@ pub(super) struct File {
     damaged: BTreeSet<usize>,
 }
 
+/// What a crash has taken of what was not synced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Loss {
+    /// Anything: sectors, or changes of names.
+    pub(crate) is_any: bool,
+    /// A sector is a mixture of two of its versions.
+    pub(crate) is_torn: bool,
+    /// A sector is lost, and another one of the same file is there that was written later.
+    pub(crate) is_out_of_order: bool,
+}
+
 /// What was in a sector before it was damaged.
 pub(super) struct Unharmed {
     sector: usize,
     content: Vec<u8>,
     was_damaged: bool,
     was_unreadable: bool,
+}
+
+impl Loss {
+    /// This loss and another one.
+    pub(super) fn and(self, other: Loss) -> Loss {
+        Loss {
+            is_any: self.is_any | other.is_any,
+            is_torn: self.is_torn | other.is_torn,
+            is_out_of_order: self.is_out_of_order | other.is_out_of_order,
+        }
+    }
 }
 
 impl File {
@@ -125,19 +147,24 @@ impl File {
         versions
     }
 
-    pub(super) fn crash(&mut self, rng: &mut Rng, faults: &DiskFaults) -> bool {
+    pub(super) fn crash(&mut self, rng: &mut Rng, faults: &DiskFaults) -> Loss {
         let mut len = self.synced_len;
-        let mut is_loss = false;
+        let mut loss = Loss::default();
+        // By when they were written last.
+        let (mut first_lost, mut last_kept) = (usize::MAX, 0);
         for (sector, older) in self.versions() {
             let start = sector * SECTOR;
             let end = self.bytes.len().min(start + SECTOR);
+            let written = *older.last().expect("a sector is here since it was written to");
             if rng.chance(faults.kept_ppm) {
                 len = len.max(end);
+                last_kept = last_kept.max(written);
                 continue;
             }
-            is_loss = true;
+            first_lost = first_lost.min(written);
             let version = older[rng.position(older.len())] * SECTOR;
             let torn = if rng.chance(faults.torn_ppm) { rng.position(end - start) } else { 0 };
+            loss.is_torn |= torn > 0;
             if torn > 0 || version != older[0] * SECTOR {
                 // Some of it was written, so the file reaches that far.
                 len = len.max(end);
@@ -149,7 +176,9 @@ impl File {
         self.bytes.resize(len, 0);
         // What was acknowledged last is still what was synced last.
         self.forget_unsynced();
-        is_loss
+        loss.is_any = first_lost < usize::MAX;
+        loss.is_out_of_order = first_lost < last_kept;
+        loss
     }
 
     pub(super) fn can_be_read(&self, bytes: Range<usize>) -> bool {

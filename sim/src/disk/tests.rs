@@ -32,10 +32,11 @@ fn what_was_synced_survives_and_the_rest_may() {
     let mut rng = Rng::new(1, "test");
     let disk = disk();
     disk.write_at("x", SECTOR as u64, &[2; 2 * SECTOR]).unwrap();
-    assert!(disk.crash(&mut rng, &faults(0, 0)));
+    let all = Loss { is_any: true, ..Loss::default() };
+    assert_eq!(disk.crash(&mut rng, &faults(0, 0)), all);
     assert_eq!(content(&disk), [1; 2 * SECTOR]);
     disk.write_at("x", SECTOR as u64, &[2; 2 * SECTOR]).unwrap();
-    assert!(!disk.crash(&mut rng, &faults(MILLION, 0)));
+    assert_eq!(disk.crash(&mut rng, &faults(MILLION, 0)), Loss::default());
     assert_eq!(content(&disk), [vec![1; SECTOR], vec![2; 2 * SECTOR]].concat());
 }
 
@@ -47,14 +48,19 @@ fn every_subset_version_and_mixture_of_unsynced_sectors_occurs() {
         let disk = disk();
         disk.write_at("x", 0, &[2; 2 * SECTOR]).unwrap();
         disk.write_at("x", 0, &[3; SECTOR]).unwrap();
-        disk.crash(&mut rng, &faults(MILLION / 2, MILLION / 4));
+        let loss = disk.crash(&mut rng, &faults(MILLION / 2, MILLION / 4));
         let content = content(&disk);
         assert_eq!(content.len(), 2 * SECTOR);
         let ends = |sector: usize| {
             let sector = &content[sector * SECTOR..][..SECTOR];
             (sector[0], sector[SECTOR - 1])
         };
-        seen.insert((ends(0), ends(1)));
+        let (first, second) = (ends(0), ends(1));
+        assert_eq!(loss.is_any, (first, second) != ((3, 3), (2, 2)));
+        assert_eq!(loss.is_torn, first.0 != first.1 || second.0 != second.1);
+        // The first sector was written last.
+        assert_eq!(loss.is_out_of_order, first == (3, 3) && second != (2, 2));
+        seen.insert((first, second));
     }
     for first in [(1, 1), (2, 2), (3, 3), (3, 1), (3, 2)] {
         for second in [(1, 1), (2, 2), (2, 1)] {
