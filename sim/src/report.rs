@@ -77,6 +77,9 @@ pub struct Failed {
     pub seed: u64,
     /// When it was found, in virtual time.
     pub time: Time,
+    /// How many events there had been: the number, from 1, of the last one before it was found, which is
+    /// also that of its line in a trace.
+    pub events: u64,
     /// How often a mishap had been due by then.
     pub strikes: u64,
     /// Which property does not hold.
@@ -91,9 +94,30 @@ impl fmt::Display for Failed {
         for line in &self.last_events {
             writeln!(f, "{line}")?;
         }
-        writeln!(f, "\nseed {} violates, at {}:", self.seed, self.time)?;
+        let Failed { seed, time, events, .. } = self;
+        writeln!(f, "\nseed {seed} violates, at {time}, event {events}:")?;
         write!(f, "  {}", self.violation)
     }
 }
 
 impl std::error::Error for Failed {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_run_says_where_and_when_and_which_property() {
+        let violation = Violation {
+            property: "election safety",
+            stated_in: "Ongaro 2014, section 3.4",
+            details: "two lead".to_owned(),
+        };
+        let last_events = vec!["the last one".to_owned()];
+        let (seed, time, strikes) = (17, Time(1_500_000), 3);
+        let failed = Failed { seed, time, events: 4711, strikes, violation, last_events };
+        let said = "\nseed 17 violates, at 1.500000 s, event 4711:\n  election safety (Ongaro 2014, \
+                    section 3.4): two lead";
+        assert!(failed.to_string().ends_with(said), "{failed}");
+    }
+}

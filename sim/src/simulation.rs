@@ -222,6 +222,7 @@ impl<P: Simulated> Simulation<P> {
             }
         };
         let (seed, time, strikes) = (self.seed, cluster.now(), cluster.strikes());
+        let events = cluster.trace.events();
         let replicas = cluster.plan.nodes;
         let plan = format!("{:#?}", cluster.plan);
         let (last_events, recorder) = cluster.trace.into_parts();
@@ -229,7 +230,8 @@ impl<P: Simulated> Simulation<P> {
             let (of, run) = ((P::NAME, P::words()), (seed, replicas));
             recorder.finish(of, run, time, plan, result.as_ref().err())
         });
-        let failed = |violation| Box::new(Failed { seed, time, strikes, violation, last_events });
+        let failed =
+            |violation| Box::new(Failed { seed, time, events, strikes, violation, last_events });
         (result.map_err(failed), picture)
     }
 }
