@@ -12,8 +12,8 @@ use crate::oracle::Simulated;
 use crate::report::{Failed, Report};
 use crate::simulation::Simulation;
 
-/// Runs of ascending seeds, until as many full ones as asked for were seen, time is up or one
-/// fails.
+/// Runs of ascending seeds, until as many full ones as asked for were seen, time is up or enough have
+/// failed.
 #[derive(Clone, Copy, Debug)]
 pub struct Campaign {
     /// The first seed.
@@ -22,6 +22,8 @@ pub struct Campaign {
     pub seeds: u64,
     /// How many runs there are at most, thin ones included.
     pub most: Option<u64>,
+    /// With how many failed runs it ends, from 1 on.
+    pub failures: usize,
     /// When to stop all the same.
     pub time_limit: Option<Duration>,
     /// How many threads work on it.
@@ -35,8 +37,8 @@ pub struct Summary {
     pub full: Vec<Report>,
     /// Runs in which too little happened.
     pub thin: Vec<Report>,
-    /// The failed run with the lowest seed, if any failed.
-    pub failed: Option<Box<Failed>>,
+    /// Failed runs, in the order of their seeds.
+    pub failed: Vec<Box<Failed>>,
 }
 
 impl Summary {
@@ -58,12 +60,13 @@ impl Summary {
 }
 
 impl Campaign {
-    /// Runs this simulation with each of the seeds; `progress` is shown each report as it comes.
+    /// Runs this simulation with each of the seeds; `progress` is shown what came of each, as it comes.
+    /// While it looks at that, the next runs go on, unless this was the failed run with which it ends.
     #[must_use]
     pub fn run<P: Simulated>(
         &self,
         simulation: &Simulation<P>,
-        mut progress: impl FnMut(&Report),
+        mut progress: impl FnMut(Result<&Report, &Failed>),
     ) -> Summary {
         let next = AtomicU64::new(self.start);
         let stop = AtomicBool::new(false);
@@ -82,7 +85,7 @@ impl Campaign {
                 });
             }
             drop(sender);
-            let summary = self.collect(results, &mut progress);
+            let summary = self.collect(results, &stop, &mut progress);
             stop.store(true, Ordering::Relaxed);
             summary
         })
@@ -93,7 +96,8 @@ impl Campaign {
     fn collect(
         &self,
         results: mpsc::Receiver<(u64, Result<Report, Box<Failed>>)>,
-        progress: &mut impl FnMut(&Report),
+        stop: &AtomicBool,
+        progress: &mut impl FnMut(Result<&Report, &Failed>),
     ) -> Summary {
         let began = Instant::now();
         let mut summary = Summary::default();
@@ -104,19 +108,24 @@ impl Campaign {
             while let Some(result) = early.remove(&wanted) {
                 wanted += 1;
                 match result {
-                    Ok(report) if report.is_full() => {
-                        progress(&report);
-                        summary.full.push(report);
-                    }
                     Ok(report) => {
-                        progress(&report);
-                        summary.thin.push(report);
+                        progress(Ok(&report));
+                        let list =
+                            if report.is_full() { &mut summary.full } else { &mut summary.thin };
+                        list.push(report);
                     }
-                    Err(failed) => summary.failed = Some(failed),
+                    Err(failed) => {
+                        if summary.failed.len() + 1 >= self.failures {
+                            stop.store(true, Ordering::Relaxed);
+                        }
+                        progress(Err(&failed));
+                        summary.failed.push(failed);
+                    }
                 }
                 let is_last = self.most.is_some_and(|most| wanted - self.start >= most);
                 let is_enough = summary.full.len() as u64 == self.seeds;
-                if summary.failed.is_some() || is_enough || is_last {
+                let is_broken = !summary.failed.is_empty() && summary.failed.len() >= self.failures;
+                if is_broken || is_enough || is_last {
                     return summary;
                 }
             }
@@ -125,5 +134,51 @@ impl Campaign {
             }
         }
         summary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_raft::Raft;
+
+    use super::*;
+    use crate::simulation::Canary;
+
+    /// A campaign with a shell that is broken, which many runs notice: the seeds that it is told of, with
+    /// whether they held, and what it comes to.
+    fn broken(seeds: u64, failures: usize) -> (Vec<(u64, bool)>, Summary) {
+        let simulation = Simulation::new(1).protocol::<Raft>().canary(Canary::ReadLocally);
+        let campaign =
+            Campaign { start: 1, seeds, most: Some(20), failures, time_limit: None, threads: 2 };
+        let mut told = Vec::new();
+        let summary = campaign.run(&simulation, |ran| match ran {
+            Ok(report) => told.push((report.seed, true)),
+            Err(failed) => told.push((failed.seed, false)),
+        });
+        (told, summary)
+    }
+
+    fn seeds_of(summary: &Summary) -> Vec<u64> {
+        summary.failed.iter().map(|failed| failed.seed).collect()
+    }
+
+    #[test]
+    fn a_campaign_goes_on_behind_a_failed_run_until_enough_have_failed() {
+        let (told, summary) = broken(1000, 3);
+        let failed = told.iter().filter(|(_, held)| !held).map(|(seed, _)| *seed);
+        assert_eq!(failed.collect::<Vec<_>>(), seeds_of(&summary));
+        assert_eq!(summary.failed.len(), 3);
+        assert!(told.iter().map(|(seed, _)| *seed).eq(1..=told.len() as u64), "{told:?}");
+        assert_eq!(told.last(), Some(&(seeds_of(&summary)[2], false)));
+        let (_, first) = broken(1000, 1);
+        assert_eq!(seeds_of(&first), seeds_of(&summary)[..1]);
+    }
+
+    #[test]
+    fn failed_runs_that_are_too_few_to_end_a_campaign_do_not_end_it() {
+        let (told, summary) = broken(1000, 1000);
+        assert_eq!(told.len(), 20);
+        assert!(summary.failed.len() > 3);
+        assert_eq!(summary.full.len() + summary.thin.len() + summary.failed.len(), 20);
     }
 }

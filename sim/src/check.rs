@@ -83,11 +83,12 @@ impl<P: Simulated> Simulation<P> {
             start: self.seed(),
             seeds,
             most: Some(seeds * 2 + 8),
+            failures: 1,
             time_limit: None,
             threads: thread::available_parallelism().map_or(1, usize::from),
         };
         let summary = campaign.run(self, |_| ());
-        if let Some(failed) = &summary.failed {
+        if let Some(failed) = summary.failed.first() {
             return Err(Box::new(self.with_seed(failed.seed).keep(failed)));
         }
         let full = summary.full.len() as u64;

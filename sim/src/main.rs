@@ -71,7 +71,11 @@ struct Run {
     /// Break something on purpose, to see that it is caught.
     #[arg(long, value_enum)]
     canary: Option<CanaryName>,
-    /// For how many seconds a failing seed is made smaller.
+    /// Go on behind a failing seed, until so many have failed.
+    #[arg(long, default_value_t = 1)]
+    failures: usize,
+    /// For how many seconds a failing seed is made smaller; a tenth of that if an earlier one has failed
+    /// alike.
     #[arg(long, default_value_t = 60)]
     shrink_seconds: u64,
     /// Fail, too, if a kind of fault never struck, or a state that some hundred seeds reach was not
@@ -80,7 +84,7 @@ struct Run {
     demand_marks: bool,
 }
 
-/// Each protocol gets half of the time.
+/// Each protocol gets half of the time, or until 20 seeds have failed. What failed is listed at the end.
 #[derive(Args)]
 struct Night {
     /// For how many minutes.
@@ -92,6 +96,13 @@ struct Night {
     /// How many threads. Default: one for each core.
     #[arg(long)]
     threads: Option<usize>,
+    /// Break something on purpose, to see that it is caught.
+    #[arg(long, value_enum)]
+    canary: Option<CanaryName>,
+    /// For how many seconds a failing seed is made smaller; a tenth of that if an earlier one has failed
+    /// alike.
+    #[arg(long, default_value_t = 600)]
+    shrink_seconds: u64,
 }
 
 #[derive(Args)]
@@ -144,18 +155,39 @@ impl From<CanaryName> for Canary {
 
 fn main() -> ExitCode {
     let passed = match Cli::parse().command {
-        Command::Run(run) => match run.protocol {
-            ProtocolName::Raft => run.run::<Raft>(),
-            ProtocolName::Vsr => run.run::<Vsr>(),
-        },
+        Command::Run(run) => {
+            let ran = match run.protocol {
+                ProtocolName::Raft => run.run::<Raft>(),
+                ProtocolName::Vsr => run.run::<Vsr>(),
+            };
+            list(&ran.found);
+            ran.passed
+        }
         Command::Replay(replay) => replay.replay(),
         Command::Campaign(night) => night.run(),
     };
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// What many seeds have come to.
+struct Ran {
+    /// Everything holds that was asked for.
+    passed: bool,
+    /// What does not, in the order of the seeds.
+    found: Vec<Found>,
+}
+
+/// A violation that was told when it was found, and is listed at the end.
+struct Found {
+    failed: Box<Failed>,
+    /// What replays it.
+    again: String,
+    /// The file with what is left of it, made smaller.
+    plan: Option<String>,
+}
+
 impl Run {
-    fn run<P: Simulated>(&self) -> bool {
+    fn run<P: Simulated>(&self) -> Ran {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let unasked = if self.seconds.is_some() { u64::MAX } else { 600 };
         let seeds = self.seeds.unwrap_or(unasked);
@@ -163,22 +195,29 @@ impl Run {
             start: self.start,
             seeds,
             most: None,
+            failures: self.failures,
             time_limit: self.seconds.map(Duration::from_secs),
             threads: self.threads.unwrap_or(cores),
         };
         let progress = Progress::new(seeds);
         let began = Instant::now();
-        let summary =
-            campaign.run(&self.simulation::<P>(self.start), |report| progress.add(report));
+        let mut found = Vec::new();
+        let summary = campaign.run(&self.simulation::<P>(self.start), |ran| match ran {
+            Ok(report) => progress.add(report),
+            Err(failed) => progress.aside(|| {
+                let news = self.tell::<P>(failed, &found);
+                found.push(news);
+            }),
+        });
         progress.finish();
         print_summary(&summary, began.elapsed());
-        if let Some(failed) = &summary.failed {
-            let command = command(P::NAME, failed.seed, self.replicas, self.canary);
-            print_failure(failed, &command);
-            self.shrink::<P>(failed);
-            return false;
-        }
+        Ran { passed: found.is_empty() && self.is_enough(&summary), found }
+    }
+
+    /// True if as much was seen as was asked for.
+    fn is_enough(&self, summary: &Summary) -> bool {
         if self.seeds.is_some_and(|seeds| (summary.full.len() as u64) < seeds) {
+            let seeds = self.seeds.unwrap_or_default();
             say!("\nstopped before {seeds} full seeds were run: give it more --seconds");
             return false;
         }
@@ -201,9 +240,7 @@ impl Run {
         }
         true
     }
-}
 
-impl Run {
     fn simulation<P: Simulated>(&self, seed: u64) -> Simulation<P> {
         let mut simulation = Simulation::new(seed).protocol::<P>();
         if let Some(replicas) = self.replicas {
@@ -215,24 +252,53 @@ impl Run {
         simulation
     }
 
+    /// Tells of a failed run at once, so that it is known even if nobody waits for the end, and makes it
+    /// smaller.
+    fn tell<P: Simulated>(&self, failed: &Failed, before: &[Found]) -> Found {
+        let again = command(P::NAME, failed.seed, self.replicas, self.canary);
+        print_failure(failed, &again);
+        let is_like = |found: &Found| found.failed.violation.is_like(&failed.violation);
+        let seconds = Duration::from_secs(self.shrink_seconds);
+        let seconds = if before.iter().any(is_like) { seconds / 10 } else { seconds };
+        let plan = (!seconds.is_zero()).then(|| self.shrink::<P>(failed, seconds)).flatten();
+        Found { failed: Box::new(failed.clone()), again, plan }
+    }
+
     /// Makes a failed run smaller, and writes what is left of it to a file.
-    fn shrink<P: Simulated>(&self, failed: &Failed) {
-        if self.shrink_seconds == 0 {
-            return;
-        }
+    fn shrink<P: Simulated>(&self, failed: &Failed, time_limit: Duration) -> Option<String> {
         let simulation = self.simulation::<P>(failed.seed);
-        let Shrunk { simulation, failed, tried } =
-            simulation.shrink(failed, Duration::from_secs(self.shrink_seconds));
+        let Shrunk { simulation, failed, tried } = simulation.shrink(failed, time_limit);
         let file = format!("{}-{}.plan", P::NAME, failed.seed);
         let plan = simulation.plan_file();
         match std::fs::write(&file, plan.to_string()) {
-            Ok(()) => say!(
-                "\nmade smaller in {tried} runs, it fails at {}:\n  {}\nreplay that with\n  {REPLAY} \
-                 --plan {file} --trace\nor draw it with\n  {REPLAY} --plan {file} --html run.html",
-                failed.time,
-                failed.violation
-            ),
-            Err(why) => say!("{file} cannot be written: {why}"),
+            Ok(()) => {
+                say!(
+                    "\nmade smaller in {tried} runs, it fails at {}:\n  {}\nreplay that with\n  {REPLAY} \
+                     --plan {file} --trace\nor draw it with\n  {REPLAY} --plan {file} --html run.html",
+                    failed.time,
+                    failed.violation
+                );
+                Some(file)
+            }
+            Err(why) => {
+                say!("{file} cannot be written: {why}");
+                None
+            }
+        }
+    }
+}
+
+/// Says once more what was found, at the end.
+fn list(found: &[Found]) {
+    if found.is_empty() {
+        return;
+    }
+    say!("\n{} of the seeds failed:", found.len());
+    for Found { failed, again, plan } in found {
+        let Failed { seed, time, events, violation, .. } = &**failed;
+        say!("\n  {violation}\n  seed {seed}, at {time}, event {events}\n    {again}");
+        if let Some(plan) = plan {
+            say!("    {REPLAY} --plan {plan}");
         }
     }
 }
@@ -248,14 +314,18 @@ impl Night {
             seconds: Some(self.minutes * 30),
             replicas: None,
             threads: self.threads,
-            canary: None,
-            shrink_seconds: 600,
+            canary: self.canary,
+            failures: 20,
+            shrink_seconds: self.shrink_seconds,
             demand_marks: false,
         };
         say!("Raft, from seed {start}");
         let raft = run(ProtocolName::Raft).run::<Raft>();
         say!("\nViewstamped Replication, from seed {start}");
-        run(ProtocolName::Vsr).run::<Vsr>() && raft
+        let vsr = run(ProtocolName::Vsr).run::<Vsr>();
+        let found: Vec<Found> = raft.found.into_iter().chain(vsr.found).collect();
+        list(&found);
+        raft.passed && vsr.passed
     }
 }
 

@@ -93,6 +93,11 @@ impl Progress {
         is_due
     }
 
+    /// Says something else meanwhile.
+    pub(crate) fn aside(&self, say: impl FnOnce()) {
+        self.bar.suspend(say);
+    }
+
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }

@@ -123,7 +123,8 @@ impl Violation {
 
     /// True if this may well be the same bug as that one. Assertions are told apart by their words, up
     /// to the first number.
-    pub(crate) fn is_like(&self, other: &Violation) -> bool {
+    #[must_use]
+    pub fn is_like(&self, other: &Violation) -> bool {
         fn words(details: &str) -> &str {
             let digit = details.find(|c: char| c.is_ascii_digit());
             digit.map_or(details, |at| &details[..at])
