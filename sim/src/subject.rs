@@ -172,8 +172,8 @@ where
 
     fn query(&self, passed: Duration, query: &Value) -> Observed<Value> {
         let observed = self.query_after(passed, query.read());
-        let Observed { index, time, seed, answer } = observed;
-        Observed { index, time, seed, answer: Value::of(&answer) }
+        let Observed { index, time, seed, deadline, answer } = observed;
+        Observed { index, time, seed, deadline, answer: Value::of(&answer) }
     }
 
     fn view(&self) -> Box<dyn View> {

@@ -32,6 +32,8 @@ pub(crate) struct Observed<A> {
     pub(crate) index: Index,
     pub(crate) time: LogTime,
     pub(crate) seed: u64,
+    /// When something of that state expires.
+    pub(crate) deadline: Option<LogTime>,
     pub(crate) answer: A,
 }
 
@@ -95,7 +97,8 @@ impl<M: StateMachine<Response: Debug>> StateMachine for Witnessed<M> {
 
     fn query(&self, at: &At, query: M::Query) -> Observed<M::Answer> {
         let At { index, time, seed } = *at;
-        Observed { index, time, seed, answer: self.machine.query(at, query) }
+        let deadline = self.machine.deadline();
+        Observed { index, time, seed, deadline, answer: self.machine.query(at, query) }
     }
 
     fn deadline(&self) -> Option<LogTime> {

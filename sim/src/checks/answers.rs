@@ -80,7 +80,8 @@ mod tests {
     use super::*;
 
     fn observed(index: u64, answer: u64) -> Observed<Value> {
-        Observed { index: Index(index), time: LogTime(0), seed: 0, answer: Value::of(&answer) }
+        let (index, time, seed, deadline) = (Index(index), LogTime(0), 0, None);
+        Observed { index, time, seed, deadline, answer: Value::of(&answer) }
     }
 
     #[test]

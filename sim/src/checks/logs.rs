@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use quorate_core::{
-    Ballot, Digest, FoundingRecord, Index, LogId, NodeId, PledgeBytes, Recovered, Run, SnapshotId,
-    Write, WriteSeq,
+    Ballot, Digest, EntryKind, FoundingRecord, Index, LogId, Membership, NodeId, PledgeBytes,
+    Recovered, Run, SnapshotId, Write, WriteSeq,
 };
 
 /// A log reduced to the names and digests of its entries.
@@ -211,6 +211,8 @@ pub(super) struct Logs {
     pub(super) disks: Vec<Disk>,
     /// Writes that were asked for and have not reached the disk.
     unsynced: Vec<VecDeque<WriteIds>>,
+    /// What was ever written of the members, by the digests of the entries.
+    lists: BTreeMap<Digest, Membership>,
 }
 
 impl Logs {
@@ -219,6 +221,7 @@ impl Logs {
             held: vec![Mirror::default(); nodes],
             disks: vec![Disk::default(); nodes],
             unsynced: vec![VecDeque::new(); nodes],
+            lists: BTreeMap::new(),
         }
     }
 
@@ -239,7 +242,21 @@ impl Logs {
             peers: write.peers.clone(),
         };
         ids.runs.iter().for_each(|run| self.held[node].apply(run));
+        for entry in write.runs.iter().flat_map(|run| &run.entries) {
+            if entry.kind == EntryKind::Membership
+                && let Ok(list) = postcard::from_bytes(&entry.payload)
+            {
+                self.lists.insert(entry.digest(), list);
+            }
+        }
         self.unsynced[node].push_back(ids);
+    }
+
+    /// The lists of members in this log, as far as that is known entry by entry.
+    pub(super) fn lists_in(&self, log: &Mirror) -> impl Iterator<Item = (Index, &Membership)> {
+        let indexes = (log.base.0..).map(Index);
+        let lists = indexes.zip(&log.ids).map(|(at, (_, digest))| (at, self.lists.get(digest)));
+        lists.filter_map(|(at, list)| Some((at, list?)))
     }
 
     pub(super) fn synced(&mut self, node: usize, seq: WriteSeq) {

@@ -13,6 +13,7 @@ mod applied_in_log;
 mod applied_monotonic;
 mod as_agreed;
 mod assertions;
+mod before_deadlines;
 mod beside_the_log;
 mod commit;
 mod commit_monotonic;
@@ -29,6 +30,7 @@ mod gave_up;
 mod kept;
 mod leader_completeness;
 mod linearizability;
+mod lists_in_log;
 mod local_reads;
 mod log_matching;
 mod logs;
@@ -531,6 +533,7 @@ impl<P: Simulated> Checks<P> {
         let Asked { op, attempt, since, ref query, .. } = *asked;
         self.linearizability.read(op, attempt, &observed.answer);
         as_agreed::asked(&self.execution, node, &observed.at())?;
+        before_deadlines::asked(&self.execution, node, observed)?;
         self.effect_order.read(op, self.count_at(observed.index), since)?;
         let Some(query) = query else { return Ok(()) };
         let effects = self.state_machine_safety.effects_of(node);
@@ -573,6 +576,7 @@ impl<P: Simulated> Checks<P> {
         observed: &Observed<Value>,
     ) -> Verdict {
         as_agreed::asked(&self.execution, node, &observed.at())?;
+        before_deadlines::asked(&self.execution, node, observed)?;
         let effects = self.state_machine_safety.effects_of(node);
         self.local_reads.looked(node, effects.len() as u64)?;
         answers::answered(&mut self.fresh_machines, node, query, observed, effects)

@@ -5,7 +5,7 @@
 use quorate_core::{Recovered, WriteSeq};
 
 use super::logs::Logs;
-use super::{Verdict, beside_the_log, end_of_log, recovery, sworn_ahead};
+use super::{Verdict, beside_the_log, end_of_log, lists_in_log, recovery, sworn_ahead};
 
 /// `node` has found this on its disk.
 pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verdict {
@@ -14,6 +14,7 @@ pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verd
     let was_told = beside_the_log::was_told(node, found, logs);
     recovery::settles(node, found, logs)?;
     was_told?;
+    lists_in_log::are_found(node, found, logs)?;
     let disk = &mut logs.disks[node];
     sworn_ahead::is_found(node, found, &unsynced, &mut disk.sworn)?;
     disk.snapshot = found.snapshot.as_ref().map(|meta| meta.id());
@@ -27,6 +28,7 @@ pub(super) fn recovered(node: usize, found: &Recovered, logs: &mut Logs) -> Verd
 /// for the protocol's own checks of pledges.
 pub(super) fn recovered_damaged(node: usize, found: &Recovered, logs: &mut Logs) -> Verdict {
     end_of_log::settles(node, found, logs)?;
+    lists_in_log::are_found(node, found, logs)?;
     logs.disks[node].sworn = found.sworn.map(|pledge| (WriteSeq(0), pledge));
     Ok(())
 }
