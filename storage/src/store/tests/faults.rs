@@ -407,7 +407,12 @@ fn a_founding_goes_over_what_another_left_unless_that_cannot_be_removed() {
     assert_eq!(inspection.bad_meta_copies, 0);
     let disk = begun();
     disk.fail(Operation::Name, META_TMP, ErrorKind::PermissionDenied, 1);
-    assert!(matches!(refused(&disk), StorageError::WriteFailed { .. }));
+    match refused(&disk) {
+        StorageError::WriteFailed { error, .. } => {
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+        }
+        other => panic!("{other}"),
+    }
 }
 
 #[test]
