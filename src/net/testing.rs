@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quorate_core::{
@@ -52,6 +53,12 @@ impl StateMachine for Echo {
     fn query(&self, _: &At, query: Vec<u8>) -> Vec<u8> {
         query
     }
+}
+
+/// Every task goes on as far as it can. In a test in which time is paused: it moves only when nobody has
+/// anything to do.
+pub(crate) async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
 /// One end of a connection in memory, for a test to speak at.

@@ -10,7 +10,7 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::*;
-use crate::net::testing::{End, Played, done, greeted, hello_of_client, pair, propose};
+use crate::net::testing::{End, Played, done, greeted, hello_of_client, pair, propose, settle};
 use crate::requests::Request;
 
 const MAX_COMMAND: usize = 1 << 20;
@@ -152,7 +152,7 @@ async fn all_clients_together_hold_no_more_than_the_budget() {
     assert_eq!(other.answer(8).await, done(3));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn many_small_requests_count_until_they_are_answered() {
     let (played, budget) = (played(), Budget::new(100 * OVERHEAD_BYTES));
     let mut ends = Vec::new();
@@ -163,10 +163,8 @@ async fn many_small_requests_count_until_they_are_answered() {
         }
         ends.push(end);
     }
-    // Each time, every task goes on that can: then all has been read.
-    for _ in 0..1000 {
-        yield_now().await;
-    }
+    // All is read then.
+    settle().await;
     let taken = played.answer_all(1);
     assert!((90..100).contains(&taken), "{taken} were taken");
     let (mut executed, mut refused) = (0, 0);
@@ -331,23 +329,19 @@ fn an_answer_over_which_the_users_code_panics_is_none() {
     assert_eq!(encoded(&Panics), None);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reply_counts_until_its_client_has_read_it() {
     let (played, budget) = (played(), Budget::new(4 * MAX_COMMAND));
     let (mut slow, _) = client(&played, &budget);
     let (mut other, _) = client(&played, &budget);
     slow.send(Kind::Request, &query(1, 10)).await;
     answer(&played, 1, MAX_COMMAND * 7 / 2).await;
-    // Each time, every task goes on that can: then as much is written as fits between the two.
-    for _ in 0..1000 {
-        yield_now().await;
-    }
+    // As much is written then as fits between the two.
+    settle().await;
     other.send(Kind::Request, &propose(7, MAX_COMMAND * 3 / 4)).await;
     assert_eq!(other.answer(7).await, Answer::Failed(NotProposed::Busy.into()));
     assert_eq!(slow.answer(1).await, done(MAX_COMMAND * 7 / 2));
-    for _ in 0..1000 {
-        yield_now().await;
-    }
+    settle().await;
     other.send(Kind::Request, &propose(8, MAX_COMMAND * 3 / 4)).await;
     answer(&played, 1, 3).await;
     assert_eq!(other.answer(8).await, done(3));

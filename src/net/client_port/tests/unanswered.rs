@@ -10,13 +10,8 @@ use quorate_core::Digest;
 use super::*;
 use crate::client::Client;
 use crate::net::handshake::{self, Hello};
-use crate::net::testing::{Echo, hello_of_peer};
+use crate::net::testing::{Echo, hello_of_peer, settle};
 use crate::net::{Acceptor, Connection, Transport};
-
-/// Every task goes on as far as it can. Time is paused: it moves only when nobody has anything to do.
-async fn settle() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
-}
 
 #[tokio::test(start_paused = true)]
 async fn no_more_is_read_than_may_be_unanswered_and_pings_are_answered_all_the_same() {

@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-
-/// Every task goes on as far as it can. Time is paused: it moves only when nobody has anything to do.
-async fn settle() {
-    sleep(Duration::from_millis(1)).await;
-}
+use crate::net::testing::settle;
 
 #[tokio::test(start_paused = true)]
 async fn while_the_loop_is_behind_no_more_of_a_peer_is_read_than_may_wait() {
