@@ -2,18 +2,20 @@
 
 mod at_rest;
 mod configured;
+mod failing;
 mod snapshots;
 
-use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use quorate_core::{At, Ballot, Envelope, Fatal, Index, LogId, PeerMessage};
 use quorate_raft::Raft;
-use quorate_storage::{InspectedSegment, MemDisk, Operation, StorageError};
+use quorate_storage::{Disk, MemDisk, Operation, StorageError};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
+
+use failing::{FATAL, Failing};
 
 use super::*;
 use crate::client::Client;
@@ -53,12 +55,12 @@ fn config(id: u64, addresses: &[String]) -> Config {
     builder.check().unwrap().0
 }
 
-async fn start_on_disk(id: u64, addresses: &[String], disk: &MemDisk) -> Member {
+async fn start_on_disk<D: Disk + Clone>(id: u64, addresses: &[String], disk: &D) -> Member {
     let disk = disk.clone();
     super::start_on(config(id, addresses), Sum::default(), move |_| Ok(disk)).await.unwrap()
 }
 
-async fn alone(disk: &MemDisk) -> Member {
+async fn alone<D: Disk + Clone>(disk: &D) -> Member {
     start_on_disk(1, &["127.0.0.1:0".to_owned()], disk).await
 }
 
@@ -82,39 +84,14 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// How many segments a log has ready behind the one that is written to.
-const SEGMENTS_IN_RESERVE: usize = 2;
-
-/// Waits until a node has vouched for its last write and has no more to do: the next thing that
-/// its disk is asked for is the next command.
-async fn rest(disk: &MemDisk) {
-    let disk = Arc::new(disk.clone());
-    let mut seen = (disk.changes(), Instant::now());
-    until("the disk is at rest", || {
-        if disk.changes() != seen.0 {
-            seen = (disk.changes(), Instant::now());
-        }
-        let segments = quorate_storage::inspect(&disk).unwrap().segments;
-        let is_empty = |segment: &&InspectedSegment| segment.groups.is_empty();
-        let last = segments.iter().flat_map(|segment| &segment.groups).next_back();
-        let is_vouched_for = last.is_some_and(|group| group.runs.is_empty());
-        let is_prepared = segments.iter().filter(is_empty).count() == SEGMENTS_IN_RESERVE;
-        // What is left then is the end of a step that has begun.
-        is_vouched_for && is_prepared && seen.1.elapsed() > Duration::from_millis(300)
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_disk_that_fails_once_stops_the_node_and_what_it_was_asked_is_of_unknown_outcome() {
     for operation in [Operation::Write, Operation::Sync] {
-        let disk = MemDisk::new();
+        let disk = Failing::default();
         let node = alone(&disk).await;
         assert_eq!(node.propose(1).await, Ok(1));
-        rest(&disk).await;
-        // Once: whoever tried again would be told that all is well.
-        disk.fail(operation, "", ErrorKind::Other, 1);
-        let (waiting, behind) = (node.propose(10), node.propose(100));
+        disk.fail_at_fatal(operation);
+        let (waiting, behind) = (node.propose(FATAL), node.propose(100));
         assert_eq!(waiting.await, Err(RequestError::Unknown), "{operation:?}");
         let refused = Err(RequestError::NotProposed(NotProposed::ShuttingDown));
         // The node may have stopped before this one was put into line.
@@ -126,11 +103,11 @@ async fn a_disk_that_fails_once_stops_the_node_and_what_it_was_asked_is_of_unkno
 
         assert_eq!(node.propose(1000).await, refused);
         assert_eq!(node.read(Read::Local, ()).await, Err(ReadError::ShuttingDown));
-        let changes = disk.changes();
+        let changes = disk.memory.changes();
         node.shutdown().await.unwrap();
-        assert_eq!(disk.changes(), changes, "something was written after the failure");
+        assert_eq!(disk.memory.changes(), changes, "something was written after the failure");
 
-        let again = alone(&disk.crash_losing_all()).await;
+        let again = alone(&disk.memory.crash_losing_all()).await;
         let total = again.read(Read::Linearizable, ()).await;
         assert_eq!(total, Ok(1), "{operation:?}");
         again.shutdown().await.unwrap();
@@ -139,14 +116,13 @@ async fn a_disk_that_fails_once_stops_the_node_and_what_it_was_asked_is_of_unkno
 
 #[tokio::test]
 async fn a_client_of_a_node_whose_disk_fails_is_told_that_the_outcome_is_unknown() {
-    let disk = MemDisk::new();
+    let disk = Failing::default();
     let node = alone(&disk).await;
     let client = Client::<Sum>::connect([node.local_address()], "quorate").unwrap();
     assert_eq!(client.with_patience(PATIENCE).propose(&1).await, Ok(1));
-    rest(&disk).await;
-    disk.fail(Operation::Sync, "", ErrorKind::Other, 1);
+    disk.fail_at_fatal(Operation::Sync);
     let client = client.with_patience(Duration::from_secs(2));
-    assert_eq!(client.propose(&10).await, Err(RequestError::Unknown));
+    assert_eq!(client.propose(&FATAL).await, Err(RequestError::Unknown));
     assert!(matches!(node.stopped().await, StopReason::Storage(_)));
 }
 
@@ -191,7 +167,8 @@ async fn what_a_peer_gets_wrong_stands_in_the_status() {
 
 #[tokio::test]
 async fn a_leader_whose_disk_fails_is_replaced_and_nothing_acknowledged_is_lost() {
-    let (disks, (addresses, _held)) = ([(); 3].map(|()| MemDisk::new()), hold_addresses::<3>());
+    const SUM: i64 = 1 + FATAL;
+    let (disks, (addresses, _held)) = ([(); 3].map(|()| Failing::default()), hold_addresses::<3>());
     let mut nodes = Vec::new();
     for (id, disk) in (1..).zip(&disks) {
         nodes.push(start_on_disk(id, &addresses, disk).await);
@@ -204,16 +181,16 @@ async fn a_leader_whose_disk_fails_is_replaced_and_nothing_acknowledged_is_lost(
     })
     .await;
     let leader = leader.unwrap();
-    disks[leader].fail(Operation::Sync, "", ErrorKind::Other, 1);
+    disks[leader].fail_at_fatal(Operation::Sync);
     // The other two may have it on their disks before this one finds out about its own.
-    let told = nodes[leader].propose(10).await;
-    assert!(matches!(told, Ok(11) | Err(RequestError::Unknown)), "{told:?}");
+    let told = nodes[leader].propose(FATAL).await;
+    assert!(matches!(told, Ok(SUM) | Err(RequestError::Unknown)), "{told:?}");
     let reason = nodes[leader].stopped().await;
     assert!(matches!(reason, StopReason::Storage(_)), "{reason}");
     let others = nodes.iter().enumerate().filter(|(position, _)| *position != leader);
     for (_, other) in others {
-        let total = other.propose(100).await.unwrap() % 100;
-        assert!(total == 11 || (told.is_err() && total == 1), "{told:?}, then {total}");
+        let total = other.propose(0).await.unwrap();
+        assert!(total == SUM || (told.is_err() && total == 1), "{told:?}, then {total}");
     }
 }
 
