@@ -123,9 +123,10 @@ mod tests {
     #[test]
     fn what_is_urgent_does_not_wait_for_the_pace() {
         let begun = Instant::now();
-        let mut pace = Pace::new(1 << 18, MINUTE);
+        let mut pace = Pace::new(1, MINUTE);
         pace.begin(2 * MIB as u64);
         pace.wrote(2 * MIB, || true);
-        assert!(begun.elapsed() < Duration::from_secs(8));
+        // It would take all of that otherwise.
+        assert!(begun.elapsed() < MINUTE);
     }
 }
