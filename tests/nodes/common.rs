@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
+use crate::gate;
+
 pub type Member<P = Raft> = Node<P, Tally>;
 
 /// Far longer than anything takes on a loaded machine: whatever is not there by then, never is.
@@ -30,6 +32,8 @@ pub enum Command {
     Note(u64),
     Keep(Vec<u8>),
     Sleep(Duration),
+    /// To apply it waits at the gate of that number.
+    Hold(u64),
     Panic,
 }
 
@@ -37,8 +41,8 @@ pub enum Command {
 pub enum Query {
     Total,
     All,
-    /// For an answer which it takes so long to encode.
-    Slow(Duration),
+    /// For an answer that waits at the gate of that number when it is encoded.
+    Hold(u64),
     Panic,
 }
 
@@ -46,12 +50,12 @@ pub enum Query {
 pub enum Answer {
     Total(i64),
     All(Tally),
-    Slow(#[serde(serialize_with = "encode_slowly")] Duration),
+    Held(#[serde(serialize_with = "encode_held")] u64),
 }
 
-fn encode_slowly<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
-    std::thread::sleep(*time);
-    time.serialize(to)
+fn encode_held<S: Serializer>(gate: &u64, to: S) -> Result<S::Ok, S::Error> {
+    gate::pass(*gate);
+    gate.serialize(to)
 }
 
 impl StateMachine for Tally {
@@ -66,6 +70,7 @@ impl StateMachine for Tally {
             Command::Note(note) => *self.notes.entry(note).or_default() += 1,
             Command::Keep(bytes) => self.ballast.push(bytes),
             Command::Sleep(time) => std::thread::sleep(time),
+            Command::Hold(gate) => gate::pass(gate),
             Command::Panic => panic!("the test said so"),
         }
         self.total
@@ -75,7 +80,7 @@ impl StateMachine for Tally {
         match query {
             Query::Total => Answer::Total(self.total),
             Query::All => Answer::All(self.clone()),
-            Query::Slow(time) => Answer::Slow(time),
+            Query::Hold(gate) => Answer::Held(gate),
             Query::Panic => panic!("the test said so"),
         }
     }
@@ -190,14 +195,14 @@ pub async fn total<P: Protocol>(node: &Member<P>) -> i64 {
     let read = || async { node.read(Read::Linearizable, Query::Total).await.ok() };
     match eventually("a read", read).await {
         Answer::Total(total) => total,
-        Answer::All(_) | Answer::Slow(_) => unreachable!(),
+        Answer::All(_) | Answer::Held(_) => unreachable!(),
     }
 }
 
 pub async fn local<P: Protocol>(node: &Member<P>) -> Tally {
     match node.read(Read::Local, Query::All).await.unwrap() {
         Answer::All(tally) => tally,
-        Answer::Total(_) | Answer::Slow(_) => unreachable!(),
+        Answer::Total(_) | Answer::Held(_) => unreachable!(),
     }
 }
 

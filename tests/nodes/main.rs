@@ -5,6 +5,7 @@
 mod cluster;
 mod common;
 mod data_dir;
+mod gate;
 mod overload;
 mod protocols;
 mod proxies;
