@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use quorate_core::{At, Index, LogTime, Role, StateMachine};
+use tokio::sync::watch;
 
 use crate::cluster::{Cluster, Level, ReadError, Standing, Status, WriteError};
 use crate::machine::Machine;
@@ -16,6 +17,7 @@ use crate::op::{Command, Query, Reply};
 #[derive(Clone, Debug, Default)]
 pub struct Loopback {
     state: Arc<Mutex<State>>,
+    held: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +40,16 @@ impl Loopback {
     /// Lets commands be applied only `delay` after they came.
     pub fn set_delay(&self, delay: Duration) {
         self.state().delay = delay;
+    }
+
+    /// Lets commands which come from now on wait until they are released.
+    pub fn hold(&self) {
+        self.held.send_replace(true);
+    }
+
+    /// Lets commands be applied again, and those which waited first.
+    pub fn release(&self) {
+        self.held.send_replace(false);
     }
 
     /// Lets queries be answered, from the state of that moment, only `delay` after they came.
@@ -113,12 +125,15 @@ impl Cluster for Loopback {
         let mut state = self.state();
         let number = state.take_in_line(command);
         let delay = state.delay;
-        if delay.is_zero() {
+        let mut held = self.held.subscribe();
+        if delay.is_zero() && !*held.borrow() {
             state.apply_to(number);
         }
         drop(state);
         let this = self.clone();
         async move {
+            // It would fail if nobody could release them any more; this one could.
+            let _ = held.wait_for(|held| !held).await;
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use quorate_kv::resp::Value;
@@ -56,19 +58,33 @@ async fn is_closed(client: &mut Client) -> bool {
     matches!(client.receive().await, Err(ClientError::Closed))
 }
 
+/// How often another client is answered while it is watched whether something happens: whoever could go on
+/// had a turn each time.
+const TURNS: usize = 1000;
+
+async fn take_turns(other: &mut Client) {
+    for _ in 0..TURNS {
+        assert_eq!(text(&other.call(&["PING"]).await.unwrap()), "PONG");
+    }
+}
+
 #[tokio::test]
 async fn pipelined_writes_are_grouped_and_do_not_wait_for_each_other() {
     let server = Server::start().await;
-    server.cluster.set_delay(Duration::from_millis(20));
-    let mut client = server.connect().await;
+    let (mut client, mut other) = (server.connect().await, server.connect().await);
+    server.cluster.hold();
     client.send(&b"INCR n\r\n".repeat(10_000)).await.unwrap();
+    take_turns(&mut other).await;
+    // None is answered: a window of groups is on its way, and all others wait.
+    assert_eq!(server.cluster.commands().len(), 8);
+    server.cluster.release();
     for number in 1..=10_000 {
         assert_eq!(client.receive().await.unwrap(), Value::Integer(number));
     }
     let commands = server.cluster.commands();
     assert_eq!(commands.iter().sum::<usize>(), 10_000);
     assert!(commands.len() <= 100, "{commands:?}");
-    assert!((2..=8).contains(&server.cluster.max_in_flight()));
+    assert_eq!(server.cluster.max_in_flight(), 8);
 }
 
 #[tokio::test]
@@ -304,6 +320,21 @@ async fn a_long_pipeline_may_be_sent_before_any_reply_is_read() {
     }
 }
 
+/// Whether something can be sent while others have their turns: a server that goes on reading has as many,
+/// however slow the machine is.
+async fn is_sent(client: &mut Client, requests: &[u8], other: &mut Client) -> bool {
+    let mut sending = std::pin::pin!(client.send(requests));
+    for _ in 0..TURNS {
+        let sent = poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx))).await;
+        if let Poll::Ready(sent) = sent {
+            sent.unwrap();
+            return true;
+        }
+        assert_eq!(text(&other.call(&["PING"]).await.unwrap()), "PONG");
+    }
+    false
+}
+
 #[tokio::test]
 async fn a_client_that_does_not_read_is_read_from_up_to_a_limit() {
     let max_ahead_bytes = 1 << 20;
@@ -311,16 +342,16 @@ async fn a_client_that_does_not_read_is_read_from_up_to_a_limit() {
     let mut client = server.connect().await;
     let value = "x".repeat(1 << 20);
     client.call(&["SET", "k", &value]).await.unwrap();
-    // The replies to all of it would take 4 TB. However slow the machine, a server that goes on
-    // reading takes one of these pieces within a second.
+    // The replies to all of it would take 4 TB.
     let requests = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n".repeat(1024);
-    let mut taken = 0;
-    while tokio::time::timeout(Duration::from_secs(1), client.send(&requests)).await.is_ok() {
-        taken += 1;
-        assert!(taken < 4096, "the server took all of it");
-    }
-    // Others are served meanwhile, and the client itself once it reads.
     let mut other = server.connect().await;
+    let mut taken = 0;
+    while is_sent(&mut client, &requests, &mut other).await {
+        taken += requests.len();
+        assert!(taken < 4096 * requests.len(), "the server took all of it");
+    }
+    assert!(taken >= max_ahead_bytes, "the server took no more than {taken} bytes");
+    // Others are served meanwhile, and the client itself once it reads.
     assert_eq!(other.call(&["STRLEN", "k"]).await.unwrap(), Value::Integer(1 << 20));
     for _ in 0..20 {
         assert_eq!(client.receive().await.unwrap(), Value::Bulk(value.clone().into()));
@@ -480,8 +511,8 @@ async fn requests_are_answered_to_a_client_that_has_finished_sending() {
 
 #[tokio::test]
 async fn a_stop_answers_what_was_asked_and_closes_idle_clients() {
-    let server = Server::start().await;
-    server.cluster.set_delay(Duration::from_millis(50));
+    let server = Server::with(ServerOptions { drain: PATIENCE, ..ServerOptions::default() }).await;
+    server.cluster.hold();
     let (mut idle, mut busy) = (server.connect().await, server.connect().await);
     idle.call(&["PING"]).await.unwrap();
     busy.send(b"INCR n\n").await.unwrap();
@@ -489,9 +520,13 @@ async fn a_stop_answers_what_was_asked_and_closes_idle_clients() {
         tokio::task::yield_now().await;
     }
     server.stop.send(()).unwrap();
+    assert!(is_closed(&mut idle).await);
+    // Neither its reply nor the end: whoever cut it off at once would have done so by then.
+    let cut_off = tokio::time::timeout(Duration::from_millis(50), busy.receive()).await;
+    assert!(cut_off.is_err(), "{cut_off:?}");
+    server.cluster.release();
     assert_eq!(busy.receive().await.unwrap(), Value::Integer(1));
     assert!(is_closed(&mut busy).await);
-    assert!(is_closed(&mut idle).await);
     server.task.await.unwrap();
     assert!(Client::connect(server.address).await.is_err());
 }
