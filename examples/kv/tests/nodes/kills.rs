@@ -1,16 +1,17 @@
 //! Nodes that die, or hang, at any moment.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use quorate_kv::resp::Value;
 
 use super::dice::{Dice, number};
 use super::load::Load;
-use super::processes::{Nodes, bulk, call};
+use super::processes::{Nodes, bulk, call, lasted};
 
 const WRITERS: usize = 8;
 
-/// What writes take at most to resume when a node dies, on a machine that does not stand still.
+/// What writes take at most to resume when a node dies. An election begins within 0.4 s: the rest is for
+/// a machine that is busy. How long it is exactly is not asked here; the figures are printed.
 const RESUMED: Duration = Duration::from_secs(5);
 
 /// Segments and snapshots come and go all the time.
@@ -48,15 +49,13 @@ async fn kill_one_after_the_other(count: usize) {
         let (any, leader) = (dice.throw(count) + 1, nodes.leader().await);
         let victim = if kill.is_multiple_of(LEADER_EVERY) { leader } else { any };
         nodes.kill(victim).await;
-        let began = Instant::now();
-        load.progress(100).await;
+        let ((), pause) = lasted(load.progress(100)).await;
         let pauses = if victim == leader { &mut of_leaders } else { &mut of_others };
-        pauses.push(began.elapsed());
+        pauses.push(pause);
         nodes.start(victim).await;
     }
-    // An election takes at most 0.4 s to begin; the rest is for a machine that is busy. One that stands
-    // still for seconds does not do so after most kills.
     assert!(!of_leaders.is_empty());
+    // A machine that is too busy for it is not so after most kills.
     for pauses in [&mut of_leaders, &mut of_others] {
         pauses.sort_unstable();
         let median = pauses.get(pauses.len() / 2);
@@ -64,7 +63,9 @@ async fn kill_one_after_the_other(count: usize) {
     }
     load.progress(500).await;
     let totals = load.check(&nodes).await;
-    println!("{kills} kills, {} of them of the leader: {totals:?}", of_leaders.len());
+    println!(
+        "{kills} kills: {totals:?}; writes resumed after {of_leaders:.2?} where it was the leader"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

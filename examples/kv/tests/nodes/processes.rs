@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::PipeWriter;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,8 @@ use super::presence::Presence;
 /// What does not happen within this does not happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a node that is asked to end takes at most, whatever it is at.
+/// What a node that is asked to end takes at most, whatever it is at. It looks at its own clock for that: a
+/// machine that stands still keeps no promise, so see [`lasted`].
 const PROMISED: Duration = Duration::from_secs(5);
 
 /// How often to look whether something has happened.
@@ -180,10 +182,8 @@ impl Nodes {
 
     /// SIGTERM. The node has ended in good order then, and as soon as is promised.
     pub async fn terminate(&mut self, id: usize) {
-        let began = Instant::now();
         self.signal(id, Signal::TERM);
-        let status = self.ended(id).await;
-        let took = began.elapsed();
+        let (status, took) = lasted(self.ended(id)).await;
         assert!(status.success(), "node {id}: {status}");
         assert!(took <= PROMISED, "node {id} took {took:?} to end");
     }
@@ -380,6 +380,20 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() 
         }
         assert!(since.elapsed() < PATIENCE, "it did not happen in time that {what}");
         tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// How long something takes. Time for which this process was not woken counts no more than
+/// [`LOOK_AGAIN`]: the machine stood still then, and all that is waited for with it.
+pub async fn lasted<T>(what: impl Future<Output = T>) -> (T, Duration) {
+    let (mut what, mut lasted) = (pin!(what), Duration::ZERO);
+    loop {
+        let since = Instant::now();
+        let ended = timeout(LOOK_AGAIN, &mut what).await;
+        lasted += since.elapsed().min(LOOK_AGAIN);
+        if let Ok(ended) = ended {
+            return (ended, lasted);
+        }
     }
 }
 
