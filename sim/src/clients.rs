@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quorate_core::{Failure, InSession, Index, SessionId};
 
-use crate::faults::{Load, Plan};
+use crate::faults::{Load, Plan, SessionLimits};
 use crate::process::{Ask, Want};
 use crate::rng::Rng;
 use crate::subject::Subject;
@@ -85,9 +85,9 @@ pub(crate) struct Clients {
     rng: Rng,
     nodes: usize,
     load: Load,
-    max_sessions: u32,
+    /// Of each node.
+    session_limits: Vec<SessionLimits>,
     session_window: u32,
-    max_response_bytes: u64,
     clients: Vec<Client>,
     last_op: u64,
     closed: bool,
@@ -133,9 +133,8 @@ impl Clients {
             rng,
             nodes: plan.nodes,
             load: plan.load.clone(),
-            max_sessions: plan.settings.max_sessions,
+            session_limits: (0..plan.nodes).map(|node| plan.session_limits(node)).collect(),
             session_window: plan.settings.session_window,
-            max_response_bytes: plan.settings.max_response_bytes,
             last_op: 0,
             closed: false,
             rushed: false,
@@ -263,8 +262,7 @@ impl Clients {
         let (what, attempt, since) = (what.clone(), *attempt, *since);
         let what = match what {
             What::Open => {
-                let (max_sessions, window) = (self.max_sessions, self.session_window);
-                Want::Session { max_sessions, window, max_response_bytes: self.max_response_bytes }
+                Want::Session { limits: self.session_limits[node], window: self.session_window }
             }
             What::Write { in_session, body } => {
                 let session = in_session.map(|(session, sequence)| InSession {

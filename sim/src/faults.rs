@@ -40,11 +40,27 @@ pub(crate) struct Plan {
     /// How long a machine is down at most after a crash.
     pub(crate) downtime: Duration,
     pub(crate) load: Load,
+    /// What every other node grants clients instead, while a change of that is rolled out.
+    pub(crate) rollout: Option<SessionLimits>,
     /// The numbers of strikes that are left out, from 0.
     pub(crate) skipped: BTreeSet<u64>,
 }
 
+/// What is kept for clients with sessions, as a node says when one is opened through it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SessionLimits {
+    pub(crate) max_sessions: u32,
+    pub(crate) max_response_bytes: u64,
+}
+
 impl Plan {
+    /// What a node grants the client of a session that is opened through it.
+    pub(crate) fn session_limits(&self, node: usize) -> SessionLimits {
+        let Settings { max_sessions, max_response_bytes, .. } = self.settings;
+        let everywhere = SessionLimits { max_sessions, max_response_bytes };
+        self.rollout.filter(|_| node % 2 == 1).unwrap_or(everywhere)
+    }
+
     /// What this seed has in store for `nodes` replicas; for a random number if `None`.
     pub(crate) fn draw(seed: u64, nodes: Option<usize>) -> Plan {
         let rng = &mut Rng::new(seed, "plan");
@@ -88,6 +104,7 @@ impl Plan {
             stormy: millis(rng, 3000..6000),
             downtime: if turmoil { millis(rng, 20..200) } else { Duration::from_secs(1) },
             load,
+            rollout: draw_rollout(&mut Rng::new(seed, "plan: rollout")),
             skipped: BTreeSet::new(),
         }
     }
@@ -123,6 +140,13 @@ fn draw_settings(rng: &mut Rng, link: &LinkFaults, disk: &DiskFaults) -> Setting
         settings.max_response_bytes = 40;
     }
     settings
+}
+
+/// In a quarter of the cases.
+fn draw_rollout(rng: &mut Rng) -> Option<SessionLimits> {
+    let max_sessions = if rng.one_in(2) { rng.between(1, 6) } else { 1000 } as u32;
+    let limits = SessionLimits { max_sessions, max_response_bytes: rng.between(30, 300) };
+    rng.one_in(4).then_some(limits)
 }
 
 /// Off in half of the cases, otherwise a random rate up to `most`.

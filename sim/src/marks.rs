@@ -74,6 +74,7 @@ marks! {
     RequestUnknown: "requests unknown",
     AnswerAbandoned: "answers that nobody waited for any more",
     HistoryUndecided: "histories of clients too tangled to be judged without the log",
+    SessionOpenedInRollout: "sessions opened while their limits are being changed",
     SessionEvicted: "sessions evicted",
     SessionWindowExceeded: "session windows exceeded",
     ResponseDropped: "responses dropped",

@@ -15,6 +15,7 @@ use crate::atlas::{Harm, Image};
 use crate::clients::OpId;
 use crate::clock::{NodeClock, Slowness, Time};
 use crate::disk::SimDisk;
+use crate::faults::SessionLimits;
 use crate::subject::{Applying, View};
 use crate::value::Value;
 use crate::witness::Observed;
@@ -169,9 +170,8 @@ pub(crate) struct Ask {
 #[derive(Clone, Debug, Hash)]
 pub(crate) enum Want {
     Session {
-        max_sessions: u32,
+        limits: SessionLimits,
         window: u32,
-        max_response_bytes: u64,
     },
     /// With what had been witnessed when it was first tried.
     Write {

@@ -5,7 +5,8 @@ use quorate_core::{Command, EntryKind, Event, Origin, Register, RequestId};
 use super::{Cluster, Happening};
 use crate::checks::Verdict;
 use crate::clients::{Act, ClientEvent, Reply, Seen};
-use crate::marks::Mark;
+use crate::faults::SessionLimits;
+use crate::marks::{Mark, sometimes};
 use crate::oracle::Simulated;
 use crate::process::{Ask, Asked, Local, Want};
 use crate::simulation::Canary;
@@ -55,7 +56,10 @@ impl<P: Simulated> Cluster<P> {
         }
         let Ask { client, op, attempt, what } = ask;
         let (query, since, event) = match what {
-            Want::Session { max_sessions, window, max_response_bytes } => {
+            Want::Session { limits, window } => {
+                let elsewhere = self.plan.session_limits(0);
+                sometimes!(self.marks, Mark::SessionOpenedInRollout, limits != elsewhere);
+                let SessionLimits { max_sessions, max_response_bytes } = limits;
                 let payload = Register { origin, max_sessions, window, max_response_bytes };
                 let payload = payload.encode();
                 (None, 0, Event::Propose { request, kind: EntryKind::Register, payload })
