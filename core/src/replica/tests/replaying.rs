@@ -111,7 +111,10 @@ fn what_was_recorded_comes_out_again() {
     assert_eq!(events, steps as u64);
 
     let mut replay = start(&began).unwrap();
-    calls.iter().try_for_each(|call| replay.call(call)).unwrap();
+    for call in &calls {
+        replay.call(call).unwrap();
+        assert_eq!(replay.effects().len(), call.effects.as_ref().unwrap().len());
+    }
     let last = replica.status();
     assert!(last.formed && last.durable == Index(1), "nothing much was recorded");
     assert_eq!(*replay.replica(), replica);
@@ -148,8 +151,14 @@ fn a_digest_that_was_changed_added_or_taken_away_is_found_in_its_place() {
         assert_eq!(divergence.call, place as u64 + 1);
         let during = divergence.during.trim_end_matches('…');
         assert!(format!("{:?}", calls[place].call).starts_with(during), "{during}");
+        assert_eq!(calls[place].excerpt(), divergence.during);
+        let said = divergence.difference.to_string();
         match divergence.difference {
-            Difference::Effect { place, recorded, came_out } => (place, recorded, came_out),
+            Difference::Effect { place, recorded, came_out } => {
+                let expected = recorded.map_or("nothing more".to_owned(), |it| format!("{it:?}"));
+                assert!(said.contains(&format!("recorded was {expected};")), "{said}");
+                (place, recorded, came_out)
+            }
             other => panic!("{other}"),
         }
     };
@@ -208,10 +217,16 @@ fn a_start_that_failed_fails_again_for_the_same_reason() {
     let changed = RecordedStart { outcome: Some(Err(other.clone())), ..start.clone() };
     let (recorded, came_out) = (Some(other), Some(fatal.clone()));
     assert_eq!(difference(&changed), Difference::Start { recorded, came_out });
+    let said = difference(&changed).to_string();
+    for why in [&Fatal::NotAMember { node: ME }, &fatal] {
+        assert!(said.contains(&format!("the replica does not start ({why})")), "{said}");
+    }
     let mut founder = start.clone();
     founder.config.bootstrap = true;
     let recorded = Some(fatal);
     assert_eq!(difference(&founder), Difference::Start { recorded, came_out: None });
+    let said = difference(&founder).to_string();
+    assert!(said.ends_with("what came out is that the replica starts"), "{said}");
     let panicked = RecordedStart { outcome: None, ..start };
     assert_eq!(difference(&panicked), Difference::Ended);
 }
