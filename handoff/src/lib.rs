@@ -45,8 +45,7 @@
 //! ```
 //!
 //! The orderings of threads that the structures must survive are searched by [loom], run by
-//! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test -p quorate-handoff --release --lib`; with 3
-//! instead of 2 it takes some minutes.
+//! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test -p quorate-handoff --release --lib`.
 //!
 //! [loom]: https://docs.rs/loom
 
