@@ -12,7 +12,7 @@ use crate::disk::{Disk, FileInfo};
 use crate::error::StorageError;
 use crate::frame::{BLOCK, EntryHeader, Place, RunHeader, RunKind};
 use crate::group::{self, At, Group};
-use crate::meta::{self, Meta};
+use crate::meta::{FoundMeta, Meta};
 use crate::recovery::{self, Reading};
 use crate::segment;
 use crate::snapshot::{SnapshotError, SnapshotStore, StoredSnapshot};
@@ -133,7 +133,7 @@ impl Verified {
 pub fn inspect<D: Disk>(disk: &Arc<D>) -> Result<Inspection, StorageError> {
     let files = open::list(&**disk)?;
     let snapshots = SnapshotStore::new(disk.clone());
-    let (meta, bad_meta_copies) = read_meta(disk, &files, &snapshots)?;
+    let FoundMeta { meta, bad_copies } = read_meta(disk, &files, &snapshots)?;
     let registered = files.iter().filter_map(|file| {
         let id = segment::parse_name(&file.name)?;
         (id >= meta.first_segment).then_some((id, file.len))
@@ -146,7 +146,7 @@ pub fn inspect<D: Disk>(disk: &Arc<D>) -> Result<Inspection, StorageError> {
         identity: meta.identity(),
         start: meta.lineage.latest().count,
         is_clean: meta.is_clean,
-        bad_meta_copies,
+        bad_meta_copies: bad_copies,
         sworn: meta.sworn.as_ref().map(|sworn| (sworn.sequence, sworn.pledge())),
         founding: meta.founding,
         segments,
@@ -162,7 +162,7 @@ pub fn inspect<D: Disk>(disk: &Arc<D>) -> Result<Inspection, StorageError> {
 pub fn verify<D: Disk>(disk: &Arc<D>, options: StoreOptions) -> Result<Verified, StorageError> {
     let files = open::list(&**disk)?;
     let snapshots = SnapshotStore::new(disk.clone());
-    let (meta, bad_meta_copies) = read_meta(disk, &files, &snapshots)?;
+    let meta = read_meta(disk, &files, &snapshots)?;
     let max_group_bytes = options.max_group_bytes();
     let reading = Reading { tail_bytes: 0, max_group_bytes, is_owned: false };
     let mut found = recovery::recover(&**disk, &meta, &files, reading)?;
@@ -186,7 +186,7 @@ pub fn verify<D: Disk>(disk: &Arc<D>, options: StoreOptions) -> Result<Verified,
         last: shape.last,
         last_group: found.head.sequence,
         snapshots: intact,
-        bad_meta_copies,
+        bad_meta_copies: meta.bad_copies,
         gaps: found.index.gaps.iter().cloned().collect(),
         end_is_lost: found.lost_end.is_some(),
         damage: found.damage,
@@ -197,11 +197,9 @@ fn read_meta<D: Disk>(
     disk: &Arc<D>,
     files: &[FileInfo],
     snapshots: &SnapshotStore<D>,
-) -> Result<(Meta, usize), StorageError> {
+) -> Result<FoundMeta, StorageError> {
     open::read_meta(&**disk, files, snapshots)?
-        .ok_or(StorageError::MetaLost { what: "missing: the directory holds no data" })?;
-    let found = meta::read(&**disk)?;
-    Ok((found.meta, found.bad_copies))
+        .ok_or(StorageError::MetaLost { what: "missing: the directory holds no data" })
 }
 
 fn inspect_segment<D: Disk>(

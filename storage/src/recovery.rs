@@ -35,7 +35,7 @@ use crate::error::{Damage, StorageError};
 use crate::frame::{BLOCK, Place};
 use crate::group::{self, At};
 use crate::index::LogIndex;
-use crate::meta::Meta;
+use crate::meta::{FoundMeta, Meta};
 use crate::segment;
 use crate::wal::{Head, Segment, Spare};
 use chain::{Chain, Starts};
@@ -83,12 +83,13 @@ pub(crate) struct Reading {
 /// Reads the log. Changes nothing.
 pub(crate) fn recover<D: Disk>(
     disk: &D,
-    meta: &Meta,
+    meta: &FoundMeta,
     files: &[FileInfo],
     reading: Reading,
 ) -> Result<FoundLog, StorageError> {
-    let mut meta = meta.clone();
-    let files = Segments::look(disk, &mut meta, files, reading.is_owned)?;
+    let mut found = meta.clone();
+    let files = Segments::look(disk, &mut found, files, reading.is_owned)?;
+    let meta = found.meta;
     let sworn = meta.sworn.as_ref().map_or(0, |sworn| sworn.sequence);
     let vouched = meta.durable_through.max(sworn);
     let recovery = Recovery { disk, meta: &meta, files: &files, reading, vouched };

@@ -7,7 +7,7 @@ use quorate_core::{Digest, Index};
 use crate::disk::{Disk, FileInfo};
 use crate::error::{Damage, StorageError};
 use crate::frame::BLOCK;
-use crate::meta::Meta;
+use crate::meta::FoundMeta;
 use crate::segment;
 use crate::wal::Spare;
 
@@ -27,7 +27,7 @@ impl Segments {
     /// Looks at the first blocks. If `is_owned`, what is cached of the files is settled first.
     pub(super) fn look<D: Disk>(
         disk: &D,
-        meta: &mut Meta,
+        found: &mut FoundMeta,
         files: &[FileInfo],
         is_owned: bool,
     ) -> Result<Segments, StorageError> {
@@ -37,10 +37,11 @@ impl Segments {
                 present.insert(id, file.len);
             }
         }
+        let FoundMeta { meta, bad_copies } = found;
         // A segment has its name before it is registered, and the crash may have come in between;
         // the registration of the one before may have been in copies of the meta file that are
         // damaged. Both count all the same.
-        for _ in 0..2 {
+        for _ in 0..1 + usize::from(*bad_copies > 0) {
             if present.contains_key(&meta.end_segment) {
                 meta.end_segment += 1;
             }

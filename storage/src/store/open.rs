@@ -13,7 +13,7 @@ use crate::disk::is_damage;
 use crate::disk::{Disk, FileInfo};
 use crate::error::{Damage, StorageError, is_out_of_room};
 use crate::index::LogIndex;
-use crate::meta::{self, META, META_TMP, Meta, Oath, Sworn};
+use crate::meta::{self, FoundMeta, META, META_TMP, Meta, Oath, Sworn};
 use crate::reader::LogReader;
 use crate::recovery::{self, FoundLog, Reading};
 use crate::segment;
@@ -32,17 +32,20 @@ pub(super) fn open<D: Disk>(
     let snapshots = SnapshotStore::new(disk.clone());
     let files = list(&*disk)?;
     let stored = read_meta(&*disk, &files, &snapshots)?;
-    let meta = stored.clone().unwrap_or_else(|| {
+    let is_new = stored.is_none();
+    let stored = stored.unwrap_or_else(|| {
         let Owner { node, cluster, protocol } = owner.clone();
-        Meta::founded(Identity { node, cluster, protocol, incarnation: fresh })
+        let meta = Meta::founded(Identity { node, cluster, protocol, incarnation: fresh });
+        FoundMeta { meta, bad_copies: 0 }
     });
+    let meta = &stored.meta;
     meta.check_owner(owner)?;
     let reading = Reading {
         tail_bytes: options.tail_bytes,
         max_group_bytes: options.max_group_bytes(),
         is_owned: true,
     };
-    let mut found = recovery::recover(&*disk, &meta, &files, reading)?;
+    let mut found = recovery::recover(&*disk, &stored, &files, reading)?;
     let is_needed = |list: &Membership| list.len() - 1 < list.majority();
     let is_needed = meta.founding.list.as_ref().is_some_and(is_needed);
     if let Some((segment, offset)) = found.lost_end.filter(|_| is_needed) {
@@ -52,8 +55,8 @@ pub(super) fn open<D: Disk>(
     let keep: Vec<_> = keep.into_iter().flatten().map(SnapshotMeta::id).collect();
     choose_snapshot(&mut found, &snapshots)?;
 
-    if stored.is_none() {
-        create_meta(&*disk, &meta)?;
+    if is_new {
+        create_meta(&*disk, meta)?;
     }
     // A name that was given by a process that died may be in the cache only; what is written to that
     // file from here on counts on it.
@@ -119,9 +122,9 @@ pub(crate) fn read_meta<D: Disk>(
     disk: &D,
     files: &[FileInfo],
     snapshots: &SnapshotStore<D>,
-) -> Result<Option<Meta>, StorageError> {
+) -> Result<Option<FoundMeta>, StorageError> {
     if files.iter().any(|file| file.name == META) {
-        return meta::read(disk).map(|found| Some(found.meta));
+        return meta::read(disk).map(Some);
     }
     let has_segments = files.iter().any(|file| segment::parse_name(&file.name).is_some());
     let has_snapshots = !snapshots.list().map_err(StorageError::Snapshots)?.is_empty();

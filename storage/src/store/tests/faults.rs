@@ -343,6 +343,30 @@ fn after_a_crash_at_any_step_either_pair_of_copies_of_meta_can_be_spared() {
 }
 
 #[test]
+fn with_whole_copies_of_meta_only_one_segment_is_not_registered() {
+    let author = long_log();
+    let last = registered(&author.disk).pop().unwrap();
+    let last = segment::parse_name(&last).unwrap();
+    let store = crate::meta::read(&author.disk).unwrap().meta.store_id();
+    let add = |id| author.disk.set_content(&segment::name(id), &segment_of(store, id));
+    add(last + 1);
+    assert_eq!(found(&author.disk).unwrap().log.last, author.last().0);
+    // Who puts back an old file is told, though its segments are those of this directory.
+    add(last + 2);
+    assert!(matches!(stop(&author.disk), StorageError::ForeignSegment { .. }));
+    author.disk.flip(META, 50, 1);
+    assert_eq!(found(&author.disk).unwrap().log.last, author.last().0);
+    add(last + 3);
+    assert!(matches!(stop(&author.disk), StorageError::ForeignSegment { .. }));
+}
+
+fn segment_of(store: Digest, id: u64) -> Vec<u8> {
+    let mut bytes = segment::encode(store, id, 65_536);
+    bytes.resize(65_536, 0);
+    bytes
+}
+
+#[test]
 fn a_blank_directory_is_one_without_a_store_whatever_else_is_there() {
     let disk = MemDisk::new();
     let is_blank = |disk: &MemDisk| Store::is_blank(&Arc::new(disk.clone()));
