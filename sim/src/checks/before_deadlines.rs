@@ -21,8 +21,8 @@ pub(super) fn asked<A>(execution: &Execution, node: usize, observed: &Observed<A
     PROPERTY.require(is_before || time <= in_log, || {
         let node = node + 1;
         format!(
-            "replica {node} told its machine that it is {time:?}, which expires at {deadline:?}; by the log it \
-             is {in_log:?}"
+            "replica {node} told its machine that it is {time:?}, and something of it expires at \
+             {deadline:?}; by the log it is {in_log:?}"
         )
     })
 }

@@ -86,11 +86,15 @@ impl Commit {
         })
     }
 
-    /// `node`, whose log is `held`, changes it: its log may end earlier and be of another ballot then,
-    /// but nothing that is committed leaves it.
-    pub(super) fn keeps(&self, node: usize, held: &Mirror, run: &Run) -> Verdict {
+    /// `node`, which was in `ballot` before, changes its log `held` so: that may end earlier and be of
+    /// another ballot then, but what is committed in no later ballot than it does so in stays there. In an
+    /// earlier one it may well be replaced: by a leader who was elected without it, is replaced by now, and
+    /// of whose successors this replica has not heard.
+    pub(super) fn keeps(&self, node: usize, ballot: Ballot, held: &Mirror, run: &Run) -> Verdict {
         let first = run.previous.index.next();
-        let last = held.last().min(self.committed());
+        let ballot = run.entries.last().map_or(ballot, |last| last.ballot().max(ballot));
+        let committed = self.ballots.iter().rfind(|(b, _)| *b <= ballot);
+        let last = held.last().min(committed.map_or(Index::ZERO, |(_, index)| *index));
         let replaced = run.entries.iter().map(|entry| Some((entry.ballot(), entry.digest())));
         let replaced = replaced.chain(std::iter::repeat(None));
         let both = (first.0..=last.0).map(Index).zip(replaced);
@@ -138,12 +142,27 @@ mod tests {
     fn a_committed_entry_that_a_replica_gives_up_is_found() {
         let (check, logs) = committed_on(&[&[1, 1], &[1, 1, 2], &[1, 3]], Ballot(1));
         let cut = |previous| run(previous, 1, digest(previous, 1), &[4]);
-        check.keeps(1, &logs.held[1], &cut(2)).unwrap();
-        let given_up = check.keeps(1, &logs.held[1], &cut(1));
+        check.keeps(1, Ballot(2), &logs.held[1], &cut(2)).unwrap();
+        let given_up = check.keeps(1, Ballot(2), &logs.held[1], &cut(1));
         assert_eq!(given_up.unwrap_err().property, PROPERTY.name);
-        check.keeps(2, &logs.held[2], &cut(1)).unwrap();
+        check.keeps(2, Ballot(3), &logs.held[2], &cut(1)).unwrap();
         let again = run(1, 1, digest(1, 1), &[1]);
-        check.keeps(1, &logs.held[1], &again).unwrap();
+        check.keeps(1, Ballot(2), &logs.held[1], &again).unwrap();
+    }
+
+    #[test]
+    fn what_is_committed_later_may_be_given_up_in_between() {
+        // Entry 2 is of ballot 1, and committed in ballot 8, of which the third replica has not heard.
+        let logs = logs(&[&[1, 1, 8], &[1, 1, 8], &[1, 1]]);
+        let mut check = Commit::default();
+        check.extend(0, Ballot(1), Index(1), &logs.held[0]).unwrap();
+        check.extend(0, Ballot(8), Index(3), &logs.held[0]).unwrap();
+        let cut = |ballot| run(1, 1, digest(1, 1), &[ballot]);
+        check.keeps(2, Ballot(4), &logs.held[2], &cut(6)).unwrap();
+        check.keeps(2, Ballot(4), &logs.held[2], &cut(9)).unwrap_err();
+        check.keeps(2, Ballot(8), &logs.held[2], &cut(6)).unwrap_err();
+        let first = run(0, 0, Digest::ZERO, &[6]);
+        check.keeps(2, Ballot(4), &logs.held[2], &first).unwrap_err();
     }
 
     #[test]

@@ -20,10 +20,11 @@ pub(super) fn are_found(node: usize, found: &Recovered, logs: &Logs) -> Verdict 
     let first = log.base().max(found.log.base.index.next());
     let is_lost =
         |index: Index| found.log.gaps.iter().any(|gap| gap.first <= index && index <= gap.last);
-    let told = found.log.memberships.iter().filter(|(index, _)| *index >= first);
-    let told: BTreeMap<Index, &Membership> = told.map(|(index, list)| (*index, list)).collect();
-    let written: BTreeMap<Index, &Membership> =
-        logs.lists_in(log).filter(|(index, _)| *index >= first && !is_lost(*index)).collect();
+    let is_known = |index: &Index| *index >= first && !is_lost(*index);
+    let told = found.log.memberships.iter().map(|(index, list)| (*index, list));
+    let told: BTreeMap<Index, &Membership> = told.filter(|(index, _)| is_known(index)).collect();
+    let written = logs.lists_in(log).filter(|(index, _)| is_known(index));
+    let written: BTreeMap<Index, &Membership> = written.collect();
     PROPERTY.require(told == written, || {
         format!("replica {} found {told:?}; in its log stand {written:?}", node + 1)
     })

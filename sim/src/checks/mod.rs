@@ -67,8 +67,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_core::{
-    Command, Digest, Entry, Incarnation, Index, Log, LogId, Origin, Pledge, PledgeBytes, Recovered,
-    Role, SnapshotMeta, Write, WriteSeq,
+    Ballot, Command, Digest, Entry, Incarnation, Index, Log, LogId, Origin, Pledge, PledgeBytes,
+    Recovered, Role, SnapshotMeta, Write, WriteSeq,
 };
 
 use crate::clients::OpId;
@@ -213,6 +213,8 @@ pub(crate) struct Checks<P> {
     attempts: BTreeMap<Origin, OpId>,
     /// Up to where each replica knows of no damage to its log.
     sound: Vec<Index>,
+    /// In which ballot each replica was when it was looked at last, if its process did not die since.
+    ballots: Vec<Ballot>,
     /// Of the protocol alone.
     own: Vec<Box<dyn Oracle<P>>>,
 }
@@ -242,6 +244,7 @@ impl<P: Simulated> Checks<P> {
             subject,
             attempts: BTreeMap::new(),
             sound: vec![Index(u64::MAX); nodes],
+            ballots: vec![Ballot(0); nodes],
             own: P::oracles(nodes),
         }
     }
@@ -251,7 +254,7 @@ impl<P: Simulated> Checks<P> {
         let mut held = Cow::Borrowed(&self.logs.held[node]);
         for (number, run) in write.runs.iter().enumerate() {
             if !write.mute && !self.logs.disks[node].has_lost() {
-                self.commit.keeps(node, &held, run)?;
+                self.commit.keeps(node, self.ballots[node], &held, run)?;
             }
             self.append_only.changed(node, &held, run);
             if number + 1 < write.runs.len() {
@@ -274,6 +277,7 @@ impl<P: Simulated> Checks<P> {
         log: &Log,
     ) -> Result<bool, Violation> {
         let standing = protocol.standing();
+        self.ballots[node] = standing.ballot;
         self.sound[node] = kept::sound_through(log);
         self.monotonic.stepped(node, log)?;
         let disk = &self.logs.disks[node].log;
@@ -366,6 +370,7 @@ impl<P: Simulated> Checks<P> {
     /// A replica's process has died.
     pub(crate) fn crashed(&mut self, node: usize) {
         self.sound[node] = Index(u64::MAX);
+        self.ballots[node] = Ballot(0);
         self.reigns.forget(node);
         self.append_only.forget(node);
         self.monotonic.forget(node);
