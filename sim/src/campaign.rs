@@ -129,8 +129,9 @@ impl Campaign {
                     return summary;
                 }
             }
+            // What is under way by then is still looked at: it may have failed.
             if self.time_limit.is_some_and(|limit| began.elapsed() >= limit) {
-                return summary;
+                stop.store(true, Ordering::Relaxed);
             }
         }
         summary

@@ -78,6 +78,7 @@ impl Cuts {
             (plan.disk.torn_ppm > 0, "torn-sectors"),
             (plan.disk.kept_ppm < crate::rng::MILLION, "unsynced-loss"),
             (plan.hasty_timers, "hasty-timers"),
+            (plan.uneven_limits.is_some(), "uneven-limits"),
             (plan.load.sessionless_ppm > 0, "sessionless-requests"),
             (plan.load.expiring_ppm > 0, "expiry"),
             (plan.load.oversized_ppm > 0, "oversized-requests"),
@@ -99,6 +100,7 @@ impl Cuts {
             plan.disk.kept_ppm = crate::rng::MILLION;
         }
         plan.hasty_timers &= !is_out("hasty-timers");
+        plan.uneven_limits.take_if(|_| is_out("uneven-limits"));
         plan.load.sessionless_ppm = unless("sessionless-requests", plan.load.sessionless_ppm);
         plan.load.expiring_ppm = unless("expiry", plan.load.expiring_ppm);
         plan.load.oversized_ppm = unless("oversized-requests", plan.load.oversized_ppm);

@@ -40,8 +40,8 @@ pub(crate) struct Plan {
     /// How long a machine is down at most after a crash.
     pub(crate) downtime: Duration,
     pub(crate) load: Load,
-    /// What every other node grants clients instead, while a change of that is rolled out.
-    pub(crate) rollout: Option<SessionLimits>,
+    /// What every other node grants clients instead, as while a change of that is under way.
+    pub(crate) uneven_limits: Option<SessionLimits>,
     /// The numbers of strikes that are left out, from 0.
     pub(crate) skipped: BTreeSet<u64>,
 }
@@ -58,7 +58,7 @@ impl Plan {
     pub(crate) fn session_limits(&self, node: usize) -> SessionLimits {
         let Settings { max_sessions, max_response_bytes, .. } = self.settings;
         let everywhere = SessionLimits { max_sessions, max_response_bytes };
-        self.rollout.filter(|_| node % 2 == 1).unwrap_or(everywhere)
+        self.uneven_limits.filter(|_| node % 2 == 1).unwrap_or(everywhere)
     }
 
     /// What this seed has in store for `nodes` replicas; for a random number if `None`.
@@ -104,7 +104,7 @@ impl Plan {
             stormy: millis(rng, 3000..6000),
             downtime: if turmoil { millis(rng, 20..200) } else { Duration::from_secs(1) },
             load,
-            rollout: draw_rollout(&mut Rng::new(seed, "plan: rollout")),
+            uneven_limits: draw_uneven_limits(&mut Rng::new(seed, "plan: uneven limits")),
             skipped: BTreeSet::new(),
         }
     }
@@ -143,7 +143,7 @@ fn draw_settings(rng: &mut Rng, link: &LinkFaults, disk: &DiskFaults) -> Setting
 }
 
 /// In a quarter of the cases.
-fn draw_rollout(rng: &mut Rng) -> Option<SessionLimits> {
+fn draw_uneven_limits(rng: &mut Rng) -> Option<SessionLimits> {
     let max_sessions = if rng.one_in(2) { rng.between(1, 6) } else { 1000 } as u32;
     let limits = SessionLimits { max_sessions, max_response_bytes: rng.between(30, 300) };
     rng.one_in(4).then_some(limits)

@@ -205,7 +205,8 @@ impl Run {
         let summary = campaign.run(&self.simulation::<P>(self.start), |ran| match ran {
             Ok(report) => progress.add(report),
             Err(failed) => progress.aside(|| {
-                let news = self.tell::<P>(failed, &found);
+                let is_over = self.seconds.is_some_and(|limit| began.elapsed().as_secs() >= limit);
+                let news = self.tell::<P>(failed, &found, is_over);
                 found.push(news);
             }),
         });
@@ -253,14 +254,15 @@ impl Run {
     }
 
     /// Tells of a failed run at once, so that it is known even if nobody waits for the end, and makes it
-    /// smaller.
-    fn tell<P: Simulated>(&self, failed: &Failed, before: &[Found]) -> Found {
+    /// smaller, unless the time is over.
+    fn tell<P: Simulated>(&self, failed: &Failed, before: &[Found], is_over: bool) -> Found {
         let again = command(P::NAME, failed.seed, self.replicas, self.canary);
         print_failure(failed, &again);
         let is_like = |found: &Found| found.failed.violation.is_like(&failed.violation);
         let seconds = Duration::from_secs(self.shrink_seconds);
         let seconds = if before.iter().any(is_like) { seconds / 10 } else { seconds };
-        let plan = (!seconds.is_zero()).then(|| self.shrink::<P>(failed, seconds)).flatten();
+        let plan =
+            (!seconds.is_zero() && !is_over).then(|| self.shrink::<P>(failed, seconds)).flatten();
         Found { failed: Box::new(failed.clone()), again, plan }
     }
 

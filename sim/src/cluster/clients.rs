@@ -57,8 +57,8 @@ impl<P: Simulated> Cluster<P> {
         let Ask { client, op, attempt, what } = ask;
         let (query, since, event) = match what {
             Want::Session { limits, window } => {
-                let elsewhere = self.plan.session_limits(0);
-                sometimes!(self.marks, Mark::SessionOpenedInRollout, limits != elsewhere);
+                let are_others = limits != self.plan.session_limits(0);
+                sometimes!(self.marks, Mark::SessionOpenedUnderOtherLimits, are_others);
                 let SessionLimits { max_sessions, max_response_bytes } = limits;
                 let payload = Register { origin, max_sessions, window, max_response_bytes };
                 let payload = payload.encode();

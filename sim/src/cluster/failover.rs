@@ -44,7 +44,7 @@ pub(super) fn plan(nodes: usize) -> Plan {
         hasty_timers: false,
         mishaps: Vec::new(),
         calm: Duration::ZERO,
-        rollout: None,
+        uneven_limits: None,
         stormy: Duration::from_secs(3600),
         downtime: Duration::ZERO,
         load: Load {
