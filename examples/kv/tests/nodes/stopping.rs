@@ -67,7 +67,7 @@ fn catches_sigterm(pid: u32) -> Option<bool> {
 /// Adds a file to a log, as the next one of its segments: nothing stands in it, and to see that takes longer
 /// than anybody waits. Before a node has, it changes nothing.
 fn put_endless_segment(data: &Path) -> PathBuf {
-    const LEN: u64 = 4 << 40;
+    const LEN: u64 = 256 << 30;
     let names = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().file_name());
     let number = |name: &str| u64::from_str_radix(name.strip_prefix("wal-")?, 16).ok();
     let last = names.filter_map(|name| number(name.to_str()?)).max().expect("it has a log");
