@@ -254,15 +254,15 @@ impl Run {
     }
 
     /// Tells of a failed run at once, so that it is known even if nobody waits for the end, and makes it
-    /// smaller, unless the time is over.
+    /// smaller. Once the time is over, only the first one is.
     fn tell<P: Simulated>(&self, failed: &Failed, before: &[Found], is_over: bool) -> Found {
         let again = command(P::NAME, failed.seed, self.replicas, self.canary);
         print_failure(failed, &again);
         let is_like = |found: &Found| found.failed.violation.is_like(&failed.violation);
         let seconds = Duration::from_secs(self.shrink_seconds);
         let seconds = if before.iter().any(is_like) { seconds / 10 } else { seconds };
-        let plan =
-            (!seconds.is_zero() && !is_over).then(|| self.shrink::<P>(failed, seconds)).flatten();
+        let is_shrunk = !seconds.is_zero() && (!is_over || before.is_empty());
+        let plan = is_shrunk.then(|| self.shrink::<P>(failed, seconds)).flatten();
         Found { failed: Box::new(failed.clone()), again, plan }
     }
 
