@@ -217,8 +217,9 @@ impl Run {
 
     /// True if as much was seen as was asked for.
     fn is_enough(&self, summary: &Summary) -> bool {
-        if self.seeds.is_some_and(|seeds| (summary.full.len() as u64) < seeds) {
-            let seeds = self.seeds.unwrap_or_default();
+        if let Some(seeds) = self.seeds
+            && (summary.full.len() as u64) < seeds
+        {
             say!("\nstopped before {seeds} full seeds were run: give it more --seconds");
             return false;
         }

@@ -106,7 +106,7 @@ impl Network {
 
     /// The message that was sent last over a link arrives then. True if it overtakes another one, which was
     /// sent before it.
-    pub(crate) fn overtakes(&mut self, from: usize, to: usize, arrival: Time) -> bool {
+    pub(crate) fn note_arrival(&mut self, from: usize, to: usize, arrival: Time) -> bool {
         let latest = &mut self.latest[from * self.nodes + to];
         let overtakes = arrival < *latest;
         *latest = arrival.max(*latest);
@@ -249,7 +249,7 @@ mod tests {
         for sent in 0..1000 {
             let [first, second] = network.send(Time(sent), 0, 1);
             assert!(first.unwrap() >= before && second.is_none());
-            assert!(!network.overtakes(0, 1, first.unwrap()));
+            assert!(!network.note_arrival(0, 1, first.unwrap()));
             before = first.unwrap();
         }
     }
@@ -265,7 +265,7 @@ mod tests {
         assert!(sent.iter().any(|arrivals| arrivals[1].is_some()));
         let arrived: Vec<Time> = sent.iter().filter_map(|arrivals| arrivals[0]).collect();
         assert!(!arrived.is_sorted());
-        assert!(arrived.iter().any(|arrival| network.overtakes(0, 1, *arrival)));
+        assert!(arrived.iter().any(|arrival| network.note_arrival(0, 1, *arrival)));
         network.repair();
         assert!((0..100).all(|at| matches!(network.send(Time(at), 0, 1), [Some(_), None])));
     }

@@ -166,7 +166,7 @@ impl<P: Simulated> Cluster<P> {
         let arrivals = self.network.send(self.agenda.now(), node, to);
         self.draw_message(&envelope, arrivals);
         if let [Some(arrival), _] = arrivals {
-            let overtakes = self.network.overtakes(node, to, arrival);
+            let overtakes = self.network.note_arrival(node, to, arrival);
             sometimes!(self.marks, Mark::MessageOvertakes, overtakes);
         }
         match arrivals {

@@ -35,7 +35,8 @@ pub(crate) struct Loss {
     pub(crate) is_any: bool,
     /// A sector is a mixture of two of its versions.
     pub(crate) is_torn: bool,
-    /// A sector is lost, and another one of the same file is there that was written later.
+    /// A sector is lost, and another one of the same file is there that was written later, or behind it by
+    /// the same write.
     pub(crate) is_out_of_order: bool,
 }
 
