@@ -131,7 +131,7 @@ enum Happening<P: Protocol> {
     /// Clients want as much as before.
     EndRush,
     /// The process of a node dies, in one of its lives.
-    Die { node: usize, life: u64 },
+    Die { node: usize, life: u64, amid: Mark },
     /// The directory of a node is emptied, in one of its lives.
     Empty { node: usize, life: u64 },
     /// The faults are to stop.
@@ -287,9 +287,9 @@ impl<P: Simulated> Cluster<P> {
             Happening::Resume(node) => self.on_resume(node)?,
             Happening::RoomyDisk(node) => self.on_roomy_disk(node),
             Happening::EndRush => self.on_end_of_rush(),
-            Happening::Die { node, life } => {
+            Happening::Die { node, life, amid } => {
                 if self.phase == Phase::Storm && self.nodes[node].life == life {
-                    self.marks.note(Mark::DiedRestoring);
+                    self.marks.note(amid);
                     self.crash_for(node, self.plan.downtime);
                 }
             }
@@ -503,6 +503,7 @@ impl<P: Protocol> Node<P> {
             last_words_in: None,
             silent_until: None,
             dies_restoring: false,
+            dies_fetching: false,
             clock: NodeClock::new(rng.between(0, 100_000) as i64),
             sluggishness: Slowness::default(),
             start: 0,

@@ -16,7 +16,7 @@ use crate::rng::Rng;
 pub(crate) use load::Load;
 pub(crate) use mishaps::Mishap;
 pub use mishaps::Struck;
-use mishaps::{draw_ills, draw_medley, draw_overlap, draw_turmoil};
+use mishaps::{draw_fetches, draw_ills, draw_medley, draw_overlap, draw_turmoil};
 pub(crate) use rates::{Completions, DiskFaults, LinkFaults};
 
 /// Everything about a run that is decided before it begins.
@@ -75,7 +75,7 @@ impl Plan {
         let disk = DiskFaults::draw(rng);
         let completions = Completions::draw(rng);
         let mut settings = draw_settings(rng, &link, &disk);
-        let load = Load::draw(rng, &settings);
+        let mut load = Load::draw(rng, &settings);
         let (turmoil, overlap) = (rng.one_in(5), rng.one_in(4));
         let mut mishaps = match (turmoil, overlap) {
             (true, _) => draw_turmoil(rng),
@@ -85,6 +85,11 @@ impl Plan {
         let ills = &mut Rng::new(seed, "plan: ills");
         if !ills.one_in(3) {
             mishaps.extend(draw_ills(ills));
+        }
+        let large_state = &mut Rng::new(seed, "plan: large state");
+        if large_state.one_in(10) {
+            load.make_large(large_state, &mut settings);
+            mishaps.extend(draw_fetches(large_state));
         }
         if turmoil && rng.one_in(2) {
             // One entry at a time, so that a leader can die between any two.

@@ -48,6 +48,7 @@ marks! {
     DiedOpening: "crashes while opening",
     SomeStayAway: "minorities away while the others come to rest",
     DiedRestoring: "crashes while a snapshot was taken over",
+    DiedFetching: "crashes while a snapshot of several chunks was fetched",
     VotesSplit: "candidates of the same ballot",
     SuffixCut: "ends of logs cut off",
     LeaderHandsOver: "leaders that let another one take over",

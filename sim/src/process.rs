@@ -42,6 +42,8 @@ pub(crate) struct Node<P: Protocol> {
     pub(crate) last_words_in: Option<u64>,
     /// It dies when it next takes over a snapshot.
     pub(crate) dies_restoring: bool,
+    /// It dies when it next writes a chunk of a snapshot that is not the first one.
+    pub(crate) dies_fetching: bool,
     pub(crate) clock: NodeClock,
     /// Of all that its process does.
     pub(crate) sluggishness: Slowness,

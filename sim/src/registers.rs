@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use quorate_core::{At, LogTime, StateMachine};
 use quorate_linearizability::models::{KeyValue, RegisterInput, RegisterOutput};
 use quorate_linearizability::{Budget, Checker, History, Minimum, Operation, Outcome};
@@ -70,7 +70,22 @@ pub(crate) struct Registers {
     history: u64,
     values: BTreeMap<Key, (Content, Option<LogTime>)>,
     expiries: BTreeSet<(LogTime, Key)>,
+    /// Nowhere alike, and never for long: so that no part of a snapshot passes for another part of
+    /// it, or for the same part of another snapshot.
     ballast: Bytes,
+}
+
+/// Bytes that are nowhere alike: what a disk loses of them, or puts into another place, does not
+/// pass for what was there.
+fn noise(number: u64, length: u64) -> Bytes {
+    let mut word = number;
+    let mut bytes = BytesMut::with_capacity(length as usize + 8);
+    while (bytes.len() as u64) < length {
+        word = word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        bytes.extend_from_slice(&(word ^ (word >> 31)).to_le_bytes());
+    }
+    bytes.truncate(length as usize);
+    bytes.freeze()
 }
 
 impl Registers {
@@ -80,6 +95,11 @@ impl Registers {
             self.history =
                 (self.history.rotate_left(23) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         }
+        let ballast = std::mem::take(&mut self.ballast).try_into_mut();
+        let mut ballast = ballast.unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let place = (u128::from(self.history) * ballast.len() as u128) >> 64;
+        ballast.get_mut(place as usize).into_iter().for_each(|byte| *byte = byte.wrapping_add(1));
+        self.ballast = ballast.freeze();
     }
 
     fn forget(&mut self, key: Key) -> Content {
@@ -133,8 +153,7 @@ pub(crate) struct Writing {
 impl Writing {
     /// As this load says.
     pub(crate) fn of(load: &Load) -> Writing {
-        let ballast = vec![0xa5; load.ballast_bytes as usize].into();
-        Writing { load: load.clone(), ballast }
+        Writing { load: load.clone(), ballast: noise(0, load.ballast_bytes) }
     }
 }
 
@@ -147,13 +166,13 @@ impl Workload for Writing {
 
     fn command(&self, draw: &mut Draw<'_>) -> Put {
         /// More than a run's settings allow.
-        const OVERSIZED: u64 = 5000;
+        const OVERSIZED: u64 = 13_000;
         let Draw { rng, number: content, key } = draw;
         let oversized = rng.chance(self.load.oversized_ppm);
         let length = if oversized { OVERSIZED } else { rng.below(self.load.payload_bytes) };
         let expires = rng.chance(self.load.expiring_ppm);
         let expires_after = expires.then(|| Duration::from_millis(rng.between(1, 800)));
-        let padding = vec![0; length as usize].into();
+        let padding = noise(*content, length);
         Put { content: Content(*content), key: *key, expires_after, padding }
     }
 

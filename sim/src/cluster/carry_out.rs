@@ -125,10 +125,7 @@ impl<P: Simulated> Cluster<P> {
                     process.newest_restore = generation;
                 }
                 if std::mem::take(&mut it.dies_restoring) {
-                    let life = it.life;
-                    let most = self.plan.completions.apply.1 * 2;
-                    let delay = self.mishap_rng.duration(Duration::ZERO, most);
-                    self.agenda.after(delay, Happening::Die { node, life });
+                    self.dies_soon(node, self.plan.completions.apply.1 * 2, Mark::DiedRestoring);
                 }
                 self.queue_apply(node, ApplyJob::Restore(generation, snapshot));
             }
@@ -139,6 +136,10 @@ impl<P: Simulated> Cluster<P> {
             | Effect::Scrub { .. }
             | Effect::BeginFetch { .. }
             | Effect::WriteChunk { .. }) => {
+                let is_amid = matches!(effect, Effect::WriteChunk { chunk: 1.., .. });
+                if is_amid && std::mem::take(&mut self.nodes[node].dies_fetching) {
+                    self.dies_soon(node, self.plan.completions.helper.1 * 2, Mark::DiedFetching);
+                }
                 self.help(node, HelperJob::Files(Box::new(effect)));
             }
             Effect::Failed { request, failure } => {

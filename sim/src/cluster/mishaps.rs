@@ -10,7 +10,7 @@ use crate::checks::Verdict;
 use crate::clock::Time;
 use crate::disk::Damage;
 use crate::faults::Mishap;
-use crate::marks::sometimes;
+use crate::marks::{Mark, sometimes};
 use crate::network::Partition;
 use crate::oracle::Simulated;
 use crate::rng::Rng;
@@ -105,6 +105,9 @@ impl<P: Simulated> Cluster<P> {
             }
             Mishap::CrashRestoring => {
                 !std::mem::replace(&mut self.nodes[some_node].dies_restoring, true)
+            }
+            Mishap::CrashFetching => {
+                !std::mem::replace(&mut self.nodes[some_node].dies_fetching, true)
             }
             Mishap::SlowDisk | Mishap::StallDisk | Mishap::FullDisk | Mishap::FailSync => {
                 self.hinder_disk(mishap, some_node);
@@ -281,6 +284,13 @@ impl<P: Simulated> Cluster<P> {
         let round = 2 * self.plan.link.latency.1;
         let delay = self.mishap_rng.duration(Duration::ZERO, round);
         self.agenda.after(delay, Happening::Silence { node, life });
+    }
+
+    /// A node's process is to die within this time, amid what it does.
+    pub(super) fn dies_soon(&mut self, node: usize, within: Duration, amid: Mark) {
+        let life = self.nodes[node].life;
+        let delay = self.mishap_rng.duration(Duration::ZERO, within);
+        self.agenda.after(delay, Happening::Die { node, life, amid });
     }
 
     /// A node has said its last word.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_core::Settings;
+use quorate_core::{Settings, SnapshotMeta};
 
 use super::{millis, sometimes};
 use crate::rng::Rng;
@@ -32,7 +32,7 @@ pub(crate) struct Load {
 impl Load {
     pub(crate) fn draw(rng: &mut Rng, settings: &Settings) -> Load {
         let most = settings.session_window as u64;
-        let ballast_bytes = if rng.one_in(12) { rng.below(3 << 20) } else { rng.below(300) };
+        let ballast_bytes = rng.below(300);
         Load {
             clients: rng.between(3, 8) as usize,
             readers: rng.between(0, 2) as usize,
@@ -47,5 +47,13 @@ impl Load {
             oversized_ppm: sometimes(rng, 20_000),
             patience: millis(rng, 100..1500),
         }
+    }
+
+    /// A snapshot comes in several chunks, and what is written makes up for one before long.
+    pub(crate) fn make_large(&mut self, rng: &mut Rng, settings: &mut Settings) {
+        self.ballast_bytes = SnapshotMeta::CHUNK_BYTES + rng.below(SnapshotMeta::CHUNK_BYTES / 4);
+        settings.max_command_bytes = 12 << 10;
+        settings.uncommitted_bytes += settings.max_command_bytes;
+        self.payload_bytes = settings.max_command_bytes as u64 - 200;
     }
 }

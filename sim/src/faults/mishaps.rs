@@ -68,6 +68,8 @@ mishaps! {
     Overload,
     /// One process dies while it takes over a snapshot that reaches further than its log.
     CrashRestoring,
+    /// One process dies in the middle of fetching a snapshot that comes in several chunks.
+    CrashFetching,
     /// A sync fails: some of what was written since the one before is on the disk, and all of it
     /// can be read until the cache is dropped.
     FailSync,
@@ -211,6 +213,12 @@ pub(super) fn draw_overlap(rng: &mut Rng, election: Duration) -> Mishaps {
     }
     chosen.push((Mishap::CrashLeader, millis(rng, 800..2000)));
     chosen
+}
+
+/// What makes replicas fetch snapshots, and what comes between.
+pub(super) fn draw_fetches(rng: &mut Rng) -> Mishaps {
+    let all = [(Mishap::WipeDisk, 300..1500), (Mishap::CrashFetching, 100..800)];
+    all.map(|(mishap, period)| (mishap, millis(rng, period))).into()
 }
 
 /// What machines suffer beside all that: each seed has few of these, or none.
