@@ -80,16 +80,20 @@ impl Log {
 
     /// Puts a snapshot that is on this disk, complete and verified, in the place of everything
     /// up to its last entry, if any of that is missing, and keeps what stands behind. False if
-    /// nothing is missing, or if the log goes another way than the snapshot.
+    /// nothing is missing, or if the log goes another way than the snapshot. What was missing
+    /// counts as durable once the next write is saved, with which the disk points to the snapshot.
     pub fn adopt(&mut self, snapshot: &SnapshotMeta) -> bool {
         let last = snapshot.last;
-        let helps = self.gaps.first().is_some_and(|first| first <= last.index);
+        let Some(missing) = self.gaps.first().filter(|first| *first <= last.index) else {
+            return false;
+        };
         // Ballots never decrease along a log: one of a later ballot than its end is another one's.
-        if !helps || last.ballot > self.last.ballot {
+        if last.ballot > self.last.ballot {
             return false;
         }
         // The pointer never goes back: what stands between the two snapshots may be compacted.
         if let Some(own) = self.snapshot.clone().filter(|own| own.last.index >= last.index) {
+            self.durability.rest_anew(missing.previous());
             self.compact(&own);
             return true;
         }
@@ -101,6 +105,7 @@ impl Log {
         if !agrees {
             return false;
         }
+        self.durability.rest_anew(missing.previous());
         self.advance_committed(last.index);
         // Of what stands behind, not even a timestamp may be known, and it may be given up.
         self.last_time = self.last_time.max(snapshot.time);

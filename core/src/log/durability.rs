@@ -17,6 +17,8 @@ pub(super) struct Durability {
     writing: VecDeque<(WriteSeq, Index)>,
     /// What changed since the last write began.
     unsaved: Vec<Run>,
+    /// Since then the log has come to rest on a snapshot in the place of what cannot be read.
+    rests_anew: bool,
 }
 
 impl Durability {
@@ -29,7 +31,7 @@ impl Durability {
     }
 
     pub(super) fn has_unsaved(&self) -> bool {
-        !self.unsaved.is_empty()
+        !self.unsaved.is_empty() || self.rests_anew
     }
 
     /// `entry` was added behind `last`.
@@ -70,10 +72,21 @@ impl Durability {
         self.unsaved = vec![run];
     }
 
+    /// A snapshot is in the place of what cannot be read, the first of it behind `keep`. Until the
+    /// disk points to it, which the next write is for, a restart may find that as it was.
+    pub(super) fn rest_anew(&mut self, keep: Index) {
+        self.durable = self.durable.min(keep);
+        for (_, through) in &mut self.writing {
+            *through = (*through).min(keep);
+        }
+        self.rests_anew = true;
+    }
+
     pub(super) fn begin_write(&mut self, seq: WriteSeq, last: Index) -> Vec<Run> {
-        if !self.unsaved.is_empty() {
+        if self.has_unsaved() {
             self.writing.push_back((seq, last));
         }
+        self.rests_anew = false;
         std::mem::take(&mut self.unsaved)
     }
 

@@ -283,6 +283,34 @@ fn a_snapshot_of_less_than_its_own_makes_a_log_compact_behind_its_own() {
     assert!(log.is_whole());
 }
 
+/// A restart may find the gap again until the disk points to the snapshot; so what is acknowledged
+/// ends before it.
+#[test]
+fn what_a_snapshot_makes_good_is_durable_once_the_disk_points_to_that() {
+    let whole = log_of(&[1; 6]);
+    let adopts = |own: Option<SnapshotMeta>, fetched: SnapshotMeta| {
+        let mut log = committed_log(&[1; 6], 5);
+        log.set_applied(Index(5));
+        if let Some(own) = own {
+            log.set_snapshot(own);
+        }
+        log.trim_cache(0);
+        log.note_damage(gap_of(&whole, 3, 4));
+        assert_eq!((log.durable(), log.has_unsaved()), (Index(2), false));
+        assert!(log.adopt(&fetched));
+        assert!(log.is_whole());
+        assert_eq!((log.durable(), log.has_unsaved()), (Index(2), true));
+        assert_eq!(log.begin_write(WriteSeq(7)), []);
+        assert_eq!((log.durable(), log.has_unsaved()), (Index(2), false));
+        log.saved(WriteSeq(7));
+        assert_eq!(log.durable(), Index(6));
+    };
+    adopts(None, snapshot_at(&whole, 5));
+    adopts(None, snapshot_at(&whole, 4));
+    // Its own, which the disk may not point to yet either.
+    adopts(Some(snapshot_at(&whole, 5)), snapshot_at(&whole, 4));
+}
+
 #[test]
 fn what_is_given_up_is_not_written_any_more() {
     let whole = all(&log_of(&[1, 1, 1, 2, 2]));
