@@ -21,6 +21,8 @@ pub(crate) enum At {
     Group(Box<Group>),
     /// What claims to be a group that belongs there, and is damaged.
     Damaged,
+    /// What the medium does not give back.
+    Unreadable,
     /// Nothing, or what belongs elsewhere: zeros, payloads, groups of a segment's former life.
     Nothing,
 }
@@ -66,7 +68,7 @@ pub(crate) fn of_extent<D: Disk>(
     let damage = match header_at(disk, place, offset + len)? {
         At::Group(group) if group.digest == extent.group => return Ok(group),
         At::Group(_) | At::Nothing => Damage::Misplaced,
-        At::Damaged => Damage::Header,
+        At::Damaged | At::Unreadable => Damage::Header,
     };
     let indexes = Index::ZERO..Index::ZERO;
     Err(StorageError::Damaged { file: segment::name(segment), offset, indexes, damage })
@@ -108,15 +110,15 @@ pub(crate) fn header_in<D: Disk>(
     }
 }
 
-/// As [`header_at`]; what the medium does not give back is damaged.
+/// As [`header_at`]; that the medium does not give it back is an answer, too.
 pub(crate) fn probe<D: Disk>(disk: &D, place: Place, end: u64) -> Result<At, StorageError> {
     match header_at(disk, place, end) {
-        Err(error) if error.is_damaged_medium() => Ok(At::Damaged),
+        Err(error) if error.is_damaged_medium() => Ok(At::Unreadable),
         other => other,
     }
 }
 
-/// As [`header_in`]; what the medium does not give back is damaged.
+/// As [`header_in`]; that the medium does not give it back is an answer, too.
 pub(crate) fn probe_in<D: Disk>(
     disk: &D,
     block: &[u8],
@@ -124,7 +126,7 @@ pub(crate) fn probe_in<D: Disk>(
     end: u64,
 ) -> Result<At, StorageError> {
     match header_in(disk, block, place, end) {
-        Err(error) if error.is_damaged_medium() => Ok(At::Damaged),
+        Err(error) if error.is_damaged_medium() => Ok(At::Unreadable),
         other => other,
     }
 }

@@ -225,7 +225,7 @@ fn inspect_segment<D: Disk>(
                 groups.push(group);
                 len
             }
-            At::Damaged => {
+            At::Damaged | At::Unreadable => {
                 damaged.push(offset);
                 BLOCK
             }

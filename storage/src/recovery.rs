@@ -9,13 +9,14 @@
 //! 2. *D* is the highest sequence which is vouched for: every group says how far everything was
 //!    synced when it was written, and so does the meta file. All blocks behind G are searched for
 //!    headers of intact groups, whether or not they follow.
-//! 3. If D ≤ G, nothing of the log stands behind G, and no header is damaged further out than a
-//!    torn group reaches, what follows G is torn, or nothing. That is all.
+//! 3. If D ≤ G, nothing of the log stands behind G, no header is damaged but where the next group
+//!    would stand, and nothing is unreadable further out than a torn group reaches, what follows G
+//!    is torn, or nothing. That is all.
 //! 4. Otherwise every block of every segment is searched, and what is left of the log is taken
 //!    together again (`recovery/chain.rs`, `recovery/replay.rs`). *G* is the last group of that.
 //!    Of groups whose payloads are damaged the names are known. What lost groups held is a gap:
 //!    the groups behind them say where the log goes on, and how far it was cut off in between.
-//! 5. If D > G still, or a file behind G is missing, or a header further out is damaged, the end is
+//! 5. If D > G still, or a file behind G is missing, or there is such damage further out, the end is
 //!    lost: the replica may have acknowledged what its disk does not know of. It is mute; nothing
 //!    is written any more to the segments where the end was.
 
@@ -41,7 +42,7 @@ use crate::wal::{Head, Segment, Spare};
 use chain::{Chain, Starts};
 use replay::Replay;
 use segments::Segments;
-use survey::{Spot, Survey};
+use survey::{Blemish, Spot, Survey};
 
 /// The log as found on disk, verified from end to end.
 #[derive(Debug)]
@@ -173,17 +174,20 @@ impl<'a, D: Disk> Recovery<'a, D> {
         let vouched = alive().map(|group| group.durable_through).fold(self.vouched, u64::max);
         vouched <= last
             && alive().all(|group| group.previous == head.digest && !group.is_intact)
-            && !behind.damaged.iter().any(|spot| self.is_beyond(head, *spot))
+            && !behind.damaged.iter().any(|blemish| self.is_beyond(head, *blemish))
     }
 
-    /// True of a place behind the last group which no torn group reaches.
-    fn is_beyond(&self, head: &Head, (segment, offset): Spot) -> bool {
-        let reach = match head.position {
+    /// True of a place behind the last group where a torn group can have left no such thing. What
+    /// cannot be read may be any part of it. What claims to be a group is its header, which stands
+    /// where the log would go on: another one was written when the one before it was saved.
+    fn is_beyond(&self, head: &Head, Blemish { spot, is_claim }: Blemish) -> bool {
+        let (segment, offset) = spot;
+        let next = match head.position {
             Some((active, _)) if active > segment => return false,
             Some((active, end)) if active == segment => end,
             _ => BLOCK,
         };
-        offset > reach + self.reading.max_group_bytes
+        offset > next + if is_claim { 0 } else { self.reading.max_group_bytes }
     }
 
     /// Takes what is left of a damaged log.
@@ -207,9 +211,9 @@ impl<'a, D: Disk> Recovery<'a, D> {
             };
             if !follows {
                 let mut lost = survey.damaged.iter();
-                let lost = lost.find(|spot| **spot >= end && **spot < sighting.spot);
+                let lost = lost.find(|it| it.spot >= end && it.spot < sighting.spot);
                 damage.push(match lost {
-                    Some(spot) => damaged(*spot, Damage::Header),
+                    Some(it) => damaged(it.spot, Damage::Header),
                     None => damaged(end, Damage::GroupMissing),
                 });
             }
@@ -222,16 +226,16 @@ impl<'a, D: Disk> Recovery<'a, D> {
         }
         let last = replay.head.sequence;
         let active = replay.head.position.map_or(0, |(segment, _)| segment);
-        let is_beyond = |spot: &&Spot| self.is_beyond(&replay.head, **spot);
+        let is_beyond = |blemish: &&Blemish| self.is_beyond(&replay.head, **blemish);
         let beyond = survey.damaged.iter().find(is_beyond);
         let is_cut_short = self.files.cut_short.iter().any(|id| *id >= active);
         let end_is_lost = chain.vouched > last || beyond.is_some() || is_cut_short;
         let damaged_files = self.files.damaged.keys().copied();
         let mut closed_through = damaged_files.filter(|id| *id >= active).max().unwrap_or(0);
-        let lost_end = end_is_lost.then(|| beyond.copied().unwrap_or(end));
+        let lost_end = end_is_lost.then(|| beyond.map_or(end, |blemish| blemish.spot));
         if let Some(spot) = lost_end {
             let left = survey.groups.iter().map(|group| group.spot.0);
-            let left = left.chain(survey.damaged.iter().map(|spot| spot.0));
+            let left = left.chain(survey.damaged.iter().map(|blemish| blemish.spot.0));
             closed_through = left.fold(closed_through.max(active), u64::max);
             damage.push(damaged(spot, Damage::GroupMissing));
         }
@@ -245,7 +249,7 @@ impl<'a, D: Disk> Recovery<'a, D> {
 fn is_torn(head: &Head, survey: &Survey) -> bool {
     let (segment, end) = head.position.unwrap_or_default();
     let is_behind = |spot: &Spot| *spot >= (segment, end);
-    survey.damaged.iter().any(is_behind)
+    survey.damaged.iter().any(|blemish| is_behind(&blemish.spot))
         || survey
             .groups
             .iter()

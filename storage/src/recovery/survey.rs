@@ -37,7 +37,16 @@ pub(super) struct Sighting {
 pub(super) struct Survey {
     pub(super) groups: Vec<Sighting>,
     /// Where a group's header is damaged, or a block cannot be read.
-    pub(super) damaged: Vec<Spot>,
+    pub(super) damaged: Vec<Blemish>,
+}
+
+/// A place where something is not as it was written, or never was written to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Blemish {
+    pub(super) spot: Spot,
+    /// It claims to be a group that belongs there: one was written there. Otherwise it cannot be
+    /// read, and may be anything.
+    pub(super) is_claim: bool,
 }
 
 impl Survey {
@@ -67,7 +76,11 @@ impl Survey {
                         if is_intact { group.len } else { BLOCK }
                     }
                     At::Damaged => {
-                        survey.damaged.push((*segment, offset));
+                        survey.damaged.push(Blemish { spot: (*segment, offset), is_claim: true });
+                        BLOCK
+                    }
+                    At::Unreadable => {
+                        survey.damaged.push(Blemish { spot: (*segment, offset), is_claim: false });
                         BLOCK
                     }
                     At::Nothing => BLOCK,

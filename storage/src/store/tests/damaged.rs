@@ -305,6 +305,25 @@ fn a_damaged_header_further_out_than_a_torn_group_reaches_is_a_lost_end() {
     assert_eq!((found.last, found.mute), (Index(1), false));
 }
 
+/// One group is on its way at a time: the header of a second one tells that the first was saved.
+#[test]
+fn damaged_headers_of_the_last_two_groups_are_no_torn_group() {
+    let mut author = Author::new();
+    (0..3).for_each(|_| author.append(1, &[b"x"]));
+    // Longer than a block, so that the last one does not stand right behind.
+    author.append(1, &[&[7; 6000]]);
+    author.append(1, &[b"last"]);
+    let (file, groups) = (segment::name(1), groups(&author.disk, 1));
+    let [.., (before, _), (last, _)] = groups[..] else { panic!("{groups:?}") };
+    author.disk.flip(&file, last + 70, 1);
+    let found = see(&author.disk, options(), &author.entries);
+    assert_eq!((found.last, found.mute), (Index(4), false), "the last one may be torn");
+    author.disk.flip(&file, before + 70, 1);
+    let found = see(&author.disk, options(), &author.entries);
+    assert_eq!((found.last, found.mute), (Index(3), true));
+    heal(&author.disk, options(), &author.entries, &mut Random(5));
+}
+
 #[test]
 fn a_misdirected_write_is_found_where_it_went_and_where_it_should_have_gone() {
     let author = small_log();
