@@ -79,6 +79,8 @@ impl Cuts {
             (plan.disk.kept_ppm < crate::rng::MILLION, "unsynced-loss"),
             (plan.hasty_timers, "hasty-timers"),
             (plan.uneven_limits.is_some(), "uneven-limits"),
+            (plan.uneven_settings.is_some(), "uneven-settings"),
+            (plan.load.ballast_bytes > 0, "ballast"),
             (plan.load.sessionless_ppm > 0, "sessionless-requests"),
             (plan.load.expiring_ppm > 0, "expiry"),
             (plan.load.oversized_ppm > 0, "oversized-requests"),
@@ -101,6 +103,10 @@ impl Cuts {
         }
         plan.hasty_timers &= !is_out("hasty-timers");
         plan.uneven_limits.take_if(|_| is_out("uneven-limits"));
+        plan.uneven_settings.take_if(|_| is_out("uneven-settings"));
+        if is_out("ballast") {
+            plan.load.ballast_bytes = 0;
+        }
         plan.load.sessionless_ppm = unless("sessionless-requests", plan.load.sessionless_ppm);
         plan.load.expiring_ppm = unless("expiry", plan.load.expiring_ppm);
         plan.load.oversized_ppm = unless("oversized-requests", plan.load.oversized_ppm);

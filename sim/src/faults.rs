@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) load: Load,
     /// What every other node grants clients instead, as while a change of that is under way.
     pub(crate) uneven_limits: Option<SessionLimits>,
+    /// What every other node is set to instead, likewise.
+    pub(crate) uneven_settings: Option<Settings>,
     /// The numbers of strikes that are left out, from 0.
     pub(crate) skipped: BTreeSet<u64>,
 }
@@ -54,6 +56,11 @@ pub(crate) struct SessionLimits {
 }
 
 impl Plan {
+    /// What a node is set to.
+    pub(crate) fn settings_of(&self, node: usize) -> &Settings {
+        self.uneven_settings.as_ref().filter(|_| node % 2 == 1).unwrap_or(&self.settings)
+    }
+
     /// What a node grants the client of a session that is opened through it.
     pub(crate) fn session_limits(&self, node: usize) -> SessionLimits {
         let Settings { max_sessions, max_response_bytes, .. } = self.settings;
@@ -95,9 +102,12 @@ impl Plan {
             // One entry at a time, so that a leader can die between any two.
             settings.append_bytes = 1;
         }
+        let uneven = &mut Rng::new(seed, "plan: uneven settings");
+        let uneven_settings = draw_uneven_settings(uneven, &settings, &link, &disk);
         Plan {
             nodes: nodes.unwrap_or(drawn),
             settings,
+            uneven_settings,
             link,
             disk,
             segment_bytes: 4096 * rng.between(4, 16),
@@ -154,6 +164,29 @@ fn draw_uneven_limits(rng: &mut Rng) -> Option<SessionLimits> {
     rng.one_in(4).then_some(limits)
 }
 
+/// In a quarter of the cases: how much of everything there may be.
+fn draw_uneven_settings(
+    rng: &mut Rng,
+    settings: &Settings,
+    link: &LinkFaults,
+    disk: &DiskFaults,
+) -> Option<Settings> {
+    let others = draw_settings(rng, link, disk);
+    let max_command_bytes = rng.between(500, settings.max_command_bytes as u64) as usize;
+    let uneven = Settings {
+        max_command_bytes,
+        append_bytes: others.append_bytes,
+        window_bytes: others.window_bytes,
+        uncommitted_bytes: others.uncommitted_bytes.max(max_command_bytes),
+        apply_bytes: others.apply_bytes,
+        log_cache_bytes: others.log_cache_bytes,
+        snapshot_bytes: others.snapshot_bytes,
+        request_timeout: others.request_timeout,
+        ..settings.clone()
+    };
+    rng.one_in(4).then_some(uneven)
+}
+
 /// Off in half of the cases, otherwise a random rate up to `most`.
 fn sometimes(rng: &mut Rng, most: u64) -> u32 {
     let rate = rng.below(most) as u32;
@@ -172,7 +205,9 @@ mod tests {
     fn every_seed_draws_settings_that_can_work() {
         for seed in 0..500 {
             let plan = Plan::draw(seed, None);
-            assert_eq!(plan.settings.validate(), Ok(()), "seed {seed}");
+            for node in 0..2 {
+                assert_eq!(plan.settings_of(node).validate(), Ok(()), "seed {seed}");
+            }
             assert!((1..=5).contains(&plan.nodes));
         }
     }

@@ -45,6 +45,7 @@ pub(super) fn plan(nodes: usize) -> Plan {
         mishaps: Vec::new(),
         calm: Duration::ZERO,
         uneven_limits: None,
+        uneven_settings: None,
         stormy: Duration::from_secs(3600),
         downtime: Duration::ZERO,
         load: Load {

@@ -78,7 +78,7 @@ impl<P: Simulated> Cluster<P> {
             me: it.id,
             members,
             bootstrap: true,
-            settings: self.plan.settings.clone(),
+            settings: self.plan.settings_of(node).clone(),
         };
         let applier = self.subject.applier(it.id);
         let mut effects = Vec::new();
