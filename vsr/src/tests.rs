@@ -9,6 +9,7 @@ mod departures;
 mod disk;
 mod failover;
 mod hand_over;
+mod nacks;
 mod node;
 mod normal_operation;
 mod random;

@@ -272,7 +272,7 @@ fn cold() -> Cluster {
     cluster
 }
 
-fn answer_cold_reads(cluster: &mut Cluster, id: u64) {
+pub(super) fn answer_cold_reads(cluster: &mut Cluster, id: u64) {
     while let Some((to, (from, max_bytes))) =
         cluster.nodes.get_mut(&n(id)).unwrap().wanted.pop_first()
     {
