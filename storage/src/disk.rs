@@ -151,6 +151,10 @@ mod tests {
         for errno in [Errno::NOENT, Errno::NOMEM, Errno::ACCESS, Errno::MFILE, Errno::NOSPC] {
             assert!(!is_damage(&errno.into()), "{errno}");
         }
+        // What is gone may be back in a moment, with all that is on it.
+        for errno in [Errno::NXIO, Errno::NODEV, Errno::TIMEDOUT] {
+            assert!(!is_damage(&errno.into()), "{errno}");
+        }
         assert!(!is_damage(&io::ErrorKind::UnexpectedEof.into()));
     }
 }

@@ -57,12 +57,15 @@ fn remove(disk: &MemDisk, file: &str) {
 
 #[test]
 fn a_failed_write_or_sync_is_final() {
-    for operation in [Operation::Write, Operation::Sync] {
+    // A file system that copies what is written may want room for what stands there already.
+    let kinds = [ErrorKind::Other, ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
+    let failures = kinds.map(|kind| [(Operation::Write, kind), (Operation::Sync, kind)]);
+    for (operation, kind) in failures.concat() {
         let mut author = Author::new();
         author.append(1, &[b"saved"]);
         let write = author.appending(1, &[b"not saved"]);
         author.enqueue(write);
-        author.disk.fail(operation, "wal-", ErrorKind::Other, 1);
+        author.disk.fail(operation, "wal-", kind, 1);
         let error = author.flush().unwrap_err();
         assert!(matches!(error, StorageError::WriteFailed { .. }), "{error}");
         let syncs = author.disk.syncs();

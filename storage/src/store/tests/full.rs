@@ -472,3 +472,14 @@ fn what_was_sworn_beside_the_log_is_found_by_the_second_start_too() {
         disk = disk.crash_losing_all();
     }
 }
+
+#[test]
+fn what_was_sworn_beside_the_log_is_found_after_a_stop_in_order() {
+    let mut author = author_with_blocks_left(0);
+    let write = author.swearing(60);
+    author.save(write);
+    let job = author.store.close().unwrap().unwrap();
+    author.run(job).unwrap();
+    let (_, recovered) = open(&author.disk.crash_losing_all()).unwrap();
+    assert_eq!(recovered.pledge, Some(pledge(60)));
+}

@@ -8,6 +8,7 @@ use super::torn::write_without_sync;
 use crate::disk::{Keep, MemDisk};
 use crate::error::StorageError;
 use crate::frame::Claim;
+use crate::job::{Job, Step};
 use crate::segment;
 use crate::store::StoreOptions;
 
@@ -56,6 +57,45 @@ fn what_was_cut_off_as_torn_stays_so_when_it_can_be_read_again() {
     disk.flip(&file, at, 1);
     let (_, found) = open(&disk).unwrap();
     assert_eq!((found.log.last.index, found.mute), (Index(1), false));
+}
+
+#[test]
+fn what_was_cut_off_as_torn_does_not_stand_in_for_what_is_lost_later() {
+    let mut author = Author::new();
+    author.append(1, &[b"one"]);
+    let write = author.appending(1, &[b"torn"]);
+    let (file, offset, _) = write_without_sync(&mut author, write);
+    let torn = usize::try_from(offset).unwrap() + 70;
+    let disk = author.disk.crash_keeping_all();
+    disk.flip(&file, torn, 1);
+    // So the log goes on in the next segment, and what is torn stays where it is.
+    disk.flip(&file, 40, 1);
+    let mut author = Author::on(&disk);
+    let mut groups = Vec::new();
+    for payload in [b"two", b"three".as_slice(), b"four"] {
+        let write = author.appending(2, &[payload]);
+        author.enqueue(write);
+        let job = author.store.prepare().unwrap().unwrap();
+        groups.extend(place_of_group(&job));
+        author.run(job).unwrap();
+    }
+    let disk = disk.crash_losing_all();
+    disk.flip(&file, torn, 1);
+    for (file, offset) in &groups[..2] {
+        disk.flip(file, offset + 70, 1);
+    }
+    let found = see(&disk, options(), &author.entries);
+    assert_eq!((found.last, found.gaps, found.mute), (Index(4), vec![(2, 3)], false));
+}
+
+/// Where the group stands that a job writes: file and offset.
+fn place_of_group(job: &Job) -> Option<(String, usize)> {
+    job.steps().iter().find_map(|step| match step {
+        Step::Write { file, offset, .. } if segment::parse_name(file).is_some() => {
+            Some((file.clone(), usize::try_from(*offset).unwrap()))
+        }
+        _ => None,
+    })
 }
 
 #[test]
