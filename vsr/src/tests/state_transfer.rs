@@ -298,6 +298,24 @@ fn entries_that_are_on_disk_only_are_read_and_sent() {
 }
 
 #[test]
+fn who_had_no_room_until_the_next_entry_was_on_disk_only_asks_for_it() {
+    let mut cluster = Cluster::with(3, tight());
+    cluster.lead(1);
+    cluster.slow.insert(n(3));
+    for i in 0..20 {
+        cluster.propose(1, &i.to_string());
+        cluster.settle();
+    }
+    assert!(cluster.last_index(3) < Index(10), "its window is full");
+    cluster.nodes.get_mut(&n(1)).unwrap().forget_cache();
+    cluster.slow.clear();
+    cluster.settle();
+    cluster.heartbeats(1);
+    answer_cold_reads(&mut cluster, 1);
+    cluster.assert_log(3, &[3; 21], 21);
+}
+
+#[test]
 fn entries_read_that_are_not_what_was_asked_for_are_dropped() {
     let mut cluster = cold();
     let read = cluster.node(1).disk.read(Index(2), 1000);
