@@ -131,6 +131,42 @@ fn a_candidate_whose_log_is_found_to_be_damaged_gives_up() {
     }
 }
 
+/// Damaged is not absent (Alagappan et al. 2018, section 3.4): what cannot be read counts still.
+#[test]
+fn who_votes_compares_its_whole_log_whatever_of_it_is_damaged() {
+    for voted in [true, false] {
+        let mut cluster = Cluster::led_by_1(3);
+        cluster.propose(1, "a");
+        cluster.settle();
+        let log = &mut cluster.nodes.get_mut(&n(3)).unwrap().log;
+        let (first, last) = (log.entries(Index(1), 1).unwrap().remove(0), log.last());
+        let gap = Gap {
+            first: first.index(),
+            last: first.index(),
+            digest: first.digest(),
+            before: first.parent,
+            ids_known: true,
+        };
+        log.note_damage(gap);
+        assert!(!log.is_whole());
+        cluster.now += cluster.settings.election.end;
+        let end = if voted { last } else { first.id };
+        let granted = |cluster: &mut Cluster, wanted: Message| {
+            // This disk never gets to what is repaired: there is always something left to be written.
+            for _ in 0..3 {
+                cluster.save(3);
+            }
+            cluster.take(|sent| sent.from == n(3)).iter().any(|sent| sent.message == wanted)
+        };
+        cluster.forge(2, 3, Message::PreVote { term: Ballot(2), last: end });
+        let (term, asked) = (Ballot(1), Ballot(2));
+        let pre_vote = Message::PreVoteReply { term, asked, granted: true };
+        assert_eq!(granted(&mut cluster, pre_vote), voted);
+        cluster.forge(2, 3, request(2, end));
+        assert_eq!(granted(&mut cluster, vote(2, true)), voted);
+    }
+}
+
 #[test]
 fn a_candidate_does_not_lead_by_a_minority() {
     let mut cluster = Cluster::of(5);

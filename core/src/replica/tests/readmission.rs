@@ -400,6 +400,18 @@ fn a_replica_vouches_for_nothing_until_it_is_on_disk_that_it_is_not_mute_any_mor
     assert!(stage.log().may_vouch());
 }
 
+/// In a cluster that is otherwise idle, and needs its vote.
+#[test]
+fn that_a_replica_counts_again_is_written_though_there_is_nothing_else_to_write() {
+    let (mut stage, asked) = mute(1);
+    let last = stage.log().last();
+    let before = stage.writes.len();
+    stage.hear(PEER, catch_up(asked, last));
+    let fresh: Vec<_> = stage.writes[before..].iter().map(|write| write.mute).collect();
+    assert_eq!(fresh, [false]);
+    assert!(stage.log().may_vouch());
+}
+
 /// It was put back once, and has restarted since.
 #[test]
 fn a_disk_that_lacks_the_entry_which_lists_it_is_not_superseded_and_has_that_repaired() {
