@@ -33,7 +33,7 @@ impl Input {
         self.next.capacity() + self.ahead_bytes
     }
 
-    /// True if the client sends nothing more than what is here.
+    /// True if nothing more is read than what is here.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.has_ended
@@ -75,14 +75,24 @@ impl Input {
         assert!(self.ahead.is_empty(), "what was read ahead comes first");
         self.next.reserve(IDLE_BYTES.max(self.next.len()));
         let read = stream.try_read_buf(&mut self.next);
-        self.has_read(read)
+        self.has_read(read).map(drop)
     }
 
-    /// Reads a piece ahead of what comes next, as far as it has arrived.
+    /// Reads what has arrived, up to `max_bytes` of all that is here, and nothing after that.
     ///
     /// # Errors
     /// Those of the socket.
-    pub fn read_ahead(&mut self, stream: &TcpStream) -> io::Result<()> {
+    pub fn read_the_last(&mut self, stream: &TcpStream, max_bytes: usize) -> io::Result<()> {
+        while !self.has_ended && self.held_bytes() < max_bytes && self.read_ahead(stream)? {}
+        self.has_ended = true;
+        Ok(())
+    }
+
+    /// Reads a piece ahead of what comes next, as far as it has arrived; false if nothing has.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn read_ahead(&mut self, stream: &TcpStream) -> io::Result<bool> {
         let room = self.ahead.back().map_or(0, |piece| piece.capacity() - piece.len());
         if room == 0 {
             let piece = BytesMut::with_capacity(self.held_bytes().clamp(IDLE_BYTES, PIECE_BYTES));
@@ -94,14 +104,14 @@ impl Input {
         self.has_read(read)
     }
 
-    fn has_read(&mut self, read: io::Result<usize>) -> io::Result<()> {
+    fn has_read(&mut self, read: io::Result<usize>) -> io::Result<bool> {
         match read {
             Ok(0) => self.has_ended = true,
-            Ok(_) => {}
+            Ok(_) => return Ok(true),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Gives back what an idle client does not need.

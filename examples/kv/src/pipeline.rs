@@ -178,7 +178,7 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
     }
 
     /// Serves the client until it leaves, breaks the protocol, or `stop` becomes true; requests
-    /// that have arrived by then are answered first.
+    /// that have arrived by then, as far as they may be read ahead, are answered first.
     ///
     /// # Errors
     /// Those of the socket, and that of [`Share::end`].
@@ -207,11 +207,14 @@ impl<'a, C: Cluster> Pipeline<'a, C> {
                 biased;
                 error = &mut end => return Err(error),
                 () = poll_fn(|cx| self.poll_front(cx)) => {}
+                // Before more is read in its turn: whoever never ceases to send must not put it off.
+                _ = stop.wait_for(|stop| *stop), if self.may_read() => {
+                    self.input.read_the_last(&stream, self.max_ahead_bytes)?;
+                }
                 readable = stream.readable(), if self.wants_input() => {
                     readable?;
                     self.input.read(&stream)?;
                 }
-                _ = stop.wait_for(|stop| *stop), if !self.ended => self.ended = true,
             }
         }
     }

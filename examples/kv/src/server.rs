@@ -51,7 +51,8 @@ impl Default for ServerOptions {
 }
 
 /// Serves the clients of `listener` until `stop` completes. Requests which have arrived by then are
-/// still answered.
+/// still answered, as far as [`max_ahead_bytes`](ServerOptions::max_ahead_bytes) and
+/// [`drain`](ServerOptions::drain) allow.
 pub async fn serve<C: Cluster>(
     listener: TcpListener,
     cluster: C,

@@ -23,3 +23,27 @@ async fn a_stop_answers_what_was_asked_and_closes_idle_clients() {
     server.task.await.unwrap();
     assert!(Client::connect(server.address).await.is_err());
 }
+
+#[tokio::test]
+async fn a_stop_answers_what_has_arrived_though_it_could_not_be_taken_apart_yet() {
+    let server = Server::with(ServerOptions { drain: PATIENCE, ..ServerOptions::default() }).await;
+    let (mut client, mut other) = (server.connect().await, server.connect().await);
+    server.cluster.hold();
+    // More than the window takes and less than a socket does: some of it is not even read.
+    let count = 6000;
+    client.send(&b"INCR n\r\n".repeat(count)).await.unwrap();
+    client.send(b"INCR").await.unwrap();
+    take_turns(&mut other).await;
+    assert_eq!(server.cluster.commands().len(), 8);
+    assert!(server.cluster.commands().iter().sum::<usize>() < count);
+    server.stop.send(()).unwrap();
+    // By then all have been told to stop.
+    assert!(is_closed(&mut other).await);
+    tokio::task::yield_now().await;
+    server.cluster.release();
+    for number in 1..=count {
+        assert_eq!(client.receive().await.unwrap(), Value::Integer(number as i64));
+    }
+    assert!(is_closed(&mut client).await);
+    server.task.await.unwrap();
+}
