@@ -52,7 +52,8 @@ impl Loopback {
         self.held.send_replace(false);
     }
 
-    /// Lets queries be answered, from the state of that moment, only `delay` after they came.
+    /// Lets queries be answered, from the state of that moment, only `delay` after they came; without one
+    /// they are when they come.
     pub fn set_read_delay(&self, delay: Duration) {
         self.state().read_delay = delay;
     }
@@ -151,14 +152,22 @@ impl Cluster for Loopback {
     ) -> impl Future<Output = Result<Vec<Reply>, ReadError>> + Send + 'static {
         let delay = self.state().read_delay;
         let this = self.clone();
-        async move {
-            if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
-            }
+        let answer = move || {
             let state = this.state();
             match state.read_error.clone() {
                 Some(error) if level == Level::Linearizable => Err(error),
                 _ => Ok(state.machine.query(&state.at(), query)),
+            }
+        };
+        // Like a node, it answers whether or not somebody waits for it yet.
+        let answered = if delay.is_zero() { Ok(answer()) } else { Err(answer) };
+        async move {
+            match answered {
+                Ok(answer) => answer,
+                Err(answer) => {
+                    tokio::time::sleep(delay).await;
+                    answer()
+                }
             }
         }
     }

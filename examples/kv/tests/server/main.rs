@@ -90,12 +90,17 @@ async fn pipelined_writes_are_grouped_and_do_not_wait_for_each_other() {
 
 #[tokio::test]
 async fn a_read_sees_the_writes_before_it_and_none_behind_it() {
-    for (write_ms, read_ms) in [(2, 0), (0, 2)] {
+    let delays = [(2, 0), (0, 2)];
+    let levels = ["READWRITE", "READONLY"];
+    for ((write_ms, read_ms), level) in
+        delays.into_iter().flat_map(|ms| levels.map(|level| (ms, level)))
+    {
         let server = Server::start().await;
         server.cluster.set_delay(Duration::from_millis(write_ms));
         server.cluster.set_read_delay(Duration::from_millis(read_ms));
         let mut client = server.connect().await;
-        // GET can take its place among the writes, MGET cannot.
+        assert_eq!(text(&client.call(&[level]).await.unwrap()), "OK");
+        // GET can take its place among the writes, unless it may be old. MGET cannot.
         let round = |n: usize| {
             format!("SET k {n}\r\nGET k\r\nMGET k\r\nPING\r\nSET k x\r\nMGET k k\r\nSET k {n}\r\n")
         };
@@ -191,6 +196,42 @@ async fn a_transaction_that_asks_nothing_of_the_cluster_needs_none() {
     ] {
         assert_eq!(client.receive().await.unwrap(), expected);
     }
+}
+
+#[tokio::test]
+async fn a_transaction_that_only_reads_may_read_what_is_old_only_if_its_client_has_said_so() {
+    let server = Server::start().await;
+    server.cluster.set_read_error(Some(ReadError::Unconfirmed("so it is".to_owned())));
+    let mut client = server.connect().await;
+    for (level, is_executed) in [("READWRITE", false), ("READONLY", true)] {
+        client.send(format!("{level}\nMULTI\nGET a\nGET b\nEXEC\n").as_bytes()).await.unwrap();
+        for expected in ["OK", "OK", "QUEUED", "QUEUED"] {
+            assert_eq!(text(&client.receive().await.unwrap()), expected);
+        }
+        match client.receive().await.unwrap() {
+            Value::Array(replies) if is_executed => assert_eq!(replies.len(), 2),
+            Value::Error(text) if !is_executed => {
+                assert!(text.starts_with("CLUSTERDOWN "), "{text}")
+            }
+            other => panic!("{level}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_reset_is_like_one_that_has_said_nothing_but_for_its_number() {
+    let server = Server::start().await;
+    server.cluster.set_read_error(Some(ReadError::Unconfirmed("so it is".to_owned())));
+    let mut client = server.connect().await;
+    let id = client.call(&["CLIENT", "ID"]).await.unwrap();
+    client.send(b"READONLY\nCLIENT SETNAME x\nMULTI\nRESET\n").await.unwrap();
+    for expected in ["OK", "OK", "OK", "RESET"] {
+        assert_eq!(text(&client.receive().await.unwrap()), expected);
+    }
+    let reply = client.call(&["GET", "k"]).await.unwrap();
+    assert!(text(&reply).starts_with("CLUSTERDOWN "), "{reply:?}");
+    assert_eq!(client.call(&["CLIENT", "GETNAME"]).await.unwrap(), Value::Null);
+    assert_eq!(client.call(&["CLIENT", "ID"]).await.unwrap(), id);
 }
 
 #[tokio::test]
