@@ -237,6 +237,51 @@ mod tests {
         }
     }
 
+    /// Keys whose hashes differ in the bits only that are dropped.
+    fn colliding() -> [Blob; 3] {
+        let keys = ["8OLfcw+V", "olu?esS*", "yhO9b=TD"].map(Blob::from);
+        let [one, two, three] = keys.each_ref().map(|key| Slot::of(key).hash);
+        assert_eq!((one, one), (two, three));
+        keys
+    }
+
+    #[test]
+    fn keys_whose_hashes_collide_have_values_and_expiries_of_their_own() {
+        let keys = colliding();
+        let mut store = Store::default();
+        let entries = [entry("one", 10), entry("two", 0), entry("three", 20)];
+        for (key, entry) in keys.iter().zip(&entries) {
+            store.insert(key, entry.clone());
+        }
+        assert_eq!((store.len(0), store.expiring(0)), (3, 2));
+        for (key, entry) in keys.iter().zip(&entries) {
+            assert_eq!(store.entry(0, key), Some(entry));
+        }
+        store.expire(11);
+        assert!(store.remove(&keys[1]));
+        let left = keys.each_ref().map(|key| store.entry(11, key).is_some());
+        assert_eq!((left, store.len(11)), ([false, false, true], 1));
+    }
+
+    #[test]
+    fn a_scan_returns_keys_whose_hashes_collide_once_and_ends_however_few_it_returns_at_once() {
+        let mut store = Store::default();
+        let keys: BTreeSet<Blob> = (0..100).map(key).chain(colliding()).collect();
+        keys.iter().for_each(|key| store.insert(key, entry("v", 0)));
+        let (mut cursor, mut seen) = (0, Vec::new());
+        for _ in 0..keys.len() {
+            let (next, page) = store.scan(0, cursor, 1);
+            seen.extend(page.into_iter().cloned());
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        assert_eq!(cursor, 0, "it goes on");
+        assert_eq!(seen.len(), keys.len());
+        assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), keys);
+    }
+
     proptest! {
         #[test]
         fn the_index_of_deadlines_is_exact(
