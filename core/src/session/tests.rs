@@ -84,6 +84,25 @@ fn what_was_acknowledged_is_dropped_and_never_applied_again() {
 }
 
 #[test]
+fn however_many_responses_are_acknowledged_at_once_none_of_them_is_kept() {
+    let mut sessions = Sessions::default();
+    let most = 256;
+    let id = sessions.register(Index(1), &opening(10, most));
+    let most = u64::from(most);
+    for sequence in 0..most {
+        assert_eq!(
+            ask(&mut sessions, 2 + sequence, asked(id, sequence, 0), "a"),
+            fresh(id, sequence)
+        );
+    }
+    assert_eq!(sessions.response_bytes, most);
+    assert_eq!(ask(&mut sessions, 2 + most, asked(id, most, most), "b"), fresh(id, most));
+    assert_eq!((sessions.table[&id].responses.len(), sessions.response_bytes), (1, 1));
+    let bytes = postcard::to_allocvec(&sessions).unwrap();
+    assert_eq!(postcard::from_bytes::<Sessions>(&bytes).unwrap(), sessions);
+}
+
+#[test]
 fn the_session_used_least_recently_makes_room_and_is_refused() {
     let mut sessions = Sessions::default();
     let first = sessions.register(Index(1), &opening(2, 4));

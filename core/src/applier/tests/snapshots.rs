@@ -2,6 +2,7 @@ use std::io::{Read, Write};
 
 use super::*;
 use crate::machine::Snapshottable;
+use crate::settings::Settings;
 
 #[test]
 fn a_view_can_be_sent_elsewhere_and_does_not_see_what_happens_later() {
@@ -333,6 +334,48 @@ fn a_state_of_no_bytes_has_a_snapshot_and_no_deadline() {
     let deadline = restored.restore(NOW, &meta, &mut &content[..]).unwrap();
     assert_eq!(deadline, None);
     assert!(content.len() > 9);
+}
+
+/// Answers much, and keeps nothing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Talkative;
+
+/// Some of which make up [`Settings::max_response_bytes`](crate::Settings), as it is by default.
+const MEBIBYTE: usize = 1 << 20;
+
+impl StateMachine for Talkative {
+    type Command = ();
+    type Response = String;
+    type Query = ();
+    type Answer = ();
+    fn apply(&mut self, _: &At, (): ()) -> String {
+        "x".repeat(MEBIBYTE - 10)
+    }
+    fn query(&self, _: &At, (): ()) {}
+}
+
+#[test]
+fn as_many_responses_as_may_be_kept_are_written_and_read_back() {
+    let (mut applier, mut chain) = (Applier::new(ME, Talkative), Chain::new());
+    let max_response_bytes = Settings::default().max_response_bytes;
+    let responses = max_response_bytes / MEBIBYTE as u64;
+    let (origin, max_sessions, window) = (chain.origin(ME), 1, responses as u32);
+    let register = Register { origin, max_sessions, window, max_response_bytes };
+    apply(&mut applier, chain.append(EntryKind::Register, register.encode()));
+    let ask = |applier: &mut Applier<Talkative>, chain: &mut Chain, sequence| {
+        let (origin, session) = (chain.origin(ME), in_session(1, sequence));
+        let command = Command { origin, session, body: Bytes::new() };
+        apply(applier, chain.append(EntryKind::Command, command.encode()))
+    };
+    for sequence in 0..responses {
+        ask(&mut applier, &mut chain, sequence);
+    }
+    let (meta, content) = snapshot(&applier);
+    assert!(content.len() as u64 > max_response_bytes / 100 * 99, "some of it was dropped");
+    let mut restored = Applier::new(ME, Talkative);
+    restored.restore(NOW, &meta, &mut &content[..]).unwrap();
+    let first = ask(&mut restored, &mut chain, 0);
+    assert!(matches!(first, Some(Outcome::Response(text)) if text.len() == MEBIBYTE - 10));
 }
 
 #[test]
