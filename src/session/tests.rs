@@ -163,3 +163,30 @@ async fn what_is_acknowledged_is_all_before_the_first_whose_response_is_awaited(
     let _fifth = next();
     assert_eq!(numbers, [(0, 0), (1, 0), (2, 0), (3, 2), (4, 4)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn clones_number_their_commands_together() {
+    let played = Played::new(Settings::default());
+    let one = session(&played);
+    let other = one.clone();
+    let mut proposing = Vec::new();
+    let mut next = |session| {
+        proposing.push(propose(session));
+        asked(&played)
+    };
+    let (first, answer) = next(&one);
+    let (second, _second_answer) = next(&other);
+    let (third, _third_answer) = next(&other.clone());
+    let numbers =
+        [first, second, third].map(|it| (it.session, it.sequence, it.first_unacknowledged));
+    let id = SessionId(7);
+    assert_eq!(numbers, [(id, 0, 0), (id, 1, 0), (id, 2, 0)]);
+    // What one has been answered, another acknowledges.
+    answer.complete(done()).unwrap();
+    let mut first = proposing.remove(0);
+    assert!(poll(&mut first).is_ready());
+    drop(first);
+    let _fourth = propose(&other);
+    let fourth = asked(&played).0;
+    assert_eq!((fourth.sequence, fourth.first_unacknowledged), (3, 1));
+}
