@@ -1,7 +1,72 @@
 //! One connection over a long time, and which nodes get none.
 
 use super::*;
-use crate::net::testing::{greeted, pair};
+use crate::net::testing::{End, greeted, pair};
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_owed_when_it_was_left_is_not_held_against_the_next_one() {
+    let (orders, queue) = mpsc::channel(1024);
+    let nodes = ["frozen", "good"].map(str::to_owned).to_vec();
+    let mut driver = Driver::new(nodes, "c".to_owned(), Box::new(InMemory), queue);
+    driver.next_address = 0;
+    tokio::spawn(driver.run());
+    let began = Instant::now();
+    let mut answers = Vec::new();
+    for _ in 0..MAX_UNANSWERED {
+        let (order, answered) = order(b"query");
+        let order = Order { what: Wanted::Query(Read::Local), ..order };
+        assert!(orders.send(order).await.is_ok());
+        answers.push(answered);
+    }
+    for answered in answers {
+        assert_eq!(answered.await, Ok(Ok(Bytes::from_static(b"query"))));
+    }
+    assert!(began.elapsed() < 3 * SILENCE, "{:?}", began.elapsed());
+}
+
+/// The name of the next request to this node, and the command's place in its session.
+async fn next_command(end: &mut End) -> (u64, InSession) {
+    loop {
+        let frame = end.reader.next().await.unwrap().expect("the client has hung up");
+        if frame.kind == Kind::Ping {
+            continue;
+        }
+        match frame.decode().unwrap() {
+            Ask { id, what: What::Propose { session: Some(session), .. } } => return (id, session),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_later_has_a_later_name_than_what_an_earlier_connection_lost() {
+    let (orders, queue) = mpsc::channel(1);
+    let mut driver = Driver { queue, ..driver() };
+    let ((lost, mut lost_answer), (later, _later_answer)) = (order(b"lost"), order(b"later"));
+    assert!(orders.send(lost).await.is_ok());
+    let (connection, mut end) = pair("one");
+    let mut node = greeted(connection, hello_of_node());
+    let first = tokio::select! {
+        _ = driver.serve(&mut node) => panic!("it left"),
+        asked = next_command(&mut end) => asked,
+    };
+    driver.on_broken();
+
+    let (connection, mut end) = pair("another");
+    let mut node = greeted(connection, hello_of_node());
+    let (again, second) = tokio::select! {
+        _ = driver.serve(&mut node) => panic!("it left"),
+        asked = async {
+            let again = next_command(&mut end).await;
+            assert!(orders.send(later).await.is_ok());
+            (again, next_command(&mut end).await)
+        } => asked,
+    };
+    assert_eq!(again, first);
+    assert!(second.0 > first.0, "{second:?}");
+    assert_eq!((second.1.sequence, second.1.first_unacknowledged), (1, 0));
+    assert_eq!(lost_answer.try_recv(), Err(TryRecvError::Empty));
+}
 
 #[tokio::test(start_paused = true)]
 async fn what_was_refused_until_its_callers_gave_up_is_forgotten_while_connected() {
