@@ -121,6 +121,27 @@ async fn a_request_beyond_the_limit_is_answered_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
+async fn what_is_no_larger_than_the_limit_is_taken_however_long_the_names_around_it_are() {
+    let played = played();
+    let (mut end, _) = client(&played, &Budget::new(1 << 30));
+    let (id, sequence, first_unacknowledged) = (u64::MAX, u64::MAX, u64::MAX);
+    let session = Some(InSession { session: SessionId(u64::MAX), sequence, first_unacknowledged });
+    let largest: Bytes = postcard::to_allocvec(&vec![1_u8; MAX_COMMAND - 3]).unwrap().into();
+    assert_eq!(largest.len(), MAX_COMMAND);
+    for what in [
+        What::Propose { session, command: largest.clone() },
+        What::Read { level: Read::Linearizable, query: largest },
+    ] {
+        end.send(Kind::Request, &Ask { id, what }).await;
+        let answered = tokio::select! {
+            answered = end.answer(id) => answered,
+            () = answer(&played, usize::MAX, 3) => unreachable!("it is asked less"),
+        };
+        assert_eq!(answered, done(3));
+    }
+}
+
+#[tokio::test]
 async fn all_clients_together_hold_no_more_than_the_budget() {
     let (played, budget) = (played(), Budget::new(MAX_COMMAND));
     let (mut slow, _) = client(&played, &budget);
