@@ -404,6 +404,8 @@ fn a_replica_vouches_for_nothing_until_it_is_on_disk_that_it_is_not_mute_any_mor
 #[test]
 fn that_a_replica_counts_again_is_written_though_there_is_nothing_else_to_write() {
     let (mut stage, asked) = mute(1);
+    // Who it is that speaks is news, and is written by itself.
+    stage.hear(PEER, PeerMessage::Protocol(Word::Mention));
     let last = stage.log().last();
     let before = stage.writes.len();
     stage.hear(PEER, catch_up(asked, last));
