@@ -115,4 +115,20 @@ mod tests {
             assert_eq!((meta.chunk_bytes(meta.chunks()), meta.chunk_bytes(u64::MAX)), (0, 0));
         }
     }
+
+    #[test]
+    fn a_content_may_be_larger_than_32_bits_can_say() {
+        let size_bytes = (5 << 30) + 3;
+        let meta = SnapshotMeta {
+            last: LogId::ZERO,
+            digest: Digest::ZERO,
+            membership: Membership::default(),
+            time: LogTime(0),
+            size_bytes,
+            content: Digest::ZERO,
+        };
+        let full = SnapshotMeta::CHUNK_BYTES;
+        let ends = [(5 << 10) - 1, 5 << 10, (5 << 10) + 1].map(|chunk| meta.chunk_bytes(chunk));
+        assert_eq!((meta.chunks(), ends), ((5 << 10) + 1, [full, 3, 0]));
+    }
 }

@@ -76,4 +76,14 @@ mod tests {
         let mut clock = LogClock::starting_at(LogTime(100 * SECOND), now(1000, 5000));
         assert_eq!(clock.read(now(1000, 5000), true), LogTime(100 * SECOND));
     }
+
+    #[test]
+    fn however_often_it_is_read_the_clock_is_drawn_towards_that_of_the_wall() {
+        let mut clock = LogClock::starting_at(LogTime(100 * SECOND), now(0, 100));
+        for ms in 1..10_000 {
+            let monotonic = Duration::from_millis(ms);
+            clock.read(Now { monotonic, wall: Duration::from_secs(100_000) }, true);
+        }
+        assert_eq!(clock.read(now(10, 100_000), true), LogTime(111 * SECOND));
+    }
 }

@@ -375,6 +375,18 @@ mod tests {
     }
 
     #[test]
+    fn a_read_that_was_confirmed_and_given_up_since_is_not_answered() {
+        let mut requests = Requests::default();
+        for (id, deadline) in [(1, 100), (2, 200)] {
+            requests.admit_read(r(id), at(deadline));
+            requests.read_ready(r(id), Index(5));
+        }
+        assert_eq!(requests.expire(at(100), true), [(r(1), Failure::NoLeader)]);
+        assert_eq!(requests.take_ready(Index(5)), [r(2)]);
+        assert_eq!(requests.take_ready(Index(9)), []);
+    }
+
+    #[test]
     fn a_leader_that_hands_over_is_left_alone_for_a_while() {
         let mut requests = requests(1);
         send_next(&mut requests, 1, 11);

@@ -168,6 +168,21 @@ fn who_votes_compares_its_whole_log_whatever_of_it_is_damaged() {
 }
 
 #[test]
+fn a_leader_that_a_minority_answers_gives_up() {
+    for answering in [1, 2] {
+        let mut cluster = Cluster::led_by_1(5);
+        (2 + answering..=5).for_each(|id| cluster.isolate(id));
+        for _ in 0..5 {
+            cluster.now += cluster.settings.election.start / 2;
+            cluster.timeout(1, Timer::Heartbeat);
+            cluster.settle();
+        }
+        cluster.timeout(1, Timer::Quorum);
+        assert_eq!(cluster.node(1).leads(), answering == 2);
+    }
+}
+
+#[test]
 fn a_candidate_does_not_lead_by_a_minority() {
     let mut cluster = Cluster::of(5);
     cluster.isolate(4);

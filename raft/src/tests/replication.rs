@@ -1,9 +1,11 @@
 //! How entries reach the followers.
 
-use quorate_core::{Ballot, Incarnation, Index, Input, LogId, Protocol as _, Settings, Timer};
+use quorate_core::{
+    Ballot, Entry, Incarnation, Index, Input, LogId, Protocol as _, Settings, Timer,
+};
 
 use super::cluster::{Cluster, Sent, append, n};
-use crate::{AppendEntriesReply, Appended, Message, PeerFault};
+use crate::{AppendEntries, AppendEntriesReply, Appended, Message, PeerFault};
 
 fn entries_in(sent: &Sent) -> usize {
     append(&sent.message).map_or(0, |append| append.entries.len())
@@ -473,4 +475,43 @@ fn a_leader_knows_how_far_each_disk_has_acknowledged_its_log_and_nobody_else_doe
     cluster.settle();
     let known = |of: u64, by: u64| cluster.raft(of).acknowledged(n(2), Incarnation(by));
     assert_eq!((known(1, 2), known(1, 9), known(3, 2)), (Index(2), Index::ZERO, Index::ZERO));
+}
+
+/// Its leader was given a larger limit already.
+#[test]
+fn a_follower_takes_more_at_once_than_it_would_send_itself() {
+    let settings = Settings { append_bytes: 1, ..Settings::default() };
+    let mut cluster = Cluster::with(3, settings);
+    cluster.elect(1);
+    cluster.isolate(2);
+    (0..3).for_each(|_| cluster.propose(1, "a"));
+    cluster.settle();
+    let log = &cluster.node(1).log;
+    let (previous, entries) = (LogId::new(Index(1), Ballot(1)), log.entries(Index(2), 1 << 20));
+    let (probe, commit, entries) = (99, Index(1), entries.unwrap());
+    assert_eq!(entries.len(), 3);
+    let term = Ballot(1);
+    let message = AppendEntries { term, probe, previous, commit, entries };
+    cluster.forge(1, 2, Message::AppendEntries(message));
+    assert_eq!((cluster.last_index(2), cluster.raft(2).faults().count), (Index(4), 0));
+}
+
+/// What it holds in memory only cannot leave that.
+#[test]
+fn a_follower_whose_disk_hangs_is_sent_its_window_and_no_more() {
+    let one = Entry::OVERHEAD + 50;
+    let settings =
+        Settings { window_bytes: 20 * one, append_bytes: 5 * one, ..Settings::default() };
+    let mut cluster = Cluster::with(3, settings);
+    cluster.elect(1);
+    cluster.slow.insert(n(3));
+    for _ in 0..100 {
+        cluster.propose(1, "a");
+        cluster.settle();
+        cluster.timeout(1, Timer::Heartbeat);
+        cluster.settle();
+    }
+    assert_eq!(cluster.committed(1), 101);
+    let held = cluster.last_index(3).0;
+    assert!((5..40).contains(&held), "{held}");
 }

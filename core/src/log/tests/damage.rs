@@ -311,6 +311,18 @@ fn what_a_snapshot_makes_good_is_durable_once_the_disk_points_to_that() {
     adopts(Some(snapshot_at(&whole, 5)), snapshot_at(&whole, 4));
 }
 
+/// The entry that listed them is damaged, and its peers have compacted it.
+#[test]
+fn a_log_that_adopts_a_snapshot_lists_whom_that_lists() {
+    let whole = log_of(&[1; 5]);
+    let mut log = damaged_log(&[1; 5], (2, 3));
+    let others = Membership::new([(NodeId(1), Incarnation(101)), (NodeId(2), Incarnation(900))]);
+    assert_ne!(log.membership(), &others);
+    let snapshot = SnapshotMeta { membership: others.clone(), ..snapshot_at(&whole, 4) };
+    assert!(log.adopt(&snapshot));
+    assert_eq!((log.membership(), log.membership_at(Index(5))), (&others, &others));
+}
+
 #[test]
 fn what_is_given_up_is_not_written_any_more() {
     let whole = all(&log_of(&[1, 1, 1, 2, 2]));

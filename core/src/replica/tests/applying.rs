@@ -54,6 +54,21 @@ fn what_was_read_is_handed_over_as_far_as_it_is_committed_and_only_where_it_goes
     assert_eq!(indexes(&next), [2, 3]);
 }
 
+/// It was damaged, or compacted meanwhile.
+#[test]
+fn what_could_not_be_read_for_the_applier_is_read_again() {
+    let mut log = log_of(&[1; 3], "x");
+    log.begin_write(WriteSeq(1));
+    log.saved(WriteSeq(1));
+    log.commit(Index(3));
+    log.trim_cache(0);
+    let mut applying = Applying::from(Index(1));
+    applying.set_reading();
+    assert_eq!(applying.next(&log, 1000), Next::Nothing, "it is being read");
+    assert_eq!(applying.on_read(&log, Index(2), Vec::new()), []);
+    assert_eq!(applying.next(&log, 1000), Next::Cold(Index(2), 1000));
+}
+
 /// To read it would fail, and be tried again at once, until somebody gives it back.
 #[test]
 fn what_is_missing_is_not_read_for_the_applier_before_it_is_back_on_disk() {

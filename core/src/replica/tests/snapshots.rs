@@ -45,6 +45,19 @@ fn a_log_goes_behind_the_older_snapshot_once_the_newer_one_is_pointed_to_on_disk
     assert_eq!((newest(&mut stage), base(&mut stage)), (Some(5), 3));
 }
 
+/// Whoever lags, or is gone for good, gets a snapshot.
+#[test]
+fn a_leader_keeps_no_log_for_those_who_have_not_acknowledged_it() {
+    let mut stage = six();
+    stage.lead(1);
+    assert_eq!(stage.puppet().acknowledged, Index::ZERO);
+    for index in [3, 5] {
+        let snapshot = meta(&mut stage, index);
+        built(&mut stage, &snapshot);
+    }
+    assert_eq!((newest(&mut stage), base(&mut stage)), (Some(5), 3));
+}
+
 #[test]
 fn a_snapshot_that_the_log_has_moved_past_does_not_count() {
     let mut stage = six();

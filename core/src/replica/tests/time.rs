@@ -107,6 +107,19 @@ fn whoever_does_not_serve_or_has_no_room_leaves_deadlines_to_others() {
     }
 }
 
+/// It hands over, say, which comes to nothing.
+#[test]
+fn a_leader_that_served_nobody_when_its_timer_ran_out_sets_another_one() {
+    let mut stage = Stage::with_entries(0);
+    stage.lead(1);
+    assert_eq!(timers(&deadline_at(&mut stage, Some(LogTime(3_000_000)))).len(), 1);
+    pass(&mut stage, 2 * SECOND);
+    stage.puppet().standing.serving = false;
+    assert_eq!(timers(&stage.on(Event::Timeout(Timer::Deadline))), []);
+    stage.puppet().standing.serving = true;
+    assert_eq!(timers(&stage.flush()).len(), 1);
+}
+
 #[test]
 fn log_time_steps_to_the_wall_clock_only_while_nothing_depends_on_it() {
     let propose = |stage: &mut Stage| {
@@ -125,12 +138,17 @@ fn log_time_steps_to_the_wall_clock_only_while_nothing_depends_on_it() {
     stage.commit();
     stage.lead(1);
     assert_eq!(jumped(&mut stage), hour);
-    // What is not applied may set a deadline, too.
-    for applied in [false, true] {
+    // What is not applied may set a deadline, too, be it committed or not.
+    for (committed, applied) in [(false, false), (true, false), (true, true)] {
         let mut stage = Stage::with_entries(0);
         stage.commit();
         stage.lead(1);
         propose(&mut stage);
+        if committed {
+            let last = stage.log().last().index;
+            stage.log().commit(last);
+            stage.flush();
+        }
         if applied {
             deadline_at(&mut stage, Some(LogTime(u64::MAX)));
         }
