@@ -359,6 +359,16 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_that_is_polled_again_and_again_holds_one_waker() {
+        let waker = CountedWaker::new();
+        let mut triggered = Shutdown::new().triggered();
+        for _ in 0..3 {
+            assert!(pin!(&mut triggered).poll(&mut waker.context()).is_pending());
+            assert_eq!(waker.held(), 1);
+        }
+    }
+
+    #[test]
     fn a_dropped_wait_leaves_nothing_behind() {
         let shutdown = Shutdown::new();
         let waker = CountedWaker::new();

@@ -285,6 +285,19 @@ fn requests_beyond_what_may_be_outstanding_are_refused_as_busy_until_others_are_
 }
 
 #[test]
+fn a_read_that_went_on_to_the_state_machine_leaves_its_room_to_the_next() {
+    let settings = Settings { uncommitted_bytes: 64 << 10, ..Settings::default() };
+    let max = settings.uncommitted_bytes;
+    let mut fixture = Fixture::leading(settings);
+    for _ in 0..3 {
+        let mut read = fixture.read(max);
+        assert_eq!(read.try_take(), None, "there is room for it");
+        (0..5).for_each(|_| fixture.round());
+        assert!(fixture.event_loop.waiting.is_empty());
+    }
+}
+
+#[test]
 fn whether_there_is_room_stands_in_the_status_and_decides_what_is_taken() {
     let mut fixture = Fixture::leading(Settings::default());
     for has_room in [false, true, false] {

@@ -87,4 +87,43 @@ mod tests {
         assert_eq!(timers.take_expired(one), None);
         assert_eq!(timers.take_expired(2 * one), Some(Timer::Heartbeat));
     }
+
+    #[test]
+    fn a_timer_set_anew_for_an_earlier_moment_runs_out_then() {
+        let mut timers = Timers::default();
+        let (hour, second) = (Duration::from_secs(3600), Duration::from_secs(1));
+        timers.set(Timer::Deadline, Duration::ZERO, &(hour..hour));
+        timers.set(Timer::Deadline, Duration::ZERO, &(second..second));
+        assert_eq!(timers.take_expired(second), Some(Timer::Deadline));
+    }
+
+    #[test]
+    fn timers_of_the_same_range_run_out_all_over_it() {
+        // Drawn as in every run of this test.
+        fastrand::seed(1);
+        let mut timers = Timers::default();
+        let range = Duration::from_secs(1)..Duration::from_secs(2);
+        let dues = (0..100).map(|_| {
+            timers.set(Timer::Election, Duration::ZERO, &range);
+            timers.next().unwrap()
+        });
+        let mut dues: Vec<_> = dues.collect();
+        dues.sort_unstable();
+        let tenth = (range.end - range.start) / 10;
+        assert!(dues[0] < range.start + tenth && dues[99] > range.end - tenth, "{dues:?}");
+        dues.dedup();
+        assert_eq!(dues.len(), 100);
+    }
+
+    #[test]
+    fn the_wall_clock_is_read_each_time_and_not_told_from_the_monotonic_one() {
+        let minute = Duration::from_secs(60);
+        let mut clock = Clock::start();
+        // As if a minute had passed that the wall clock does not show.
+        clock.start = clock.start.checked_sub(minute).expect("a machine that is up");
+        let now = clock.now();
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        assert!(now.monotonic >= minute);
+        assert!(now.wall.abs_diff(wall) < minute / 2, "{:?}, {wall:?}", now.wall);
+    }
 }

@@ -214,6 +214,25 @@ async fn a_session_of_an_emptied_cluster_is_not_taken_for_one_of_the_next() {
     second.shutdown().await.unwrap();
 }
 
+#[tokio::test]
+async fn starts_of_one_count_on_a_disk_and_on_an_old_image_of_it_are_told_apart() {
+    let image = MemDisk::new();
+    alone(&image).await.shutdown().await.unwrap();
+    let mut starts = Vec::new();
+    for _ in 0..2 {
+        let disk = image.crash_keeping_all();
+        alone(&disk).await.shutdown().await.unwrap();
+        let config = config(1, &["127.0.0.1:0".to_owned()]);
+        let disk = disk.crash_keeping_all();
+        let opened = storage_thread::open::<Raft, _>(&config, disk, Incarnation(9), 9);
+        let lineage = opened.unwrap().1.lineage;
+        starts.push((lineage.latest().count, lineage.previous_nonce()));
+    }
+    let [(count, nonce), (other_count, other_nonce)] = starts[..] else { unreachable!("two") };
+    assert_eq!(count, other_count);
+    assert_ne!(nonce, other_nonce);
+}
+
 /// What was to be written is there when the start has failed: the process may end then.
 #[tokio::test]
 async fn a_start_that_fails_is_recorded_with_the_reason() {

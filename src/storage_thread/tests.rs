@@ -113,6 +113,25 @@ fn a_promise_that_is_sworn_ahead_of_what_waits_for_room_is_told() {
 }
 
 #[test]
+fn what_waited_for_room_is_told_as_it_is_saved_whatever_was_sworn_ahead_of_it() {
+    let mut fixture = Fixture::new();
+    let used = fixture.disk.contents().values().map(|bytes| bytes.len() as u64).sum();
+    fixture.disk.set_capacity(Some(used));
+    let mut writes: Vec<_> = (0..4).map(|_| fixture.enqueue(Some(100_000))).collect();
+    writes.push(fixture.enqueue(None));
+    while fixture.step() {}
+    assert_eq!(fixture.told(), (vec![], vec![writes[4]]));
+    fixture.disk.set_capacity(None);
+    // Nothing more comes: so it need not be waited for.
+    fixture.writes.close();
+    for _ in 0..3 {
+        fixture.thread.rest().unwrap();
+        while fixture.step() {}
+    }
+    assert_eq!(fixture.told(), (writes, vec![]));
+}
+
+#[test]
 fn under_a_load_that_never_pauses_segments_are_ready_before_they_are_needed() {
     let mut fixture = Fixture::new();
     let reserve = fixture.reserve();

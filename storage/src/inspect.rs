@@ -365,11 +365,11 @@ mod tests {
         let mut author = Author::new();
         (0..12).for_each(|_| author.append(1, &[b"x"]));
         let (file, last) = author.place_of(12);
-        // Nothing is left but the first group and, 44 KiB on, a part of the last.
+        // Nothing is left but the first group and, 44 KiB on, something that cannot be read.
         let mut content = author.disk.content(&file).unwrap();
-        content[author.place_of(2).1..last].fill(0);
-        content[last + 70] ^= 1;
+        content[author.place_of(2).1..].fill(0);
         author.disk.set_content(&file, &content);
+        author.disk.set_unreadable(&file, last as u64..last as u64 + 512);
         for (group_bytes, is_lost) in [(8 << 10, true), (64 << 10, false), (4 << 20, false)] {
             let options = StoreOptions { group_bytes, ..options() };
             let disk = Arc::new(author.disk.crash_keeping_all());

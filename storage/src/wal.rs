@@ -138,11 +138,17 @@ impl Wal {
         self.swear()
     }
 
-    /// An empty group which vouches for the last one, if nothing does yet.
+    /// An empty group which vouches for the last one, if nothing does yet. On a full disk the meta
+    /// file does, which needs no room: what is left is kept, and who knows when there is more.
     pub(crate) fn attest(&mut self) -> Result<Option<Job>, StorageError> {
         self.check_idle()?;
-        let vouched_for = self.head.is_attest || self.meta.durable_through == self.head.sequence;
-        if vouched_for || !self.queue.is_empty() || self.rooms.is_out_of_room() {
+        if self.head.is_attest || self.meta.durable_through == self.head.sequence {
+            return Ok(None);
+        }
+        if self.rooms.is_out_of_room() {
+            return self.meta_job(self.meta.clone()).map(Some);
+        }
+        if !self.queue.is_empty() {
             return Ok(None);
         }
         let Some(pledge) = self.head.pledge else { return Ok(None) };

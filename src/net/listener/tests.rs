@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use async_trait::async_trait;
-use quorate_core::{Incarnation, Settings};
+use quorate_core::{Digest, Incarnation, Settings};
 use quorate_handoff::{Consumer, queue};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
@@ -141,6 +141,23 @@ async fn a_client_too_many_is_told_so_and_peers_get_in_all_the_same() {
     let pong = clients.last_mut().unwrap().reader.next().await.unwrap().unwrap();
     assert_eq!(pong.kind, Kind::Pong);
     let _client = listening.greet(&hello_of_client()).await;
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_that_was_founded_by_others_is_refused_whatever_its_name() {
+    let listening = Listening::start();
+    let (ours, theirs) = (Digest([1; 16]), Digest([2; 16]));
+    listening.board.post(|status| status.identity = Some(ours));
+    let mut stranger = listening.dial("a node of others");
+    stranger.send(Kind::Hello, &Hello { identity: theirs, ..hello_of_peer(2) }).await;
+    assert_eq!(stranger.receive().await, (Kind::Refusal, Refusal::Identity { theirs, ours }));
+    // Who is not formed yet has to hear of the founding.
+    for identity in [ours, Digest::ZERO] {
+        let mut end = listening.dial("a node of ours");
+        end.send(Kind::Hello, &Hello { identity, ..hello_of_peer(2) }).await;
+        let (kind, hello) = end.receive::<Hello>().await;
+        assert_eq!((kind, hello.identity), (Kind::Hello, ours));
+    }
 }
 
 #[tokio::test(start_paused = true)]

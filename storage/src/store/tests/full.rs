@@ -320,11 +320,33 @@ fn what_is_kept_for_what_was_admitted_is_not_spent_on_vouching_for_the_last_grou
         author.append(1, &[&[1; 3000]]);
     }
     author.append(1, &[b"admitted before"]);
-    assert!(author.store.attest().unwrap().is_none());
+    let left = blocks_left(&author);
+    author.attest();
+    assert_eq!(blocks_left(&author), left);
     make_room(&mut author);
     author.flush().unwrap();
     author.append(1, &[b"admitted since"]);
     assert!(author.store.attest().unwrap().is_some());
+}
+
+#[test]
+fn damage_to_the_last_group_is_not_taken_for_a_tear_though_the_disk_was_full_when_it_was_saved() {
+    for more_waits in [false, true] {
+        let mut author = author_with_blocks_left(0);
+        let last = author.last().0.index;
+        if more_waits {
+            let write = author.appending(1, &[b"y"]);
+            author.enqueue(write);
+            assert_eq!(author.flush().unwrap(), None);
+        }
+        author.attest();
+        assert!(author.store.attest().unwrap().is_none(), "that is not said again and again");
+        let (file, offset) = author.place_of(last.0);
+        let disk = author.disk.crash_losing_all();
+        disk.flip(&file, offset + 100, 1);
+        let (_, found) = open(&disk).unwrap();
+        assert_eq!((found.log.last.index, found.mute), (last.previous(), true), "{more_waits}");
+    }
 }
 
 #[test]
