@@ -130,7 +130,7 @@ fn a_start_much_later_than_the_known_one_is_heard_once_it_has_said_that_it_follo
     // As often as it speaks: the question may be lost, and so may the answer.
     for _ in 0..3 {
         let said = said(stage.on(says(PeerMessage::Protocol(Word::Mention))));
-        assert_eq!(said, [doubt.clone()]);
+        assert_eq!(said, std::slice::from_ref(&doubt));
     }
     assert_eq!(stage.puppet().heard.len(), 1);
     stage.on(says(PeerMessage::Readmission(Readmission::Follows { start: known })));
