@@ -146,8 +146,9 @@ pub struct RecoveredLog {
     /// For each stretch of entries with the same ballot: the index of the first, and the ballot.
     /// Contiguous and ascending; the first stretch begins at `base.index + 1`.
     pub ballots: Vec<(Index, Ballot)>,
-    /// The membership in force at the end of the log if an entry of the log set it: its entry's
-    /// index and the membership; otherwise the snapshot's or the founding's is in force.
+    /// Each membership that an entry of the log set, and that entry's index, ascending. Before the
+    /// first of them the snapshot's or the founding's is in force. All of them are needed: where the
+    /// end of the log is cut off, an earlier one is in force again.
     pub memberships: Vec<(Index, Membership)>,
     /// The last entries, as many as the storage chose to keep in memory; contiguous up to the
     /// log's end. Earlier ones are read on demand.
