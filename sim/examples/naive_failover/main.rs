@@ -43,7 +43,11 @@ mod tests {
         let refuted = check().expect_err("nobody asks a majority");
         let Refuted::Violated { failed, picture, .. } = &*refuted else { panic!("{refuted}") };
         // Of what two primaries break, whichever shows first.
-        let broken = ["leader completeness", "linearizability in the order of the log"];
+        let broken = [
+            "leader completeness",
+            "committed entries never change",
+            "linearizability in the order of the log",
+        ];
         assert!(broken.contains(&failed.violation.property), "{}", failed.violation);
         let picture = std::fs::read_to_string(picture).unwrap();
         assert!(picture.contains("<html") && picture.contains("Acknowledge"));
