@@ -91,6 +91,17 @@ pub enum SnapshotMessage {
 mod tests {
     use super::*;
 
+    fn of(size_bytes: u64) -> SnapshotMeta {
+        SnapshotMeta {
+            last: LogId::ZERO,
+            digest: Digest::ZERO,
+            membership: Membership::default(),
+            time: LogTime(0),
+            size_bytes,
+            content: Digest::ZERO,
+        }
+    }
+
     #[test]
     fn a_content_is_cut_into_full_chunks_and_a_rest() {
         let full = SnapshotMeta::CHUNK_BYTES;
@@ -101,32 +112,17 @@ mod tests {
             (full + 1, vec![full, 1]),
             (3 * full, vec![full; 3]),
         ] {
-            let meta = SnapshotMeta {
-                last: LogId::ZERO,
-                digest: Digest::ZERO,
-                membership: Membership::default(),
-                time: LogTime(0),
-                size_bytes,
-                content: Digest::ZERO,
-            };
+            let meta = of(size_bytes);
             assert_eq!(meta.chunks(), chunks.len() as u64, "{size_bytes}");
-            let of = (0..meta.chunks()).map(|chunk| meta.chunk_bytes(chunk));
-            assert_eq!(of.collect::<Vec<_>>(), chunks);
+            let cut = (0..meta.chunks()).map(|chunk| meta.chunk_bytes(chunk));
+            assert_eq!(cut.collect::<Vec<_>>(), chunks);
             assert_eq!((meta.chunk_bytes(meta.chunks()), meta.chunk_bytes(u64::MAX)), (0, 0));
         }
     }
 
     #[test]
     fn a_content_may_be_larger_than_32_bits_can_say() {
-        let size_bytes = (5 << 30) + 3;
-        let meta = SnapshotMeta {
-            last: LogId::ZERO,
-            digest: Digest::ZERO,
-            membership: Membership::default(),
-            time: LogTime(0),
-            size_bytes,
-            content: Digest::ZERO,
-        };
+        let meta = of((5 << 30) + 3);
         let full = SnapshotMeta::CHUNK_BYTES;
         let ends = [(5 << 10) - 1, 5 << 10, (5 << 10) + 1].map(|chunk| meta.chunk_bytes(chunk));
         assert_eq!((meta.chunks(), ends), ((5 << 10) + 1, [full, 3, 0]));
