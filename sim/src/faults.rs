@@ -58,14 +58,14 @@ pub(crate) struct SessionLimits {
 impl Plan {
     /// What a node is set to.
     pub(crate) fn settings_of(&self, node: usize) -> &Settings {
-        self.uneven_settings.as_ref().filter(|_| node % 2 == 1).unwrap_or(&self.settings)
+        instead(self.uneven_settings.as_ref(), node).unwrap_or(&self.settings)
     }
 
     /// What a node grants the client of a session that is opened through it.
     pub(crate) fn session_limits(&self, node: usize) -> SessionLimits {
         let Settings { max_sessions, max_response_bytes, .. } = self.settings;
         let everywhere = SessionLimits { max_sessions, max_response_bytes };
-        self.uneven_limits.filter(|_| node % 2 == 1).unwrap_or(everywhere)
+        instead(self.uneven_limits, node).unwrap_or(everywhere)
     }
 
     /// What this seed has in store for `nodes` replicas; for a random number if `None`.
@@ -123,6 +123,11 @@ impl Plan {
             skipped: BTreeSet::new(),
         }
     }
+}
+
+/// What holds for a node in the place of what holds for all: for every other one.
+fn instead<T>(uneven: Option<T>, node: usize) -> Option<T> {
+    uneven.filter(|_| node % 2 == 1)
 }
 
 /// Small limits, so that windows fill, entries leave the memory and snapshots are taken within
