@@ -139,7 +139,7 @@ impl Wal {
     }
 
     /// An empty group which vouches for the last one, if nothing does yet. On a full disk the meta
-    /// file does, which needs no room: what is left is kept, and who knows when there is more.
+    /// file does, which needs no room: what is left is for what was admitted, be that on its way.
     pub(crate) fn attest(&mut self) -> Result<Option<Job>, StorageError> {
         self.check_idle()?;
         if self.head.is_attest || self.meta.durable_through == self.head.sequence {
