@@ -45,8 +45,8 @@ pub struct Bounds {
 }
 
 impl Default for Bounds {
-    /// Three replicas, two elections, and one crash that loses what was not durable. What is
-    /// committed are the entries with which leaders open their ballots.
+    /// Three replicas, two elections, one crash that loses what was not durable, and one message that
+    /// overtakes others. What is committed are the entries with which leaders open their ballots.
     fn default() -> Bounds {
         Bounds {
             replicas: 3,
@@ -57,7 +57,7 @@ impl Default for Bounds {
             reads: 0,
             crashes: 1,
             duplicates: 0,
-            overtakings: Some(0),
+            overtakings: Some(1),
             batched: 0,
             slow_writes: 1,
             oaths: 0,

@@ -152,6 +152,14 @@ impl<P: Simulated> Cluster<P> {
         } else {
             self.network.sort_by_key(Hashed::identity);
         }
+        if rules.drops_moot {
+            let nodes = &self.nodes;
+            let settled: Vec<_> = nodes.iter().map(|node| node.settled()).collect();
+            self.network.retain(|message| {
+                let receiver = settled.get(position(message.to));
+                !receiver.is_some_and(|settled| settled.makes_moot(message))
+            });
+        }
         came.verdict?;
         if came.is_unfinished {
             return Ok(());

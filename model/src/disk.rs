@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use quorate_core::{
     Disk as Acquaintance, Entry, EntryKind, FoundingRecord, Identity, Incarnation, Lineage, LogId,
-    LogTime, Membership, NodeId, PledgeBytes, Recovered, RecoveredLog, Run, Start, Write, WriteSeq,
+    LogTime, Membership, NodeId, Pledge, PledgeBytes, Recovered, RecoveredLog, Run, Start, Write,
+    WriteSeq,
 };
+use quorate_sim::Simulated;
 use quorate_sim::oracles::Mirror;
+
+use crate::settled::Settled;
 
 /// What is durable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +75,12 @@ impl Disk {
     /// What has been promised: in the log, and ahead of it.
     pub(crate) fn pledges(&self) -> (Option<PledgeBytes>, Option<PledgeBytes>) {
         (self.pledge, self.sworn.map(|(_, pledge)| pledge))
+    }
+
+    /// What decides on which messages are moot. A promise ahead of the log is not counted.
+    pub(crate) fn settled<P: Simulated>(&self) -> Settled<P> {
+        let pledge = self.pledge.and_then(|bytes| P::Pledge::from_bytes(&bytes));
+        Settled { pledge, peers: self.peers.clone(), starts: self.lineage.latest().count }
     }
 
     /// A process starts. Says what it finds.

@@ -54,6 +54,11 @@
 //!
 //! # Why it is fast
 //!
+//! Messages that no longer matter to their receiver, since they are of an earlier ballot, count as
+//! lost, so that states which differ in nothing else are one state. That no replica takes any notice
+//! of such a message is a promise like others, and is tried with every state of a replica and every
+//! such message. In a random walk they all arrive.
+//!
 //! Within the same bounds a replica has thousands of states and a cluster has millions, since each
 //! state of the cluster is a combination of states of its replicas. So each state of a replica is
 //! kept once, and has a number. What comes of it when something happens is found out once, by the
@@ -90,6 +95,7 @@ mod promises;
 mod reads;
 mod rules;
 mod search;
+mod settled;
 mod visited;
 mod walk;
 mod words;

@@ -23,6 +23,7 @@ use crate::network::{Delivery, Way, deliveries, take};
 use crate::node::Node;
 use crate::promises::{History, Sight};
 use crate::rules::{Facts, Local, Rules, Speed};
+use crate::settled::Settled;
 
 /// No cluster of the model is larger.
 pub(crate) const MOST_REPLICAS: usize = 7;
@@ -62,6 +63,7 @@ struct Profile {
     look: u32,
     held: u32,
     on_disk: u32,
+    settled: u32,
 }
 
 /// What comes of one step of one replica.
@@ -137,10 +139,15 @@ pub(crate) struct Library<P: Simulated> {
     committed: Vec<Index>,
     sights: Shelf<Sight<'static>>,
     logs: Shelf<Mirror>,
+    settled: Shelf<Settled<P>>,
+    /// Of each of these: which messages are moot to a replica on whose disk it is.
+    moot: Vec<Vec<bool>>,
     steps: FxHashMap<u64, Step>,
     sent: Vec<u32>,
     /// What each history becomes when something is seen.
     lessons: FxHashMap<u64, Result<u32, u32>>,
+    /// A replica that was met takes notice of a message that is moot to it.
+    noticed: Option<u32>,
     violations: Vec<Violation>,
 }
 
@@ -158,9 +165,12 @@ impl<P: Simulated> Library<P> {
             committed: Vec::new(),
             sights: Shelf::new(),
             logs: Shelf::new(),
+            settled: Shelf::new(),
+            moot: Vec::new(),
             steps: FxHashMap::default(),
             sent: Vec::new(),
             lessons: FxHashMap::default(),
+            noticed: None,
             violations: Vec::new(),
         }
     }
@@ -221,7 +231,7 @@ impl<P: Simulated> Library<P> {
         let (bounds, spent) = (&self.rules.bounds, place.spent);
         let link = |message: &u32| self.links[*message as usize];
         deliveries(&place.network, bounds.is_ordered(), link, &ways(spent, bounds), |delivery| {
-            let to = usize::from(link(&place.network[delivery.place]) & 255);
+            let to = self.receiver(place.network[delivery.place]);
             if spent.wake(to, bounds).is_none() {
                 return;
             }
@@ -247,7 +257,7 @@ impl<P: Simulated> Library<P> {
         let (mut spent, position, key, taken) = match what.event {
             MoveEvent::Arrival(at, way) => {
                 let message = place.network[usize::from(at)];
-                let to = usize::from(self.links[message as usize] & 255);
+                let to = self.receiver(message);
                 let spent = pay_for(way, place.spent, bounds)?.wake(to, bounds)?;
                 (spent, to, message, Some(Delivery { place: usize::from(at), way }))
             }
@@ -288,12 +298,22 @@ impl<P: Simulated> Library<P> {
     /// Makes `place` the state to which `next` leads.
     pub(crate) fn go(&self, place: &mut Place, next: &Next) {
         let (position, node) = next.node;
-        place.nodes[position] = node;
+        let before = std::mem::replace(&mut place.nodes[position], node);
         let is_ordered = self.rules.bounds.is_ordered();
         if let Some(taken) = next.taken {
             take(&mut place.network, is_ordered, taken, |message| self.links[*message as usize]);
         }
-        place.network.extend_from_slice(self.sent_by(next.sent));
+        let nodes = place.nodes;
+        let profile = |node: u32| &self.profiles[node as usize];
+        let is_moot = |message: u32| {
+            let settled = profile(nodes[self.receiver(message)]).settled;
+            self.moot[settled as usize][message as usize]
+        };
+        if profile(before).settled != profile(node).settled {
+            place.network.retain(|message| !is_moot(*message));
+        }
+        let sent = self.sent_by(next.sent).iter();
+        place.network.extend(sent.filter(|message| !is_moot(**message)));
         if !is_ordered {
             place.network.sort_unstable();
         }
@@ -335,6 +355,11 @@ impl<P: Simulated> Library<P> {
             MoveEvent::Local(node, local) => What::Local(usize::from(node), local),
         };
         Action { what, disk }
+    }
+
+    /// Where a message goes.
+    fn receiver(&self, message: u32) -> usize {
+        usize::from(self.links[message as usize] & 255)
     }
 
     /// What decides on what can happen to a replica.

@@ -112,7 +112,7 @@ struct BoundsArgs {
     /// How often a message arrives twice.
     #[arg(long)]
     duplicates: Option<u8>,
-    /// How often a message overtakes others from the same sender to the same receiver.
+    /// How often a message overtakes others from the same sender to the same receiver (by default once).
     #[arg(long, conflicts_with = "any_order")]
     overtakings: Option<u8>,
     /// How often a batch goes on after a message, and becomes one write with what happens next.

@@ -112,7 +112,8 @@ impl<P: Simulated> Model<P> {
 
     /// Takes random walks, until a promise is broken or it is enough.
     pub fn walk(&self, stroll: Stroll, tell: &mut dyn FnMut(&Walked)) -> (Ending<P>, Walked) {
-        let (found, walked) = walk::<P>(&self.rules, stroll, tell);
+        let rules = self.rules.with_all_messages();
+        let (found, walked) = walk::<P>(&rules, stroll, tell);
         let ending = match found {
             None => Ending::Stopped,
             Some(Stumbled { actions, violation, rules }) => {

@@ -20,6 +20,7 @@ use crate::panics::caught;
 use crate::promises::{Sight, Watch};
 use crate::reads;
 use crate::rules::{Facts, Rules, Speed};
+use crate::settled::Settled;
 
 /// One replica with its disk.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ pub(crate) struct Node<P: Simulated> {
     held: Mirror,
     /// What a batch that goes on has given rise to so far.
     batch: Vec<Effect<P::Message>>,
+    /// The batch goes on. Follows from what is in the replica.
+    is_amid_a_batch: bool,
     /// Reads that are not answered, and what each of them has to cover.
     reads: BTreeMap<RequestId, Index>,
     watch: Watch<P>,
@@ -104,6 +107,7 @@ impl<P: Simulated> Node<P> {
             unsaved: VecDeque::new(),
             held: Mirror::default(),
             batch: Vec::new(),
+            is_amid_a_batch: false,
             reads: BTreeMap::new(),
             watch,
             inputs: 0,
@@ -140,6 +144,7 @@ impl<P: Simulated> Node<P> {
     }
 
     fn take_alone(&mut self, happening: Happening<P::Message>, rules: &Rules) -> Came<P::Message> {
+        self.is_amid_a_batch = matches!(happening, Happening::Batched(_));
         if let Happening::Batched(envelope) = happening {
             self.inputs += 1;
             self.hear(&envelope);
@@ -293,6 +298,21 @@ impl<P: Simulated> Node<P> {
         let (protocol, log) = machines(&self.replica);
         let standing = protocol.standing();
         (standing.ballot, standing.role == Role::Leader, log.committed())
+    }
+
+    /// Its position in the cluster.
+    pub(crate) fn position(&self) -> usize {
+        position(self.id)
+    }
+
+    /// What of its disk decides on which messages are moot.
+    pub(crate) fn settled(&self) -> Settled<P> {
+        self.disk.settled()
+    }
+
+    /// What the last message has given rise to is part of what happens next.
+    pub(crate) fn is_amid_a_batch(&self) -> bool {
+        self.is_amid_a_batch
     }
 
     pub(crate) fn held(&self) -> &Mirror {

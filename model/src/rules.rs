@@ -15,6 +15,8 @@ pub(crate) struct Rules {
     pub(crate) canary: Option<Canary>,
     pub(crate) members: Membership,
     pub(crate) settings: Settings,
+    /// Messages that no longer matter to their receiver are lost.
+    pub(crate) drops_moot: bool,
 }
 
 impl Rules {
@@ -26,12 +28,19 @@ impl Rules {
             append_bytes: if bounds.single_entries { 1 } else { Settings::default().append_bytes },
             ..Settings::default()
         };
-        Rules { bounds, canary, members: members(bounds.replicas), settings }
+        let members = members(bounds.replicas);
+        Rules { bounds, canary, members, settings, drops_moot: true }
     }
 
     /// The same, but a message carries as many entries as there are.
     pub(crate) fn with_long_messages(&self) -> Rules {
-        Rules::new(Bounds { single_entries: false, ..self.bounds }, self.canary)
+        let bounds = Bounds { single_entries: false, ..self.bounds };
+        Rules { drops_moot: self.drops_moot, ..Rules::new(bounds, self.canary) }
+    }
+
+    /// The same, and every message may arrive, whether or not it matters.
+    pub(crate) fn with_all_messages(&self) -> Rules {
+        Rules { drops_moot: false, ..self.clone() }
     }
 }
 

@@ -29,6 +29,15 @@ pub trait Simulated: Protocol {
         None
     }
 
+    /// True if no replica whose disk keeps this pledge takes any notice of that message, now or ever:
+    /// whether it is still on its way or lost makes no difference then, and the model checker does not
+    /// tell the two apart. It tries whether that is so, with every state of a replica that it reaches.
+    #[must_use]
+    fn is_moot(message: &Self::Message, pledge: &Self::Pledge) -> bool {
+        let _ = (message, pledge);
+        false
+    }
+
     /// What it calls the parts of a run, for pictures.
     #[must_use]
     fn words() -> Words {

@@ -1,5 +1,7 @@
 //! What happens for the first time: the real code takes the step, and what comes of it is kept.
 
+use std::ops::Range;
+
 use quorate_core::Envelope;
 use quorate_sim::{Simulated, Violation};
 
@@ -10,6 +12,7 @@ use crate::network::Way;
 use crate::node::{Came, Node, position, taking};
 use crate::promises::History;
 use crate::rules::{Local, Speed};
+use crate::settled::{Settled, takes_no_notice};
 
 impl<P: Simulated> Library<P> {
     /// Names what happens to a replica; messages name themselves.
@@ -52,7 +55,6 @@ impl<P: Simulated> Library<P> {
         let is_idle = after == before && sent.is_empty() && verdict.is_ok();
         let says_nothing = !crashed && entries.is_empty();
         let sight = after.sight(entries, crashed).into_owned();
-        let broken = verdict.err().map(|violation| self.number_violation(violation));
         let number = self.number_node(after);
         let from = u32::try_from(self.sent.len()).expect("memory ends before");
         let count = u16::try_from(sent.len()).expect("no step sends so much");
@@ -66,6 +68,10 @@ impl<P: Simulated> Library<P> {
         let changed = old_look != new_look || self.rules.bounds.batched > 0;
         let is_seen = !is_unfinished && (changed || !says_nothing);
         let sight = is_seen.then(|| self.sights.number(Hashed::new(sight)).0);
+        let broken = match verdict {
+            Ok(()) => self.noticed.take(),
+            Err(violation) => Some(self.number_violation(violation)),
+        };
         let step = Step { node: number, sent: (from, count), sight, is_idle, broken };
         self.steps.insert(pair, step);
         step
@@ -96,15 +102,45 @@ impl<P: Simulated> Library<P> {
         let (number, is_new) = self.nodes.number(node.clone());
         if is_new {
             let look = Hashed::new(node.sight(Vec::new(), false).into_owned());
+            let settled = self.number_settled(node.settled());
             self.profiles.push(Profile {
+                settled,
                 facts: node.facts(),
                 sum: spread(node.short()),
                 look: self.sights.number(look).0,
                 held: self.logs.number(Hashed::new(node.held().clone())).0,
                 on_disk: self.logs.number(Hashed::new(node.on_disk().clone())).0,
             });
+            self.try_moot(number..number + 1, 0..self.messages.things.len() as u32);
         }
         number
+    }
+
+    fn number_settled(&mut self, settled: Settled<P>) -> u32 {
+        let (number, is_new) = self.settled.number(Hashed::new(settled));
+        if is_new {
+            let (settled, drops) = (self.settled.get(number), self.rules.drops_moot);
+            let messages = self.messages.things.iter();
+            self.moot.push(messages.map(|message| drops && settled.makes_moot(message)).collect());
+        }
+        number
+    }
+
+    /// Each of these replicas takes no notice of any of these messages that is moot to it.
+    fn try_moot(&mut self, nodes: Range<u32>, messages: Range<u32>) {
+        for (node, message) in nodes.flat_map(|node| messages.clone().map(move |it| (node, it))) {
+            let settled = self.profiles[node as usize].settled;
+            if !self.moot[settled as usize][message as usize] {
+                continue;
+            }
+            let (node, message) = (self.nodes.get(node), self.messages.get(message));
+            if node.position() != position(message.to) {
+                continue;
+            }
+            if let Err(violation) = takes_no_notice(node, message, &self.rules) {
+                self.noticed = Some(self.number_violation(violation));
+            }
+        }
     }
 
     pub(super) fn number_message(&mut self, envelope: Envelope<P::Message>) -> u32 {
@@ -115,6 +151,11 @@ impl<P: Simulated> Library<P> {
         if is_new {
             self.links.push(link);
             self.message_sums.push(sum);
+            let (message, drops) = (self.messages.get(number), self.rules.drops_moot);
+            for (moot, settled) in self.moot.iter_mut().zip(&self.settled.things) {
+                moot.push(drops && settled.makes_moot(message));
+            }
+            self.try_moot(0..self.profiles.len() as u32, number..number + 1);
         }
         number
     }

@@ -5,7 +5,7 @@ mod one_vote;
 mod persistent_state;
 mod votes;
 
-use quorate_raft::{AppendEntries, AppendEntriesReply, Appended, Message, Raft};
+use quorate_raft::{AppendEntries, AppendEntriesReply, Appended, Message, Pledge, Raft};
 
 use crate::marks::Mark;
 use crate::oracle::{Claim, Oracle, Said, Simulated, Topic};
@@ -52,6 +52,24 @@ impl Simulated for Raft {
             }
         };
         Some(Said { topic, ballot, claim })
+    }
+
+    /// Replies of an earlier term are ignored (Ongaro 2014, section 3.3), but those to a server that asks
+    /// for its next one. Requests are answered with the term, whichever theirs is.
+    fn is_moot(message: &Message, pledge: &Pledge) -> bool {
+        match message {
+            Message::PreVoteReply { term, asked, .. } => {
+                *term < pledge.term && *asked <= pledge.term
+            }
+            Message::RequestVoteReply { term, .. }
+            | Message::AppendEntriesReply(AppendEntriesReply { term, .. })
+            | Message::InstallSnapshotReply { term, .. }
+            | Message::TimeoutNow { term } => *term < pledge.term,
+            Message::PreVote { .. }
+            | Message::RequestVote { .. }
+            | Message::AppendEntries(_)
+            | Message::InstallSnapshot { .. } => false,
+        }
     }
 
     fn words() -> Words {

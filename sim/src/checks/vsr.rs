@@ -12,7 +12,7 @@ mod views;
 mod whole_reports;
 
 use quorate_core::{Ballot, Protocol};
-use quorate_vsr::{DoViewChange, Message, Vsr};
+use quorate_vsr::{DoViewChange, Message, Pledge, Vsr};
 
 use crate::marks::Mark;
 use crate::oracle::{Claim, Oracle, Said, Simulated, Topic};
@@ -61,6 +61,11 @@ impl Simulated for Vsr {
             }
         };
         Some(Said { topic, ballot: Some(view_of(message)), claim })
+    }
+
+    /// Whatever is of an earlier view is ignored (Liskov and Cowling 2012, section 4).
+    fn is_moot(message: &Message, pledge: &Pledge) -> bool {
+        view_of(message) < pledge.view
     }
 
     fn words() -> Words {
