@@ -21,6 +21,14 @@ pub(crate) use file::Loss;
 /// The number of the error which says that the medium failed.
 const EIO: i32 = 5;
 
+/// The file that says how far the log is known to be durable.
+const META: &str = "meta";
+
+/// True of the files of the log.
+fn is_log(name: &str) -> bool {
+    name.starts_with("wal-")
+}
+
 /// One directory.
 #[derive(Default)]
 pub(crate) struct SimDisk {
@@ -35,6 +43,8 @@ struct Inner {
     synced_names: BTreeMap<String, u64>,
     unsynced_names: Vec<Renaming>,
     is_locked: bool,
+    /// What the log's files hold is vouched for elsewhere on the disk: also what was synced last.
+    is_vouched_for: bool,
     /// How many more changes happen before the power goes out.
     power: Option<u64>,
     is_full: bool,
@@ -54,6 +64,11 @@ impl SimDisk {
     /// The power goes out once so many more changes were made; `None`: never.
     pub(crate) fn set_power(&self, changes: Option<u64>) {
         self.inner().power = changes;
+    }
+
+    /// What was written to the log so far is vouched for: damage to any of it must be found.
+    pub(crate) fn is_vouched_for(&self) {
+        self.inner().is_vouched_for = true;
     }
 
     /// Whether there is room for more files, or for longer ones.
@@ -135,6 +150,12 @@ impl Inner {
         let number = self.names.get(name).copied();
         let file = number.and_then(|number| self.files.get_mut(&number));
         file.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// True if the medium holds something else in this file than was written.
+    fn is_damaged(&self, name: &str) -> bool {
+        let number = self.names.get(name);
+        number.and_then(|number| self.files.get(number)).is_some_and(File::is_damaged)
     }
 
     fn require_room(&self, more: usize) -> io::Result<()> {
@@ -233,7 +254,8 @@ impl Disk for SimDisk {
             Some((more, _)) => *more -= 1,
             None => {}
         }
-        inner.file(name)?.sync();
+        let wrote = inner.file(name)?.sync();
+        inner.is_vouched_for &= !(wrote && is_log(name));
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 mod histogram;
 mod progress;
+mod watch;
 
 use std::error::Error;
 use std::io::Write as _;
@@ -21,6 +22,7 @@ use quorate_vsr::Vsr;
 
 use histogram::print_histogram;
 use progress::Progress;
+use watch::{PATIENCE, Watch};
 
 /// Prints a line. Whoever reads may have had enough.
 macro_rules! say {
@@ -202,17 +204,43 @@ impl Run {
         let progress = Progress::new(seeds);
         let began = Instant::now();
         let mut found = Vec::new();
-        let summary = campaign.run(&self.simulation::<P>(self.start), |ran| match ran {
-            Ok(report) => progress.add(report),
-            Err(failed) => progress.aside(|| {
-                let is_over = self.seconds.is_some_and(|limit| began.elapsed().as_secs() >= limit);
-                let news = self.tell::<P>(failed, &found, is_over);
-                found.push(news);
-            }),
+        let watch = self.watch::<P>();
+        let summary = campaign.run(&self.simulation::<P>(self.start), |ran| {
+            watch.rests();
+            let seed = match ran {
+                Ok(report) => {
+                    progress.add(report);
+                    report.seed
+                }
+                Err(failed) => {
+                    progress.aside(|| {
+                        let elapsed = began.elapsed().as_secs();
+                        let is_over = self.seconds.is_some_and(|limit| elapsed >= limit);
+                        let news = self.tell::<P>(failed, &found, is_over);
+                        found.push(news);
+                    });
+                    failed.seed
+                }
+            };
+            watch.awaits(seed + 1);
         });
+        drop(watch);
         progress.finish();
         print_summary(&summary, began.elapsed());
         Ran { passed: found.is_empty() && self.is_enough(&summary), found }
+    }
+
+    /// A run that hangs keeps its thread for ever: all that is left to do is to name it.
+    fn watch<P: Simulated>(&self) -> Watch {
+        let (replicas, canary) = (self.replicas, self.canary);
+        Watch::over(self.start, PATIENCE, move |seed| {
+            let again = command(P::NAME, seed, replicas, canary);
+            let seconds = PATIENCE.as_secs();
+            say!(
+                "\nseed {seed} has come to no end in {seconds} s; see where it is with\n  {again}"
+            );
+            std::process::exit(1);
+        })
     }
 
     /// True if as much was seen as was asked for.

@@ -57,6 +57,7 @@ marks! {
     EntryNacked: "entries that a replica never had, and says so",
     OldEntriesRead: "old entries read",
     WriteAttested: "writes attested",
+    StoppedInOrder: "processes stopped in order",
     SwornAhead: "pledges sworn ahead of the log",
     DiskFull: "disks full",
     DiskRoomy: "disks with room again",

@@ -22,6 +22,8 @@ pub(super) enum Death {
     Sudden,
     /// What it said arrives, and nothing is left of what was not synced.
     AfterLastWords,
+    /// As it was asked to: what a storage thread does last is done, if nothing waited for the disk.
+    InOrder,
 }
 
 impl<P: Simulated> Cluster<P> {
@@ -110,7 +112,9 @@ impl<P: Simulated> Cluster<P> {
         };
         let it = &self.nodes[node];
         let nonce = self.start_rng.bits();
-        Store::open(it.disk.clone(), &it.owner, options, it.incarnation, nonce)
+        let opened = Store::open(it.disk.clone(), &it.owner, options, it.incarnation, nonce)?;
+        it.disk.is_vouched_for();
+        Ok(opened)
     }
 
     /// Everything is at rest, and every machine dies: on the disks is all that the replicas said they
@@ -149,7 +153,7 @@ impl<P: Simulated> Cluster<P> {
         match death {
             Death::AfterLastWords => faults.kept_ppm = 0,
             Death::Sudden if self.disk_rng.one_in(ONLY_THE_PROCESS) => faults.kept_ppm = MILLION,
-            Death::Sudden => {}
+            Death::Sudden | Death::InOrder => {}
         }
         let loss = self.nodes[node].disk.crash(&mut self.disk_rng, &faults);
         sometimes!(self.marks, Mark::UnsyncedLost, loss.is_any);
@@ -161,6 +165,9 @@ impl<P: Simulated> Cluster<P> {
     pub(super) fn crash(&mut self, node: usize, death: Death) {
         if death == Death::Sudden {
             self.finish_a_step(node);
+        }
+        if death == Death::InOrder {
+            self.close_store(node);
         }
         self.do_jobs_in_part(node);
         let it = &mut self.nodes[node];
@@ -186,6 +193,21 @@ impl<P: Simulated> Cluster<P> {
             let reply = Reply::ConnectionLost;
             let event = ClientEvent::Answer { op: asked.op, attempt: asked.attempt, reply };
             self.tell(asked.client, event);
+        }
+    }
+
+    /// The last job of a store, if it is at rest.
+    fn close_store(&mut self, node: usize) {
+        let it = &mut self.nodes[node];
+        let Some(process) = &mut it.process else { return };
+        if it.paused.is_some() || process.writing.is_some() {
+            return;
+        }
+        if let Ok(Some(job)) = process.store.close()
+            && process.store.run(job).is_ok()
+        {
+            it.disk.is_vouched_for();
+            self.marks.note(Mark::StoppedInOrder);
         }
     }
 

@@ -371,7 +371,8 @@ impl<P: Simulated> Cluster<P> {
         if self.nodes[node].process.is_none() {
             return false;
         }
-        self.crash(node, Death::Sudden);
+        let death = if self.mishap_rng.one_in(4) { Death::InOrder } else { Death::Sudden };
+        self.crash(node, death);
         let down = self.mishap_rng.duration(Duration::from_millis(1), most);
         self.agenda.after(down, Happening::Restart(node));
         true

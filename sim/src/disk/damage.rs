@@ -2,13 +2,13 @@
 //! and a write meant for one place lands in another.
 
 use super::file::{SECTOR, Unharmed};
-use super::{File, SimDisk};
+use super::{File, META, SimDisk, is_log};
 use crate::rng::Rng;
 
 /// What of a directory is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// The write-ahead log. Its last group is spared: before a later one vouches for it, damage
+    /// The write-ahead log. Its last group is spared unless something vouches for it: before, damage
     /// to it is promised to be noticed by nobody.
     Log,
     /// A complete snapshot.
@@ -45,9 +45,9 @@ impl SimDisk {
     pub(crate) fn damage(&self, part: Part, damage: Damage, rng: &mut Rng) -> Option<Wound> {
         let inner = &mut *self.inner();
         let is_of_part = |name: &&String| match part {
-            Part::Log => name.starts_with("wal-"),
+            Part::Log => is_log(name),
             Part::Snapshot => name.starts_with("snap-"),
-            Part::Meta => *name == "meta",
+            Part::Meta => *name == META,
         };
         let numbers: Vec<u64> = inner
             .synced_names
@@ -59,17 +59,20 @@ impl SimDisk {
             return None;
         }
         let number = numbers[rng.position(numbers.len())];
+        // Damage to the last group is found by what vouches for it, and that is in the meta file.
+        let spares_last = !inner.is_vouched_for || inner.is_damaged(META);
+        let is_last_damaged = inner.files.values().any(File::is_last_damaged);
         let file = inner.files.get_mut(&number)?;
         let within = match part {
             Part::Log | Part::Snapshot => 0..usize::MAX,
-            Part::Meta if file.is_damaged() => return None,
+            Part::Meta if file.is_damaged() || is_last_damaged => return None,
             Part::Meta => {
                 let copies = if rng.one_in(3) { 2 } else { 1 };
                 let first = rng.below(META_COPIES / copies) * copies;
                 first as usize * BLOCK..(first + copies) as usize * BLOCK
             }
         };
-        let sectors = file.vulnerable(within, part == Part::Log);
+        let sectors = file.vulnerable(within, part == Part::Log && spares_last);
         let unharmed = file.damage(&sectors, damage, rng);
         (!unharmed.is_empty()).then_some(Wound { file: number, unharmed })
     }

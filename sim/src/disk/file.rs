@@ -99,11 +99,14 @@ impl File {
         self.overwritten.extend(sectors);
     }
 
-    pub(super) fn sync(&mut self) {
-        if !self.overwritten.is_empty() {
+    /// True if anything was written since the last sync.
+    pub(super) fn sync(&mut self) -> bool {
+        let wrote = !self.overwritten.is_empty();
+        if wrote {
             std::mem::swap(&mut self.last_synced, &mut self.overwritten);
         }
         self.forget_unsynced();
+        wrote
     }
 
     fn forget_unsynced(&mut self) {
@@ -191,8 +194,13 @@ impl File {
         !self.damaged.is_empty()
     }
 
-    /// Sectors that were synced, hold something, and are not of the last sync: a disk is trusted
-    /// with what it has just written until something later vouches for that.
+    /// True if anything of the last sync that had anything to do is damaged.
+    pub(super) fn is_last_damaged(&self) -> bool {
+        self.last_synced.iter().any(|sector| self.damaged.contains(sector))
+    }
+
+    /// Sectors that were synced, and hold something. With `spare_last` none of the last sync: a disk is
+    /// trusted with what it has just written until something vouches for that.
     pub(super) fn vulnerable(&self, within: Range<usize>, spare_last: bool) -> Vec<usize> {
         let whole = self.bytes.len() / SECTOR;
         let is_spared = |sector: &usize| {
