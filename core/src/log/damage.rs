@@ -15,9 +15,6 @@ impl Log {
         // is in memory, as is all that was appended since the start and is not committed.
         let on_disk_only = Index(self.last.index.0 - self.cache.len() as u64);
         let known = self.committed.max(on_disk_only);
-        if gap.last <= self.base.index || gap.first > known {
-            return;
-        }
         // Part of it may have been compacted since.
         if gap.first <= self.base.index {
             gap.first = self.base.index.next();
