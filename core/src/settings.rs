@@ -180,8 +180,12 @@ mod tests {
         assert_eq!(endless.validate(), Err(SettingsError::Election));
         let never = Settings { scrub_interval: Duration::MAX, ..Settings::default() };
         assert_eq!(never.validate(), Err(SettingsError::TooLong("scrub_interval")));
-        let rarely = Settings { scrub_interval: LONGEST_INTERVAL, ..Settings::default() };
+        let years = Duration::from_secs(315_360_000);
+        let rarely = Settings { scrub_interval: years, ..Settings::default() };
         assert_eq!(rarely.validate(), Ok(()));
+        let more = years + Duration::from_nanos(1);
+        let too_rarely = Settings { scrub_interval: more, ..Settings::default() };
+        assert_eq!(too_rarely.validate(), Err(SettingsError::TooLong("scrub_interval")));
         let empty = Settings {
             election: Duration::from_millis(400)..Duration::from_millis(400),
             ..Settings::default()

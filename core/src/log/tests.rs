@@ -417,6 +417,18 @@ fn damage_to_what_is_compacted_by_now_and_to_what_is_in_memory_is_none() {
 }
 
 #[test]
+fn a_snapshot_of_something_else_than_is_committed_here_is_ruled_out() {
+    let mut log = log_of(&[1, 1, 1]);
+    log.commit(Index(2));
+    for index in 1..=2 {
+        assert!(!log.rules_out(&snapshot_of(index, 1)), "{index}");
+        assert!(log.rules_out(&snapshot_of(index, 2)), "{index}");
+    }
+    // This log may be the one that is wrong there.
+    assert!(!log.rules_out(&snapshot_of(3, 2)));
+}
+
+#[test]
 fn a_snapshot_of_a_later_ballot_than_the_log_ends_with_is_not_adopted() {
     let mut log = damaged_log(&[1, 1, 1, 2, 2], (2, 4));
     assert!(!log.adopt(&snapshot_of(3, 3)));

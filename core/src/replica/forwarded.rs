@@ -295,7 +295,8 @@ mod tests {
             let place = Place { attempt: r(number), after, oldest: r(1) };
             ForwardedProposal { place, kind: EntryKind::Command, payload: Bytes::from("payload") }
         };
-        let room = 2 * early(2).cost_bytes();
+        let cost = Requests::cost_bytes(&early(2).payload);
+        let room = 2 * cost;
         let arrive = |forwarded: &mut Forwarded, number| {
             assert_eq!(forwarded.note(ballot, from, early(number).place), Attempt::Early);
             forwarded.keep(from, early(number), room);
@@ -305,8 +306,9 @@ mod tests {
         }
         assert_eq!(forwarded.early_bytes, room);
         assert!(is_first(&mut forwarded, r(1)));
-        for number in [2, 3] {
+        for (number, left) in [(2, cost), (3, 0)] {
             assert_eq!(forwarded.next_in_line(from, r(number - 1)), Some(early(number)));
+            assert_eq!(forwarded.early_bytes, left);
             assert_eq!(forwarded.note(ballot, from, early(number).place), Attempt::First);
         }
         assert_eq!((forwarded.next_in_line(from, r(3)), forwarded.early_bytes), (None, 0));
@@ -339,6 +341,19 @@ mod tests {
         // Something that an earlier process sent arrives late.
         assert!(is_first(&mut forwarded, attempt(0, 9, 1)));
         let behind = Place { attempt: r(2), after: Some(r(1)), oldest: r(1) };
+        assert_eq!(forwarded.note(ballot, from, behind), Attempt::Behind);
+    }
+
+    #[test]
+    fn what_was_put_back_begins_no_new_line_though_it_arrives_once_more() {
+        let mut forwarded = Forwarded::default();
+        let (ballot, from) = (Ballot(1), NodeId(2));
+        assert!(is_first(&mut forwarded, r(1)));
+        forwarded.refuse(from, r(1), Refusal::HandingOver);
+        let again = forwarded.note(ballot, from, place(r(1), r(1)));
+        assert_eq!(again, Attempt::Refused(Refusal::HandingOver));
+        // Its sender knows, and will ask for that again; this one it had sent before.
+        let behind = Place { attempt: r(2), after: Some(r(1)), oldest: r(2) };
         assert_eq!(forwarded.note(ballot, from, behind), Attempt::Behind);
     }
 

@@ -435,6 +435,19 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_again_does_not_count_as_sent() {
+        let mut requests = requests(2);
+        let cost = Requests::cost_bytes(&Bytes::from_static(b"payload"));
+        send_next(&mut requests, 1, 11);
+        send_next(&mut requests, 1, 12);
+        assert_eq!(requests.sent_bytes(), 2 * cost);
+        requests.put_back(r(12));
+        assert_eq!((requests.sent_bytes(), requests.bytes()), (cost, 2 * cost));
+        requests.on_applied_ballot(Ballot(2));
+        assert_eq!((requests.sent_bytes(), requests.bytes()), (0, 2 * cost));
+    }
+
+    #[test]
     fn what_may_have_got_lost_is_sent_again_after_twice_as_long_each_time() {
         let mut requests = requests(1);
         send_next(&mut requests, 1, 11);

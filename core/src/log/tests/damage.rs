@@ -36,6 +36,41 @@ fn damage_is_noted_of_what_is_committed_and_not_compacted_and_of_nothing_else() 
 }
 
 #[test]
+fn damage_lacks_nothing_uncommitted_as_long_as_it_ends_with_what_is_committed() {
+    let whole = log_of(&[1; 5]);
+    let mut log = committed_log(&[1; 5], 4);
+    log.set_applied(Index(4));
+    log.trim_cache(0);
+    assert!(!log.lacks_uncommitted());
+    for (first, last) in [(2, 3), (4, 4)] {
+        log.note_damage(gap_of(&whole, first, last));
+        assert_eq!(log.gaps().last().map(|gap| gap.last), Some(Index(last)));
+        assert!(!log.lacks_uncommitted(), "{first} to {last}");
+    }
+    // Found at the start, when nothing is known to be committed.
+    let mut log = damaged_log(&[1; 5], (2, 3));
+    assert!(log.lacks_uncommitted());
+    log.repair(all(&whole)[1..3].to_vec()).unwrap();
+    assert!(log.lacks_uncommitted(), "it is not on disk yet");
+    log.begin_repairs(WriteSeq(1));
+    log.saved(WriteSeq(1));
+    assert!(!log.lacks_uncommitted());
+}
+
+#[test]
+fn damage_that_begins_with_the_last_of_what_is_missing_or_ends_with_the_first_is_next_to_it() {
+    let whole = log_of(&[1; 6]);
+    let gap = |first, last| gap_of(&whole, first, last);
+    let mut log = committed_log(&[1; 6], 6);
+    log.set_applied(Index(6));
+    log.trim_cache(0);
+    log.note_damage(gap(3, 4));
+    log.note_damage(gap(4, 5));
+    log.note_damage(gap(2, 3));
+    assert_eq!(log.gaps(), [gap(2, 2), gap(3, 4), gap(5, 5)]);
+}
+
+#[test]
 fn damage_around_what_is_missing_or_on_its_way_back_is_noted_without_it() {
     let whole = log_of(&[1; 9]);
     let entries = all(&whole);

@@ -84,6 +84,17 @@ fn who_gives_up_what_it_does_not_know_by_name_is_mute() {
 }
 
 #[test]
+fn who_gives_up_what_goes_on_from_something_else_than_its_log_holds_is_mute() {
+    let (mut stage, entries) = damaged_in(None, |entries| {
+        vec![Gap { before: Digest::of(b"another"), ..gap_of(entries, 4, 4) }]
+    });
+    stage.hear(PEER, Message::Repair(Repair::Entries { entries: entries[3..4].to_vec() }));
+    assert_eq!(stage.log().last().index, Index(3));
+    // The gap it knew by name; what it lost of the log before that, it does not.
+    assert!(stage.replica.status().mute && !stage.log().may_vouch());
+}
+
+#[test]
 fn nothing_that_is_known_to_be_committed_is_given_up_whatever_a_leader_lacks() {
     let (mut stage, entries) = on_disk_only();
     stage.on(Event::Damaged(vec![gap_of(&entries, 4, 5)]));
@@ -356,6 +367,18 @@ fn what_nobody_gives_back_is_made_good_by_a_snapshot_of_ones_own() {
     stage.on(Event::Timeout(Timer::Repair));
     assert!(stage.log().is_whole());
     assert_eq!(stage.log().base().index, Index(6));
+}
+
+#[test]
+fn while_a_snapshot_is_fetched_nobody_counts_as_asked_in_vain() {
+    let (mut stage, entries) = damaged_below(Some(6), (3, 4));
+    let snapshot = snapshot_of(&entries[3]);
+    let offer = Message::Repair(Repair::Compacted { snapshot: snapshot.clone() });
+    assert!(stage.hear(PEER, offer).contains(&Effect::BeginFetch { snapshot }));
+    for _ in 0..5 {
+        stage.on(Event::Timeout(Timer::Repair));
+    }
+    assert_eq!((stage.log().gaps().len(), stage.log().base().index), (1, Index(0)));
 }
 
 #[test]
