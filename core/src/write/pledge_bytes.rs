@@ -39,3 +39,22 @@ pub(super) mod optional {
         Ok(Option::<Halves>::deserialize(from)?.as_ref().map(whole))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    struct Kept {
+        #[serde(with = "optional")]
+        pledge: Option<PledgeBytes>,
+    }
+
+    #[test]
+    fn a_pledge_is_kept_byte_for_byte() {
+        let pledge: PledgeBytes = std::array::from_fn(|place| place as u8 + 1);
+        let bytes = postcard::to_allocvec(&Kept { pledge: Some(pledge) }).unwrap();
+        assert_eq!(bytes[1..], pledge);
+        assert_eq!(postcard::from_bytes::<Kept>(&bytes).unwrap().pledge, Some(pledge));
+    }
+}

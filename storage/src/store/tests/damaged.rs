@@ -192,10 +192,10 @@ fn a_flip_in_any_byte_of_the_last_group_is_found_once_it_is_attested() {
 #[test]
 fn a_clean_stop_and_a_start_attest_the_last_group_too() {
     let mut author = small_log();
-    let job = author.store.close().unwrap().unwrap();
-    author.run(job).unwrap();
     let started = author.disk.crash_keeping_all();
     drop(Store::open(std::sync::Arc::new(started.clone()), &owner(), small(), Incarnation(7), 1));
+    let job = author.store.close().unwrap().unwrap();
+    author.run(job).unwrap();
     let (file, offset) = author.place_of(7);
     for disk in [author.disk, started] {
         disk.flip(&file, offset + 100, 1);
