@@ -84,7 +84,10 @@ pub(super) struct Rooms {
     closed_through: u64,
     /// A file whose preparation failed.
     abandoned: Option<String>,
+    /// The disk was full when a segment was last to be prepared: until one is, it counts as full.
     out_of_room: Option<StorageError>,
+    /// It is tried once more all the same.
+    retries: bool,
     /// The disk was full once since segments were last freed: ask for little.
     is_tight: bool,
     /// The length of a group that found no place, in bytes.
@@ -106,6 +109,7 @@ impl Rooms {
             filling: None,
             abandoned: None,
             out_of_room: None,
+            retries: false,
             is_tight: false,
             wanted: None,
             check_for_dead_segments: true,
@@ -154,8 +158,9 @@ impl Rooms {
         self.out_of_room.as_ref()
     }
 
+    /// Whether there is room by now is tried once.
     pub(super) fn retry(&mut self) {
-        self.out_of_room = None;
+        self.retries = true;
     }
 
     pub(super) fn total_bytes(&self) -> u64 {
@@ -223,7 +228,8 @@ impl Rooms {
         if self.filling.is_none() && self.has_spare(least.max(2 * BLOCK)) {
             return Some(self.prepare_spare(store, id));
         }
-        if self.filling.is_none() && self.out_of_room.is_some() {
+        let may_begin = self.out_of_room.is_none() || std::mem::take(&mut self.retries);
+        if self.filling.is_none() && !may_begin {
             return None;
         }
         let len = aim_bytes.max(least).next_multiple_of(BLOCK);
@@ -322,6 +328,7 @@ impl Rooms {
         if gives_up {
             let error = Arc::new(io::Error::new(error.kind(), error.to_string()));
             self.out_of_room = Some(StorageError::NoRoom { error });
+            self.retries = false;
             self.filling = None;
             self.abandoned = Some(file.clone());
             self.is_tight = true;

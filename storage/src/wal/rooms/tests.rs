@@ -22,6 +22,43 @@ fn a_disk_that_was_full_is_asked_for_little_until_a_part_of_the_log_is_given_up(
 }
 
 #[test]
+fn a_disk_that_was_full_counts_as_full_until_there_is_room_for_a_whole_segment() {
+    let begun = Segment { len: 8 * MIB, first_sequence: Some(1) };
+    let segments = BTreeMap::from([(1, begun), (2, Segment { first_sequence: None, ..begun })]);
+    let mut rooms = Rooms::new(segments, Vec::new(), 0);
+    let prepare = |rooms: &mut Rooms| rooms.prepare(Some(1), Digest::ZERO, 3, 8 * MIB);
+    let slice = |rooms: &mut Rooms| match prepare(rooms) {
+        Some(Preparation::Slice(steps)) => Some(steps),
+        _ => None,
+    };
+    let full = io::Error::from(io::ErrorKind::StorageFull);
+    let first = slice(&mut rooms).expect("there is no segment in reserve");
+    assert!(rooms.has_room(Some(1)));
+    assert!(rooms.gives_up_preparing(3, &first, 0, &full));
+    for _ in 0..2 {
+        rooms.clear_away().expect("what failed is removed");
+        assert!(slice(&mut rooms).is_none() && !rooms.has_room(Some(1)));
+        rooms.retry();
+        // There is room for three slices.
+        for _ in 0..3 {
+            slice(&mut rooms).expect("it is tried once more");
+            rooms.on_slice();
+            assert!(!rooms.has_room(Some(1)) && rooms.error().is_some());
+        }
+        let fourth = slice(&mut rooms).unwrap();
+        assert!(rooms.gives_up_preparing(3, &fourth, 0, &full));
+    }
+    rooms.clear_away().expect("what failed is removed");
+    rooms.retry();
+    while slice(&mut rooms).is_some() {
+        rooms.on_slice();
+    }
+    assert!(!rooms.has_room(Some(1)));
+    rooms.register(3, 8 * MIB);
+    assert!(rooms.has_room(Some(1)) && rooms.error().is_none());
+}
+
+#[test]
 fn a_spare_that_is_too_small_for_what_waits_is_used_for_the_next_one() {
     let spare = Spare { file: segment::name(1), len: 2 * MIB };
     let mut rooms = Rooms::new(BTreeMap::new(), vec![spare], 0);
