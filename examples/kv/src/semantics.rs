@@ -1,5 +1,6 @@
 //! What each command answers: a transcript, played without sockets or a clock.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use quorate_core::{At, Index, LogTime, Role, StateMachine};
@@ -230,4 +231,24 @@ fn a_transaction_that_is_broken_can_be_discarded() {
     assert!(player.send("NOSUCH").starts_with("-ERR unknown command"));
     assert_eq!(player.send("DISCARD"), "+OK ");
     assert_eq!(player.send("PING"), "+PONG ");
+}
+
+#[test]
+fn all_keys_are_found_page_by_page() {
+    let mut player = Player::new();
+    for number in 0..100 {
+        player.send(&format!("SET key:{number} v"));
+    }
+    let (mut cursor, mut seen) = ("0".to_owned(), BTreeSet::new());
+    loop {
+        // *2, the length of the cursor, the cursor, how many keys, and of each the length and itself.
+        let page = player.send(&format!("SCAN {cursor}"));
+        let words: Vec<&str> = page.split_whitespace().collect();
+        seen.extend(words[4..].iter().skip(1).step_by(2).map(|key| (*key).to_owned()));
+        cursor = words[2].to_owned();
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 100);
 }

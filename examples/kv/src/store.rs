@@ -285,14 +285,15 @@ mod tests {
     proptest! {
         #[test]
         fn the_index_of_deadlines_is_exact(
-            steps in prop::collection::vec((0..8_u64, 0..4_u8, 0..20_u64), 0..200),
+            steps in prop::collection::vec((0..8_u64, 0..32_u8, 0..20_u64), 0..200),
         ) {
             let mut store = Store::default();
             let mut now_ms = 0;
             for (number, what, amount) in steps {
                 match what {
-                    0 | 1 => store.insert(&key(number), entry("v", amount)),
-                    2 => drop(store.remove(&key(number))),
+                    0 => store.clear(),
+                    1..16 => store.insert(&key(number), entry("v", amount)),
+                    16..24 => drop(store.remove(&key(number))),
                     _ => {
                         now_ms += amount / 4;
                         store.expire(now_ms);
