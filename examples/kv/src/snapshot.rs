@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn the_longest_value_is_restored() {
         let mut store = Store::default();
-        let value = Blob::from(vec![7; MAX_VALUE_BYTES].as_slice());
+        let value = Blob::from(vec![7; crate::machine::MAX_VALUE_BYTES].as_slice());
         store.insert(&Blob::from("k"), Entry { value, expires_ms: None });
         let restored = restore(&mut bytes_of(&store).as_slice()).unwrap();
         assert!(restored.entries() == store.entries());

@@ -611,3 +611,18 @@ fn a_store_on_real_files_keeps_what_it_saved() {
     assert_eq!(recovered.log.tail, author.entries);
     assert_eq!(store.reader().read_entries(Index(1), usize::MAX).unwrap(), author.entries);
 }
+
+#[test]
+fn a_promise_that_shares_its_group_with_what_comes_behind_it_has_its_second_copy() {
+    let mut author = Author::new();
+    author.append(1, &[b"x"]);
+    let promise = author.swearing(3);
+    author.enqueue(promise);
+    let write = author.appending(2, &[b"y"]);
+    author.enqueue(write);
+    author.flush().unwrap();
+    let (file, offset) = author.place_of(2);
+    author.disk.flip(&file, offset + 70, 1);
+    let recovered = found(&author.disk).unwrap();
+    assert_eq!((recovered.pledge, recovered.mute), (Some(pledge(3)), true));
+}

@@ -237,6 +237,23 @@ fn a_promise_behind_entries_for_which_there_is_no_room_is_sworn_and_not_saved() 
 }
 
 #[test]
+fn a_repair_for_which_there_is_no_room_waits_for_it() {
+    let mut author = author_with_blocks_left(0);
+    let (file, offset) = author.place_of(1);
+    author.disk.flip(&file, offset + 70, 1);
+    let write = author.repairing(&[(1, 1)]);
+    let repair = author.enqueue(write);
+    assert_eq!(author.flush().unwrap(), None);
+    let promise = swear(&mut author, 3);
+    assert_eq!(author.sworn, Some(promise));
+    assert!(author.saved < Some(repair));
+    make_room(&mut author);
+    assert_eq!(author.flush().unwrap(), Some(promise));
+    let read = author.store.reader().read_entries(Index(1), 1).unwrap();
+    assert_eq!(read, author.entries[..1]);
+}
+
+#[test]
 fn votes_without_end_fit_on_a_disk_without_room_for_a_block() {
     let mut author = Author::new();
     author.append(1, &[b"one"]);

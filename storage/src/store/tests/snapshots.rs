@@ -53,6 +53,16 @@ fn one_that_the_medium_does_not_give_back_is_as_good_as_damaged() {
 }
 
 #[test]
+fn those_that_cannot_be_read_at_one_start_are_left_for_the_next() {
+    let author = long_log();
+    let names = snapshots(&author.disk);
+    let disk = author.disk.crash_keeping_all();
+    names.iter().for_each(|name| disk.set_unreadable(name, 0..512));
+    assert_eq!(open(&disk).unwrap().1.snapshot, None);
+    assert_eq!(snapshots(&disk), names);
+}
+
+#[test]
 fn an_intact_one_that_is_not_what_the_log_says_does_not_count() {
     let author = long_log();
     let newest = author.snapshot.clone().unwrap();
