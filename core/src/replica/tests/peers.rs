@@ -164,6 +164,31 @@ fn what_is_known_of_the_founding_is_written_once() {
     assert_eq!(writes.count(), 1);
 }
 
+/// Who starts unformed from such a disk founds the cluster anew, and forgets its log.
+#[test]
+fn that_the_cluster_is_formed_is_written_by_who_is_told_so_and_by_who_finds_out() {
+    let written = |out: &[Effect<Word>]| {
+        out.iter().rev().find_map(|effect| match effect {
+            Effect::Persist { write, .. } => write.founding.clone(),
+            _ => None,
+        })
+    };
+    let record = |list, formed| FoundingRecord { round: 0, list, formed };
+    let formed = record(Some(founders()), true);
+    let finds_out = vec![record(None, false), record(Some(founders()), false)];
+    for heard in [vec![formed.clone()], finds_out] {
+        let mut replica = started_anew::<Puppet>(Settings::default(), 7);
+        let mut last = None;
+        for record in heard {
+            let message = crate::founding::FoundingMessage { record, asks: false };
+            let out = process(&mut replica, from_peer(PeerMessage::Founding(message)));
+            last = written(&out);
+        }
+        assert!(replica.status().formed);
+        assert_eq!(last.as_ref(), Some(&formed));
+    }
+}
+
 /// An old image of the peer's disk would not be noticed after a restart.
 #[test]
 fn a_start_of_a_peer_that_was_heard_of_is_written_at_once_and_known_after_a_restart() {

@@ -18,6 +18,8 @@ enum Say {
     Vote,
     /// Take an entry, and acknowledge it once it is on disk.
     Acknowledge,
+    /// Acknowledge what is held, of which some may still be on its way to the disk.
+    AcknowledgeHeld,
     /// Take what is in the log for committed.
     Commit,
     /// Say something that counts for nothing.
@@ -80,6 +82,7 @@ impl Protocol for Speaker {
                 log.append(Ballot(1), opening);
                 out.after_save(from, Say::Acknowledged(self.promise));
             }
+            Say::AcknowledgeHeld => out.after_save(from, Say::Acknowledged(self.promise)),
             Say::Commit => log.commit(log.last().index),
             Say::Mention => out.send(from, Say::Mentioned(self.promise)),
             Say::SwearLater(promise) => out.after_save(ME, Say::Swear(promise)),
@@ -167,6 +170,23 @@ fn what_rests_on_a_promise_waits_for_it_and_what_rests_on_the_log_for_that() {
     let entry = replica.begins(Say::Acknowledge);
     assert_eq!(replica.on_saved(promise), [Say::Voted(2)]);
     assert_eq!(replica.on_saved(entry), [Say::Acknowledged(2)]);
+}
+
+#[test]
+fn what_is_said_of_entries_on_their_way_waits_for_all_of_them_though_nothing_is_new() {
+    let mut replica = Held::new();
+    let first = replica.begins(Say::Acknowledge);
+    let second = replica.begins(Say::Acknowledge);
+    replica.keeps(Say::AcknowledgeHeld);
+    assert_eq!(replica.on_saved(first), [Say::Acknowledged(1)]);
+    assert_eq!(replica.on_saved(second), [Say::Acknowledged(1); 2]);
+    // Nor is it enough that the promise is on disk, beside a log without room.
+    let entry = replica.begins(Say::Acknowledge);
+    let promise = replica.begins(Say::Swear(2));
+    replica.keeps(Say::AcknowledgeHeld);
+    assert_eq!(replica.on_sworn(promise), []);
+    assert_eq!(replica.on_saved(entry), [], "its promise was overtaken");
+    assert_eq!(replica.on_saved(promise), [Say::Acknowledged(2)]);
 }
 
 #[test]

@@ -102,6 +102,21 @@ fn whoever_has_lost_something_vouches_for_nothing_from_that_moment_on() {
 }
 
 #[test]
+fn whoever_is_told_that_another_disk_was_listed_in_its_place_is_mute_from_that_write_on() {
+    let list = three().with_replaced(ME, Incarnation(101), Incarnation(900));
+    let record = FoundingRecord { round: 1, list, formed: true };
+    let message = crate::founding::FoundingMessage { record: record.clone(), asks: false };
+    let mut replica = started_anew::<Puppet>(Settings::default(), 7);
+    let out = process(&mut replica, from_peer(PeerMessage::Founding(message)));
+    let first = out.iter().find_map(|effect| match effect {
+        Effect::Persist { write, .. } => Some((write.founding.clone(), write.mute)),
+        _ => None,
+    });
+    assert_eq!(first, Some((Some(record), true)));
+    assert!(replica.status().formed && replica.status().mute && !replica.stopped);
+}
+
+#[test]
 fn a_replacement_is_mute_until_it_is_listed_in_what_is_committed() {
     let (mut stage, asked) = mute(1);
     // That another disk has the place is committed; that this one is put back is not, yet.

@@ -456,6 +456,18 @@ fn a_disk_that_saves_nothing_is_not_given_all_that_is_missing() {
 }
 
 #[test]
+fn what_peers_give_back_is_written_and_counts_with_that_write() {
+    let (mut stage, entries) = damaged(4, 5);
+    stage.holds = true;
+    let given = entries[3..5].to_vec();
+    stage.hear(PEER, Message::Repair(Repair::Entries { entries: given.clone() }));
+    assert_eq!(stage.writes.last().map(|write| &write.repairs), Some(&vec![given]));
+    assert!(!stage.log().is_whole());
+    stage.save();
+    assert!(stage.log().is_whole());
+}
+
+#[test]
 fn entries_that_are_not_what_is_missing_are_counted_and_not_taken() {
     let (mut stage, mut entries) = damaged(4, 4);
     entries[3].id.ballot = Ballot(9);
