@@ -50,6 +50,19 @@ fn members_are_those_of_the_last_entry_that_lists_them_from_that_entry_on() {
 }
 
 #[test]
+fn whoever_begins_to_lead_opens_at_the_time_at_which_its_log_ends() {
+    let mut log = Log::founded_by(members());
+    for ballot in 1..=3 {
+        log.append(Ballot(ballot), log.opening());
+        log.append(Ballot(ballot), Proposal { time: LogTime(40 * ballot), ..command("x") });
+    }
+    assert_eq!(log.opening().time, LogTime(120));
+    let mut fetched = log_of(&[1]);
+    fetched.rebase(SnapshotMeta { time: LogTime(50), ..snapshot_of(9, 2) });
+    assert_eq!(fetched.opening().time, LogTime(50));
+}
+
+#[test]
 fn a_disk_vouches_for_nothing_while_its_log_lists_another_in_its_place() {
     let disk = |log: &Log| log.membership().incarnation(NodeId(1)).unwrap();
     let mut log = log_of(&[1]);

@@ -18,6 +18,9 @@ pub(super) struct Puppet {
     pub(super) hand_overs: u32,
     /// What every member has acknowledged.
     pub(super) acknowledged: Index,
+    pub(super) timeouts: Vec<Timer>,
+    /// How far the log was durable each time that the puppet was told of a write.
+    pub(super) saved: Vec<Index>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -49,7 +52,9 @@ impl Protocol for Puppet {
         let ballot = Ballot(pledge.map_or(1, |pledge| pledge.0));
         let standing = Standing { role: Role::Follower, ballot, leader: None, serving: false };
         let (heard, reads, fetched) = (Vec::new(), Vec::new(), Vec::new());
-        Puppet { standing, heard, reads, fetched, hand_overs: 0, acknowledged: Index::ZERO }
+        let (timeouts, saved) = (Vec::new(), Vec::new());
+        let (hand_overs, acknowledged) = (0, Index::ZERO);
+        Puppet { standing, heard, reads, fetched, hand_overs, acknowledged, timeouts, saved }
     }
 
     fn step(&mut self, _: Now, input: Input<Word>, log: &mut Log, _: &mut Effects<Word>) {
@@ -74,6 +79,8 @@ impl Protocol for Puppet {
             Input::Read(read) => self.reads.push(read),
             Input::SnapshotFetched { from, snapshot } => self.fetched.push((from, snapshot)),
             Input::HandOver => self.hand_overs += 1,
+            Input::Timeout(timer) => self.timeouts.push(timer),
+            Input::Saved => self.saved.push(log.durable()),
             _ => {}
         }
     }

@@ -107,6 +107,11 @@ fn requests_that_wait_are_looked_at_again_later_by_one_timer() {
         let request = stage.replica.name_request();
         assert_eq!(timers(stage.on(kind(request))), 1);
         assert_eq!(timers(stage.flush()), 0, "it is set");
+        for _ in 0..3 {
+            let again = stage.on(Event::Timeout(Timer::Requests));
+            assert_eq!(timers(again), 1, "it has run out, and the request still waits");
+            assert_eq!(timers(stage.flush()), 0);
+        }
     }
 }
 
@@ -178,4 +183,53 @@ fn a_request_that_the_leader_refuses_ends_with_its_reason() {
     let refused = Forward::Refused { attempt: place.attempt, reason: Refusal::Busy };
     let out = stage.hear(PEER, PeerMessage::Forward(refused));
     assert!(out.contains(&Effect::Failed { request, failure: Failure::Busy }));
+}
+
+#[test]
+fn a_leader_that_hands_over_is_asked_again_only_after_a_while_and_one_out_of_turn_at_once() {
+    let sent = |out| {
+        let attempt = |(_, message): Said| match message {
+            PeerMessage::Forward(Forward::Propose { place, .. }) => Some(place.attempt),
+            _ => None,
+        };
+        said(out).into_iter().filter_map(attempt).collect::<Vec<_>>()
+    };
+    for (reason, at_once) in [(Refusal::HandingOver, 0), (Refusal::OutOfTurn, 1)] {
+        let mut stage = Stage::with_entries(0);
+        stage.follow(PEER, 2);
+        let request = stage.replica.name_request();
+        let (kind, payload) = (EntryKind::Command, Bytes::from_static(b"x"));
+        let first = sent(stage.on(Event::Propose { request, kind, payload }));
+        let refused = Forward::Refused { attempt: first[0], reason };
+        assert_eq!(sent(stage.hear(PEER, PeerMessage::Forward(refused))).len(), at_once);
+        assert_eq!(sent(stage.flush()), []);
+        stage.now.monotonic += stage.replica.resend_interval().end;
+        assert_eq!(sent(stage.on(Event::Timeout(Timer::Requests))).len(), 1);
+    }
+}
+
+#[test]
+fn the_protocol_is_told_of_each_write_once_the_log_knows_of_it() {
+    let mut stage = Stage::with_entries(0);
+    stage.puppet().saved.clear();
+    stage.holds = true;
+    // No message waits for that.
+    stage.append(2);
+    assert_eq!(stage.puppet().saved, []);
+    stage.save();
+    assert_eq!(stage.puppet().saved, [Index(3)]);
+}
+
+/// It sets the next one when one has run out.
+#[test]
+fn the_timers_of_the_protocol_reach_it_whatever_it_is_doing() {
+    let timers = [Timer::Election, Timer::Heartbeat, Timer::Quorum];
+    for serving in [false, true] {
+        let mut stage = leader();
+        stage.puppet().standing.serving = serving;
+        for timer in timers {
+            stage.on(Event::Timeout(timer));
+        }
+        assert_eq!(stage.puppet().timeouts, timers, "serving: {serving}");
+    }
 }

@@ -593,3 +593,37 @@ fn what_was_surely_not_taken_ends_as_not_proposed_also_if_it_was_sent_once() {
     let failed = [(name(1), Failure::NoLeader), (name(2), Failure::Unknown)];
     assert_eq!(requests.expire(ms(100), false), failed);
 }
+
+/// It is committed in the ballot in which it was sent, and another leader's opening follows.
+#[test]
+fn what_was_executed_is_ended_and_not_asked_for_again_under_the_next_leader() {
+    let mut stage = Stage::with_entries(1);
+    stage.follow(PEER, 2);
+    let (request, effects) = propose(&mut stage, command(1));
+    assert_eq!(proposals(&said(effects)).len(), 1);
+    for (leader, ballot, requests) in [(PEER, 2, vec![request]), (THIRD, 4, Vec::new())] {
+        stage.follow(leader, ballot);
+        stage.append(1);
+        let through = stage.log().last().index;
+        stage.log().commit(through);
+        stage.flush();
+        let generation = stage.replica.applying.generation();
+        let applied = Applied { generation, through, requests, deadline: None };
+        assert_eq!(proposals(&said(stage.on(Event::Applied(applied)))), []);
+        assert!(stage.replica.requests.is_empty());
+    }
+}
+
+#[test]
+fn the_clients_of_a_disk_that_is_not_listed_are_served() {
+    let mut stage = leader(Settings::default());
+    let from_new_disk = |message| {
+        let incarnation = Incarnation(900);
+        Event::Message(Envelope { incarnation, ..Stage::envelope(PEER, message) })
+    };
+    stage.on(from_new_disk(forwarded(2, 1, command(1))));
+    assert_eq!(taken(&mut stage), 1);
+    let (ballot, request) = (Ballot(2), r(2));
+    stage.on(from_new_disk(PeerMessage::Forward(Forward::Read { ballot, request })));
+    assert_eq!(stage.puppet().reads, [ReadId { origin: PEER, request }]);
+}

@@ -285,3 +285,20 @@ fn what_is_not_in_memory_is_read_for_the_applier() {
     let generation = stage.replica.applying.generation();
     assert!(out.contains(&Effect::Apply { generation, entries }));
 }
+
+#[test]
+fn what_was_restored_counts_as_applied_and_answers_the_reads_that_waited_for_it() {
+    let mut stage = Stage::with_entries(2);
+    stage.follow(PEER, 1);
+    let request = stage.replica.name_request();
+    stage.on(Event::Read { request });
+    stage.hear(PEER, PeerMessage::Protocol(Word::Rebase(snapshot_at(9, 1))));
+    let ready = crate::message::Forward::ReadReady { request, index: Index(9) };
+    let answer = Effect::ReadReady { request };
+    assert!(!stage.hear(PEER, PeerMessage::Forward(ready)).contains(&answer));
+    let generation = stage.replica.applying.generation();
+    let out = stage.on(Event::Restored { generation, deadline: None });
+    assert_eq!(stage.log().applied(), Index(9));
+    // Nothing may ever follow that would have to be applied first.
+    assert!(out.contains(&answer));
+}

@@ -45,6 +45,27 @@ fn who_knows_the_founders_asks_them_until_it_knows_that_all_of_them_do() {
     assert!(start(recovered()).unwrap().0.status().formed);
 }
 
+/// The others may know all that they need by then, and tell of it only when they are asked.
+#[test]
+fn who_is_not_formed_asks_again_and_again_be_the_list_recorded_or_not() {
+    let asks_later = |out: &[Effect<Word>]| {
+        out.iter().any(|effect| matches!(effect, Effect::SetTimer(Timer::Founding, _)))
+    };
+    for list in [None, Some(three())] {
+        let founding = FoundingRecord { round: 1, list, formed: false };
+        let (mut replica, out) = start(Recovered { founding, ..empty_disk(7) }).unwrap();
+        assert!(asks_later(&out));
+        for _ in 0..2 {
+            let mut out = Vec::new();
+            replica.step(Now::default(), Event::Timeout(Timer::Founding), &mut out);
+            replica.flush(Now::default(), &mut out);
+            assert!(asks_later(&out));
+            let asked: Vec<_> = said(out).into_iter().map(|(to, _)| to).collect();
+            assert_eq!(asked, [PEER, THIRD]);
+        }
+    }
+}
+
 #[test]
 fn the_search_for_damage_begins_with_the_start() {
     let (_, out) = start(recovered()).unwrap();
