@@ -22,6 +22,23 @@ fn the_most_advanced_follower_takes_over_although_the_leader_is_alive() {
     }
 }
 
+/// As much was sent to one as to the other.
+#[test]
+fn whoever_takes_over_has_acknowledged_most_be_it_the_first_or_the_last() {
+    for (hangs, takes_over) in [(2, 3), (3, 2)] {
+        let mut cluster = Cluster::led_by_1(3);
+        cluster.heartbeats(1);
+        cluster.slow.insert(n(hangs));
+        cluster.propose(1, "a");
+        cluster.settle();
+        cluster.input(1, Input::HandOver);
+        cluster.settle();
+        cluster.slow.clear();
+        cluster.settle();
+        assert_eq!(cluster.leader(), Some(n(takes_over)));
+    }
+}
+
 #[test]
 fn the_successor_is_brought_up_to_date_before_it_campaigns() {
     let mut cluster = Cluster::led_by_1(2);
