@@ -67,7 +67,7 @@ impl SimDisk {
     }
 
     /// What was written to the log so far is vouched for: damage to any of it must be found.
-    pub(crate) fn is_vouched_for(&self) {
+    pub(crate) fn vouch_for_the_log(&self) {
         self.inner().is_vouched_for = true;
     }
 

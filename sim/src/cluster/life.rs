@@ -113,7 +113,7 @@ impl<P: Simulated> Cluster<P> {
         let it = &self.nodes[node];
         let nonce = self.start_rng.bits();
         let opened = Store::open(it.disk.clone(), &it.owner, options, it.incarnation, nonce)?;
-        it.disk.is_vouched_for();
+        it.disk.vouch_for_the_log();
         Ok(opened)
     }
 
@@ -206,7 +206,7 @@ impl<P: Simulated> Cluster<P> {
         if let Ok(Some(job)) = process.store.close()
             && process.store.run(job).is_ok()
         {
-            it.disk.is_vouched_for();
+            it.disk.vouch_for_the_log();
             self.marks.note(Mark::StoppedInOrder);
         }
     }
