@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::coop::consume_budget;
@@ -78,7 +78,10 @@ pub struct Pipeline<'a, C> {
 
 /// Closes the connection so that the last replies arrive: a socket which is closed while there are
 /// bytes that nobody has read resets the connection, and the reset may overtake the replies.
-async fn leave(mut stream: TcpStream, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+async fn leave(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
     stream.shutdown().await?;
     let read_on = async {
         let mut ignored = vec![0; IDLE_BYTES];
@@ -593,3 +596,6 @@ impl Shape {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

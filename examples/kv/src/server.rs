@@ -60,18 +60,30 @@ pub async fn serve<C: Cluster>(
     stop: impl Future<Output = ()>,
 ) {
     let (stop_clients, stopping) = watch::channel(false);
-    let shared = Arc::new(Shared {
-        started: Instant::now(),
-        max_clients: options.max_clients,
-        stall: options.stall,
-        max_ahead_bytes: options.max_ahead_bytes,
-        clients: AtomicUsize::new(0),
-        buffers: Buffers::new(options.max_buffer_bytes, options.max_clients),
-        last_id: AtomicU64::new(0),
-        keys: Mutex::default(),
-    });
+    let shared = Shared::new(&options);
     let counting = tokio::spawn(count_keys(cluster.clone(), Arc::clone(&shared)));
     let mut tasks = JoinSet::new();
+    accept(&listener, &cluster, &shared, &stopping, &mut tasks, stop).await;
+    drop(listener);
+    counting.abort();
+    stop_clients.send_replace(true);
+    let drained = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(options.drain, drained).await.is_err() {
+        tracing::info!("clients that do not take their replies are cut off");
+    }
+    tasks.shutdown().await;
+}
+
+/// Begins to serve whoever connects, until `stop` completes. Of clients that have left meanwhile
+/// nothing is kept in `tasks`.
+async fn accept<C: Cluster>(
+    listener: &TcpListener,
+    cluster: &C,
+    shared: &Arc<Shared>,
+    stopping: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+    stop: impl Future<Output = ()>,
+) {
     tokio::pin!(stop);
     loop {
         tokio::select! {
@@ -80,7 +92,7 @@ pub async fn serve<C: Cluster>(
             Some(_) = tasks.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let Some(slot) = Slot::take(&shared) else {
+                    let Some(slot) = Slot::take(shared) else {
                         refuse(&stream);
                         continue;
                     };
@@ -95,14 +107,6 @@ pub async fn serve<C: Cluster>(
             },
         }
     }
-    drop(listener);
-    counting.abort();
-    stop_clients.send_replace(true);
-    let drained = async { while tasks.join_next().await.is_some() {} };
-    if tokio::time::timeout(options.drain, drained).await.is_err() {
-        tracing::info!("clients that do not take their replies are cut off");
-    }
-    tasks.shutdown().await;
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -118,6 +122,21 @@ struct Shared {
     buffers: Buffers,
     last_id: AtomicU64,
     keys: Mutex<KeyCount>,
+}
+
+impl Shared {
+    fn new(options: &ServerOptions) -> Arc<Shared> {
+        Arc::new(Shared {
+            started: Instant::now(),
+            max_clients: options.max_clients,
+            stall: options.stall,
+            max_ahead_bytes: options.max_ahead_bytes,
+            clients: AtomicUsize::new(0),
+            buffers: Buffers::new(options.max_buffer_bytes, options.max_clients),
+            last_id: AtomicU64::new(0),
+            keys: Mutex::default(),
+        })
+    }
 }
 
 /// INFO must not wait for the state machine: it tells what was counted up to a second ago.
@@ -190,3 +209,6 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     rustix::net::sockopt::set_socket_keepalive(stream, true)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

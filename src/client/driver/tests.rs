@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use quorate_handoff::{Fate, fate};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, sink};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, duplex, sink};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::{RecvError, TryRecvError};
 
@@ -304,6 +304,12 @@ impl Transport for InMemory {
         match address {
             "nowhere" => return std::future::pending().await,
             "frozen" => _ = tokio::spawn(greet_and_freeze(theirs)),
+            "buffering" => {
+                tokio::spawn(serve(theirs, hello_of_node(), echoed));
+                let (reader, writer) = tokio::io::split(ours);
+                let writer = Box::new(BufWriter::new(writer));
+                return Ok(Connection { reader: Box::new(reader), writer, remote: address.into() });
+            }
             "slow" => _ = tokio::spawn(serve(slowed_down(theirs), hello_of_node(), echoed)),
             // It serves nobody: what it says counts for nothing.
             "unformed" => {
@@ -389,6 +395,13 @@ async fn a_node_that_takes_everything_and_says_nothing_is_left() {
     let (answer, after) = ask(&["frozen", "good"], b"command").await;
     assert_eq!(answer, Ok(Bytes::from_static(b"command")));
     assert!(after > SILENCE && after < 3 * SILENCE, "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_over_a_transport_that_buffers_leaves_it() {
+    let (answer, after) = ask(&["buffering"], b"command").await;
+    assert_eq!(answer, Ok(Bytes::from_static(b"command")));
+    assert!(after < PING_INTERVAL, "{after:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, duplex};
 
 use super::*;
 use crate::net::testing::{greeted, hello_of_client, hello_of_peer, local, pair};
@@ -55,6 +55,17 @@ async fn a_peer_that_takes_a_batch_slowly_and_speaks_meanwhile_is_not_silent() {
         };
         assert!(ended.is_none(), "{}", ended.map(|error| error.to_string()).unwrap_or_default());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_over_a_transport_that_buffers_leaves_it() {
+    let (ours, mut theirs) = duplex(1 << 10);
+    let mut ours = BufWriter::new(ours);
+    write_all(&mut ours, [Bytes::from_static(b"sa"), Bytes::from_static(b"id")]).await.unwrap();
+    let mut heard = [0; 4];
+    let arrived = timeout(SILENCE, theirs.read_exact(&mut heard)).await;
+    arrived.expect("it stays in the buffer").unwrap();
+    assert_eq!(&heard, b"said");
 }
 
 fn dropped(local: &Local) -> u64 {

@@ -363,6 +363,25 @@ async fn a_long_pipeline_may_be_sent_before_any_reply_is_read() {
 }
 
 #[tokio::test]
+async fn values_that_writes_return_fit_into_their_responses_however_they_are_pipelined() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    let value = "x".repeat(4_000_000);
+    let keys = ["a", "b", "c", "d", "e"];
+    for (command, tail) in [("GETDEL", ""), ("SET", " v GET")] {
+        for key in keys {
+            client.call(&["SET", key, &value]).await.unwrap();
+        }
+        let requests = keys.map(|key| format!("{command} {key}{tail}\r\n")).concat();
+        client.send(requests.as_bytes()).await.unwrap();
+        for key in keys {
+            let reply = client.receive().await.unwrap();
+            assert!(reply == Value::Bulk(value.clone().into()), "{command} {key}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn requests_are_answered_to_a_client_that_has_finished_sending() {
     let server = Server::start().await;
     server.cluster.set_delay(Duration::from_millis(5));
