@@ -11,6 +11,7 @@
 //! | `messages` | what peers and clients say decodes to something that keeps its bytes, or not at all |
 //! | `resp` | requests to the key-value server are the same however they are cut |
 //! | `sessions` | the session table does what a naive one does, also across snapshots |
+//! | `formats` | headers of what is on disk, under checksums that fit, keep what they say |
 //! | `recovery` | a directory of arbitrary files opens, or an error says why not |
 //! | `damage` | a damaged log yields what was written, gaps, or an error |
 //! | `meta` | no damage to the meta file takes back what it vouched for |
@@ -20,6 +21,7 @@
 //! | `replica_raft`, `replica_vsr` | no peer's messages make a replica panic |
 
 pub mod damage;
+pub mod formats;
 pub mod frames;
 pub mod handshake;
 pub mod messages;
@@ -44,6 +46,7 @@ pub struct Target {
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
+    Target { name: "formats", run: formats::run, seeds: formats::seeds },
     Target { name: "frames", run: frames::run, seeds: frames::seeds },
     Target { name: "handshake", run: handshake::run, seeds: handshake::seeds },
     Target { name: "messages", run: messages::run, seeds: messages::seeds },

@@ -17,31 +17,55 @@ const NAMES: [&str; 6] = [
     "snap-0000000000000003-0000000000000001-00000000000000000000000000000000",
 ];
 
-/// Files as the bytes say: a name, from where in a sound file the content comes, then what is
-/// put over it.
-fn files(mut data: &[u8]) -> MemDisk {
+/// From this number of a name on checksums are made to fit: a multiple of the count of names.
+const SEALED: u8 = 132;
+
+/// Files as the bytes say: a name, from where its content comes, and what is put over it and
+/// where.
+fn files(mut data: &[u8]) -> (MemDisk, bool) {
     let (sound, _) = written();
     let disk = MemDisk::new();
-    while let [name, how, length, behind @ ..] = data {
+    let mut is_forged = false;
+    while let [name, how, low, high, length, behind @ ..] = data {
         let (bytes, rest) = behind.split_at(usize::from(*length).min(behind.len()));
         data = rest;
+        let seals = *name >= SEALED;
         let name = NAMES[usize::from(*name) % NAMES.len()];
         let mut content = match how % 3 {
             0 => Vec::new(),
             1 => sound.content(name).unwrap_or_default(),
             _ => disk.content(name).unwrap_or_default(),
         };
-        let offset = usize::from(how / 3) * 409;
+        let offset = usize::from(u16::from_le_bytes([*low, *high]));
         let end = offset + bytes.len();
         content.resize(content.len().max(end), 0);
         content[offset..end].copy_from_slice(bytes);
+        if seals {
+            is_forged = true;
+            content.chunks_mut(4096).for_each(seal);
+        }
         disk.set_content(name, &content);
     }
-    disk
+    (disk, is_forged)
+}
+
+/// Makes the checksum fit if the block begins what has one: it covers what stands behind it. Not
+/// so of the meta file: of as many segments as it says are registered, each is looked for.
+fn seal(block: &mut [u8]) {
+    let Some(begin) = block.first_chunk::<20>() else { return };
+    let claimed = u32::from_le_bytes([begin[16], begin[17], begin[18], begin[19]]) as usize;
+    let covered = match &begin[..8] {
+        b"QRM-GRP\0" => 12..claimed,
+        b"QRM-SEG\0" => 12..64,
+        _ => return,
+    };
+    let Some(covered) = block.get(covered) else { return };
+    let crc = crc32fast::hash(covered);
+    block[8..12].copy_from_slice(&crc.to_le_bytes());
 }
 
 pub fn run(data: &[u8]) {
-    let disk = files(data);
+    let (disk, is_forged) = files(data);
     let before = disk.contents();
     let _ = inspect(&Arc::new(disk.clone()));
     let _ = verify(&Arc::new(disk.clone()), options());
@@ -58,7 +82,12 @@ pub fn run(data: &[u8]) {
     settle(&mut store);
     let reader = store.reader();
     drop(store);
-    let (_, again) = open(&disk.crash_losing_all()).expect("what was written is sound");
+    let opened = open(&disk.crash_losing_all());
+    // No damage makes up a checksum that fits, and who lies about the log may have it believed.
+    if is_forged {
+        return;
+    }
+    let (_, again) = opened.expect("what was written is sound");
     assert_eq!(again.log.last, next.id);
     assert!(reader.read_entries(next.index(), 1).is_ok_and(|read| read == [next]));
     let _ = disk.list();
@@ -67,10 +96,24 @@ pub fn run(data: &[u8]) {
 pub fn seeds() -> Vec<Vec<u8>> {
     vec![
         // The first segment and the meta file as they were; a byte of either is another one.
-        vec![0, 1, 0, 1, 1, 0],
-        vec![0, 1, 0, 1, 1, 0, 2, 1, 0],
-        vec![0, 1, 0, 1, 31, 4, 0xff, 0xff, 0xff, 0xff],
-        vec![0, 31, 1, 1, 1, 1, 0],
-        vec![0, 0, 8, b'Q', b'R', b'M', b'-', b'M', b'E', b'T', b'A'],
+        files_of(&[(0, 1, 0, &[]), (1, 1, 0, &[])]),
+        files_of(&[(0, 1, 0, &[]), (1, 1, 0, &[]), (2, 1, 0, &[])]),
+        files_of(&[(0, 1, 0, &[]), (1, 1, 4090, &[0xff; 4])]),
+        files_of(&[(0, 1, 4090, &[1]), (1, 1, 0, &[])]),
+        files_of(&[(0, 0, 0, b"QRM-META")]),
+        // The highest numbers, under checksums that fit: of the first group its sequence, and where
+        // it says that the log ends; of the last one its sequence, and what its start found.
+        files_of(&[(0, 1, 0, &[]), (SEALED + 1, 1, 4096 + 56, &[0xff; 16])]),
+        files_of(&[(0, 1, 0, &[]), (SEALED + 1, 1, 4096 + 168, &[0xff; 16])]),
+        files_of(&[(0, 1, 0, &[]), (SEALED + 1, 1, 6 * 4096 + 56, &[0xff; 16])]),
+        files_of(&[(0, 1, 0, &[]), (SEALED + 1, 1, 6 * 4096 + 152, &[0xff; 32])]),
     ]
+}
+
+fn files_of(files: &[(u8, u8, u16, &[u8])]) -> Vec<u8> {
+    let file = |(name, how, offset, bytes): &(u8, u8, u16, &[u8])| {
+        let [low, high] = offset.to_le_bytes();
+        [&[*name, *how, low, high, bytes.len() as u8], *bytes].concat()
+    };
+    files.iter().flat_map(file).collect()
 }

@@ -34,6 +34,9 @@ impl Put for Vec<u8> {
     }
 }
 
+/// No count on disk gets there. One that says so is damage, and counting on from it would overflow.
+pub(crate) const HIGHEST: u64 = Index::MAX.0;
+
 /// Takes bytes off the front. `None` once there are too few.
 #[derive(Clone, Debug)]
 pub(crate) struct Take<'a>(pub(crate) &'a [u8]);
@@ -71,9 +74,14 @@ impl<'a> Take<'a> {
         self.array().map(Digest)
     }
 
+    /// A number that is counted on from; `None` if it is absurd, too.
+    pub(crate) fn count(&mut self) -> Option<u64> {
+        self.u64().filter(|count| *count <= HIGHEST)
+    }
+
     pub(crate) fn log_id(&mut self) -> Option<LogId> {
-        let index = Index(self.u64()?);
-        Some(LogId::new(index, Ballot(self.u64()?)))
+        let index = Index(self.count()?);
+        Some(LogId::new(index, Ballot(self.count()?)))
     }
 }
 

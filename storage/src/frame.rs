@@ -69,7 +69,7 @@ pub(crate) const BLOCK: u64 = 4096;
 /// The newest format of groups, segments and the meta file.
 pub(crate) const FORMAT: u16 = 1;
 
-const MAGIC: [u8; 8] = *b"QRM-GRP\0";
+pub(crate) const MAGIC: [u8; 8] = *b"QRM-GRP\0";
 const FIXED_LEN: usize = 220;
 const CRC_FROM: usize = 12;
 
@@ -164,11 +164,11 @@ impl Header {
         let header_len = take.u32()?;
         let payload_len = take.u32()?;
         let place = Place { store: take.digest()?, segment: take.u64()?, offset: take.u64()? };
-        let sequence = take.u64()?;
-        let durable_through = take.u64()?;
+        let sequence = take.count()?;
+        let durable_through = take.count()?;
         let previous = take.digest()?;
         let pledge = take.array()?;
-        let (start, found) = (take.u64()?, take.u64()?);
+        let (start, found) = (take.count()?, take.count()?);
         let (last, last_digest) = (take.log_id()?, take.digest()?);
         let cut_count = take.u32()?;
         let (newest_len, older_len) = (take.u32()?, take.u32()?);

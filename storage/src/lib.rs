@@ -35,6 +35,8 @@ mod conformance;
 mod disk;
 mod error;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod index;
 mod inspect;

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use quorate_core::{Digest, FoundingRecord, Identity, Incarnation, Lineage, NodeId, PledgeBytes};
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Put, Take, as_u32, as_usize};
+use crate::codec::{HIGHEST, Put, Take, as_u32, as_usize};
 use crate::disk::Disk;
 use crate::error::StorageError;
 use crate::frame::FORMAT;
@@ -32,11 +32,11 @@ pub(crate) const META: &str = "meta";
 /// Its name while it is created.
 pub(crate) const META_TMP: &str = "tmp-meta";
 
-const MAGIC: [u8; 8] = *b"QRM-META";
-const COPY_LEN: usize = 4096;
+pub(crate) const MAGIC: [u8; 8] = *b"QRM-META";
+pub(crate) const COPY_LEN: usize = 4096;
 const COPIES: usize = 4;
 const CRC_FROM: usize = 12;
-const BODY_FROM: usize = 20;
+pub(crate) const BODY_FROM: usize = 20;
 
 /// What the file says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +165,23 @@ impl Meta {
         Digest::of(&bytes)
     }
 
+    /// True if nothing that it counts has come to where counting ends.
+    fn is_possible(&self) -> bool {
+        let sworn = self.sworn.as_ref().map_or(0, |sworn| sworn.sequence);
+        let counts = [
+            self.generation,
+            self.lineage.latest().count,
+            self.first_segment,
+            self.end_segment,
+            self.first_sequence,
+            self.durable_through,
+            self.found.0,
+            self.founding.round,
+            sworn,
+        ];
+        counts.iter().all(|count| *count <= HIGHEST) && self.first_segment <= self.end_segment
+    }
+
     /// An error if the directory is not that of this node, cluster and protocol.
     pub(crate) fn check_owner(&self, me: &Owner) -> Result<(), StorageError> {
         if self.cluster != me.cluster {
@@ -220,7 +237,7 @@ impl Meta {
         Ok(bytes)
     }
 
-    fn encode(&self, copy: usize) -> Result<Vec<u8>, StorageError> {
+    pub(crate) fn encode(&self, copy: usize) -> Result<Vec<u8>, StorageError> {
         let body = postcard::to_allocvec(self).expect("plain data encodes");
         if BODY_FROM + body.len() > COPY_LEN {
             return Err(StorageError::FoundingTooLarge { bytes: body.len() });
@@ -274,7 +291,7 @@ pub(crate) fn read<D: Disk>(disk: &D) -> Result<FoundMeta, StorageError> {
 }
 
 /// One copy; `None` if it is damaged.
-fn decode(copy: usize, bytes: &[u8]) -> Result<Option<Meta>, StorageError> {
+pub(crate) fn decode(copy: usize, bytes: &[u8]) -> Result<Option<Meta>, StorageError> {
     let mut take = Take(bytes);
     let mut fixed = || Some((take.array::<8>()?, take.u32()?, take.u16()?, take.u16()?));
     let Some((magic, crc, version, number)) = fixed() else { return Ok(None) };
@@ -288,7 +305,7 @@ fn decode(copy: usize, bytes: &[u8]) -> Result<Option<Meta>, StorageError> {
     }
     let mut body = || take.u32().and_then(|len| take.bytes(as_usize(len)));
     let meta = body().and_then(|body| postcard::from_bytes(body).ok());
-    Ok(meta.filter(|_| usize::from(number) == copy))
+    Ok(meta.filter(|meta: &Meta| usize::from(number) == copy && meta.is_possible()))
 }
 
 #[cfg(test)]

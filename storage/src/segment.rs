@@ -23,7 +23,7 @@ use crate::codec::{Put, Take};
 use crate::error::{Damage, StorageError};
 use crate::frame::{BLOCK, FORMAT};
 
-const MAGIC: [u8; 8] = *b"QRM-SEG\0";
+pub(crate) const MAGIC: [u8; 8] = *b"QRM-SEG\0";
 const CRC_FROM: usize = 12;
 /// How much of the first block means something.
 pub(crate) const HEADER_LEN: usize = 64;

@@ -64,7 +64,7 @@ impl Cuts {
         let count = as_usize(count);
         let mut cuts = Vec::with_capacity(count.min(Self::MAX));
         for _ in 0..count {
-            cuts.push(Cut { sequence: take.u64()?, keep: Index(take.u64()?) });
+            cuts.push(Cut { sequence: take.count()?, keep: Index(take.count()?) });
         }
         let ascends =
             |pair: &[Cut]| pair[0].sequence < pair[1].sequence && pair[0].keep < pair[1].keep;

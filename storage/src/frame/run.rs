@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quorate_core::{Ballot, Digest, Entry, EntryKind, Index, LogId, LogTime};
 
-use crate::codec::{Put, Take, as_u32, as_usize};
+use crate::codec::{HIGHEST, Put, Take, as_u32, as_usize};
 
 /// What a run does to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,13 +131,14 @@ impl RunShape {
         let first = take.u64()?;
         let count = take.u32()?;
         let stretch_count = as_usize(take.u32()?);
-        let follows = previous.index.0.checked_add(1) == Some(first);
-        let ends = first.checked_add(u64::from(count)).is_some();
+        // The index is far from overflowing.
+        let follows = previous.index.0 + 1 == first;
+        let ends = previous.index.0 + u64::from(count) <= HIGHEST;
         (group == 0 && follows && ends).then_some(())?;
         let room = take.0.len() / Self::STRETCH_LEN;
         let mut stretches = Vec::with_capacity(stretch_count.min(room));
         for _ in 0..stretch_count {
-            stretches.push((Ballot(take.u64()?), take.u32()?));
+            stretches.push((Ballot(take.count()?), take.u32()?));
         }
         let header = RunHeader { kind, previous, previous_digest, entries: Vec::new() };
         let shape = RunShape { header, stretches };

@@ -1,4 +1,5 @@
 use super::*;
+use crate::codec::HIGHEST;
 use bytes::Bytes;
 use quorate_core::{Ballot, EntryKind, Incarnation, Index, LogTime, Membership, NodeId};
 
@@ -147,6 +148,49 @@ fn a_run_that_does_not_follow_or_goes_on_for_ever_under_a_right_checksum_is_refu
             lying[*place..place + len].copy_from_slice(&value.to_le_bytes()[..len]);
         }
         assert_eq!(decode_sealed(lying), Err(Undecodable::Damaged), "{lies:?}");
+    }
+}
+
+#[test]
+fn a_count_that_nobody_reaches_is_refused_under_a_right_checksum() {
+    let (header, payloads) = group();
+    let encoded = header.encode(payloads.iter());
+    let bytes = &encoded.bytes[..header_len(&encoded)];
+    let with = |place: usize, value: u64| {
+        let mut lying = bytes.to_vec();
+        lying[place..place + 8].copy_from_slice(&value.to_le_bytes());
+        decode_sealed(lying)
+    };
+    // Of the log its end, and of the last cut what it is about, and of an entry its ballot.
+    let (cut_at, ballot_at) = (FIXED_LEN + 16, runs_at(&header) + 56);
+    let mut moved = 0;
+    for place in [56, 64, 152, 160, cut_at, cut_at + 8, ballot_at] {
+        assert!(with(place, HIGHEST).is_ok(), "at {place}");
+        for absurd in [HIGHEST + 1, u64::MAX] {
+            assert_eq!(with(place, absurd), Err(Undecodable::Damaged), "at {place}");
+            moved += 1;
+        }
+    }
+    assert_eq!(moved, 14);
+}
+
+#[test]
+fn no_log_ends_where_counting_does() {
+    let (header, _) = group();
+    for (index, is_one) in [(HIGHEST, true), (HIGHEST + 1, false), (u64::MAX, false)] {
+        let last = LogId::new(Index(index), Ballot(2));
+        let alone = Header { last, runs: Vec::new(), ..header.clone() };
+        let encoded = alone.encode([].into_iter());
+        let decoded = Header::decode(&encoded.bytes[..header_len(&encoded)]);
+        assert_eq!(decoded.is_ok(), is_one, "{index}");
+        // Nor does a run.
+        let previous = LogId::new(Index(index - 3), Ballot(2));
+        let run = RunHeader { previous, ..header.runs[2].clone() };
+        let repairs = Header { runs: vec![run], ..header.clone() };
+        let entries = [Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(b"three")];
+        let encoded = repairs.encode(entries.iter());
+        let decoded = Header::decode(&encoded.bytes[..header_len(&encoded)]);
+        assert_eq!(decoded.is_ok(), is_one, "{index}");
     }
 }
 

@@ -129,3 +129,34 @@ fn a_founding_that_does_not_fit_is_refused() {
     meta.founding.list = Some(Membership::new(members));
     assert!(matches!(meta.update(), Err(StorageError::FoundingTooLarge { .. })));
 }
+
+#[test]
+fn a_copy_that_counts_to_where_nobody_comes_is_as_good_as_damaged() {
+    let lineage = |count: u64| {
+        let bytes = postcard::to_allocvec(&(count, vec![8_u64])).unwrap();
+        postcard::from_bytes::<Lineage>(&bytes).unwrap()
+    };
+    let counting: [fn(&mut Meta, u64); 8] = [
+        |meta, count| meta.generation = count,
+        |meta, count| meta.end_segment = count,
+        |meta, count| (meta.first_segment, meta.end_segment) = (count, count),
+        |meta, count| meta.first_sequence = count,
+        |meta, count| meta.durable_through = count,
+        |meta, count| meta.found.0 = count,
+        |meta, count| meta.founding.round = count,
+        |meta, count| meta.sworn = Some(Sworn::beside(count, &[0; 64])),
+    ];
+    let is_read = |meta: &Meta| read(&disk_with(meta)).is_ok();
+    for (number, set) in counting.iter().enumerate() {
+        for (count, is_possible) in [(HIGHEST, true), (HIGHEST + 1, false), (u64::MAX, false)] {
+            let mut meta = meta();
+            set(&mut meta, count);
+            assert_eq!(is_read(&meta), is_possible, "{number}: {count}");
+        }
+    }
+    for (count, is_possible) in [(HIGHEST, true), (HIGHEST + 1, false)] {
+        assert_eq!(is_read(&Meta { lineage: lineage(count), ..meta() }), is_possible);
+    }
+    let no_row = Meta { first_segment: 2, end_segment: 1, ..meta() };
+    assert!(!is_read(&no_row));
+}
