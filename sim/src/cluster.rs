@@ -10,6 +10,7 @@ mod failover;
 mod harm;
 mod life;
 mod mishaps;
+mod newest;
 #[cfg(test)]
 mod overload;
 mod storage;
@@ -120,6 +121,9 @@ enum Happening<P: Protocol> {
     Silence { node: usize, life: u64 },
     /// A link fails in one direction, until then.
     Cut { from: usize, to: usize, until: Time },
+    /// Those who were left behind are heard again, and of the others only this node is, without
+    /// some of what its disk saved last.
+    LoseNewest { node: usize, behind: Vec<usize> },
     /// The partition of this number ends, unless another one has taken its place.
     Heal(u64),
     /// A node's machine starts the process again.
@@ -282,6 +286,7 @@ impl<P: Simulated> Cluster<P> {
             Happening::Fell { node, life } => self.fell(node, life),
             Happening::Silence { node, life } => self.silence(node, life),
             Happening::Cut { from, to, until } => self.on_cut(from, to, until),
+            Happening::LoseNewest { node, behind } => self.lose_newest(node, &behind),
             Happening::Heal(number) => self.network.heal(number),
             Happening::Restart(node) => self.start(node)?,
             Happening::Resume(node) => self.on_resume(node)?,

@@ -16,7 +16,7 @@ use crate::rng::Rng;
 pub(crate) use load::Load;
 pub(crate) use mishaps::Mishap;
 pub use mishaps::Struck;
-use mishaps::{draw_fetches, draw_ills, draw_medley, draw_overlap, draw_turmoil};
+use mishaps::{draw_fetches, draw_ills, draw_losses, draw_medley, draw_overlap, draw_turmoil};
 pub(crate) use rates::{Completions, DiskFaults, LinkFaults};
 
 /// Everything about a run that is decided before it begins.
@@ -90,7 +90,10 @@ impl Plan {
             (false, false) => draw_medley(rng),
         };
         let ills = &mut Rng::new(seed, "plan: ills");
-        if !ills.one_in(3) {
+        let losses = &mut Rng::new(seed, "plan: losses");
+        if losses.one_in(8) {
+            mishaps = draw_losses(losses);
+        } else if !ills.one_in(3) {
             mishaps.extend(draw_ills(ills));
         }
         let large_state = &mut Rng::new(seed, "plan: large state");

@@ -81,6 +81,7 @@ marks! {
     SessionWindowExceeded: "session windows exceeded",
     ResponseDropped: "responses dropped",
     DiskDamaged: "disks damaged",
+    NewestLost: "newest entries damaged, while hardly anybody has them",
     DamageFoundAtStart: "damage found at a start",
     DamageFoundByScrub: "damage found by the search for it",
     DamageFoundByReading: "damage found when somebody needed the entry",

@@ -16,7 +16,7 @@ use crate::oracle::Simulated;
 use crate::process::{Node, Process};
 
 impl<P: Simulated> Cluster<P> {
-    fn may_take(&self, node: usize, took: &Took) -> bool {
+    pub(super) fn may_take(&self, node: usize, took: &Took) -> bool {
         allows(self.nodes.iter().map(|node| &node.harm), node, took)
     }
 

@@ -116,6 +116,7 @@ impl<P: Simulated> Cluster<P> {
             Mishap::FlipBits => self.damage(some_node, Damage::Flipped),
             Mishap::LoseSectors => self.damage(some_node, Damage::Unreadable),
             Mishap::MisdirectWrite => self.damage(some_node, Damage::Misdirected),
+            Mishap::LoseNewest => self.leave_behind(some_node),
             Mishap::WipeDisk => self.wipe(some_node),
             Mishap::RestoreImage => self.restore_image(some_node),
         }

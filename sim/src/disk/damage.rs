@@ -1,8 +1,10 @@
 //! What happens to data that was written, synced and good: bits flip, sectors are not given back,
 //! and a write meant for one place lands in another.
 
+use std::ops::Range;
+
 use super::file::{SECTOR, Unharmed};
-use super::{File, META, SimDisk, is_log};
+use super::{File, Inner, META, SimDisk, is_log};
 use crate::rng::Rng;
 
 /// What of a directory is damaged.
@@ -59,10 +61,8 @@ impl SimDisk {
             return None;
         }
         let number = numbers[rng.position(numbers.len())];
-        // Damage to the last group is found by what vouches for it, and that is in the meta file.
-        let spares_last = !inner.is_vouched_for || inner.is_damaged(META);
         let is_last_damaged = inner.files.values().any(File::is_last_damaged);
-        let file = inner.files.get_mut(&number)?;
+        let file = inner.files.get(&number)?;
         let within = match part {
             Part::Log | Part::Snapshot => 0..usize::MAX,
             Part::Meta if file.is_damaged() || is_last_damaged => return None,
@@ -72,9 +72,24 @@ impl SimDisk {
                 first as usize * BLOCK..(first + copies) as usize * BLOCK
             }
         };
-        let sectors = file.vulnerable(within, part == Part::Log && spares_last);
-        let unharmed = file.damage(&sectors, damage, rng);
-        (!unharmed.is_empty()).then_some(Wound { file: number, unharmed })
+        inner.damage(number, within, part == Part::Log, damage, rng)
+    }
+
+    /// Damages what stands there in a file of the log, in bytes. False if that may not be damaged.
+    pub(crate) fn damage_log(
+        &self,
+        file: &str,
+        place: Range<u64>,
+        damage: Damage,
+        rng: &mut Rng,
+    ) -> bool {
+        let inner = &mut *self.inner();
+        let Some(number) = inner.names.get(file).copied() else { return false };
+        if inner.synced_names.get(file) != Some(&number) {
+            return false;
+        }
+        let within = place.start as usize / SECTOR..(place.end as usize).div_ceil(SECTOR);
+        inner.damage(number, within, true, damage, rng).is_some()
     }
 
     /// Takes damage back.
@@ -87,6 +102,25 @@ impl SimDisk {
     /// True if any file holds something else than was written to it.
     pub(crate) fn is_damaged(&self) -> bool {
         self.inner().files.values().any(File::is_damaged)
+    }
+}
+
+impl Inner {
+    /// `within`: sectors of the file.
+    fn damage(
+        &mut self,
+        file: u64,
+        within: Range<usize>,
+        is_log: bool,
+        damage: Damage,
+        rng: &mut Rng,
+    ) -> Option<Wound> {
+        // Damage to the last group is found by what vouches for it, and that is in the meta file.
+        let spares_last = is_log && (!self.is_vouched_for || self.is_damaged(META));
+        let content = self.files.get_mut(&file)?;
+        let sectors = content.vulnerable(within, spares_last);
+        let unharmed = content.damage(&sectors, damage, rng);
+        (!unharmed.is_empty()).then_some(Wound { file, unharmed })
     }
 }
 

@@ -79,6 +79,9 @@ mishaps! {
     LoseSectors,
     /// A write went to another place than the one it was meant for, and nobody noticed.
     MisdirectWrite,
+    /// A minority is left behind, and then alone with a disk that has lost some of what was saved
+    /// meanwhile: those who have it come back last.
+    LoseNewest,
     /// One machine gets an empty disk.
     WipeDisk,
     /// One disk is put back to what it held at an earlier crash.
@@ -221,6 +224,19 @@ pub(super) fn draw_fetches(rng: &mut Rng) -> Mishaps {
     all.map(|(mishap, period)| (mishap, millis(rng, period))).into()
 }
 
+/// Disks lose what was saved last, and hardly anything else is in the way of those who do not have it.
+pub(super) fn draw_losses(rng: &mut Rng) -> Mishaps {
+    let mut chosen = vec![(Mishap::LoseNewest, millis(rng, 200..600))];
+    let beside = [(Mishap::CrashLeader, 800..2500), (Mishap::Crash, 500..2500)];
+    for (mishap, period) in beside {
+        let period = millis(rng, period);
+        if rng.one_in(2) {
+            chosen.push((mishap, period));
+        }
+    }
+    chosen
+}
+
 /// What machines suffer beside all that: each seed has few of these, or none.
 pub(super) fn draw_ills(rng: &mut Rng) -> Mishaps {
     let all = [
@@ -234,6 +250,7 @@ pub(super) fn draw_ills(rng: &mut Rng) -> Mishaps {
         (Mishap::MisdirectWrite, 100..1500),
         (Mishap::WipeDisk, 400..2500),
         (Mishap::RestoreImage, 100..1000),
+        (Mishap::LoseNewest, 300..1500),
     ];
     let most = rng.between(1, 5);
     let mut chosen = Vec::new();

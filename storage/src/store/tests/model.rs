@@ -1,6 +1,7 @@
 //! Random histories with power cuts anywhere: what was said to be saved is there afterwards, and
 //! what is there is the state after one of the writes, never anything between two.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ struct State {
     pledge: Option<PledgeBytes>,
     snapshot: Option<SnapshotMeta>,
     founding: FoundingRecord,
+    mute: bool,
+    peers: BTreeMap<NodeId, Disk>,
 }
 
 impl State {
@@ -30,8 +33,8 @@ impl State {
         last.map_or((self.base, self.base_digest), |entry| (entry.id, entry.digest()))
     }
 
-    /// True if that is what was found, but for the founding, and for what was compacted. A power
-    /// cut takes nothing from which a replica would have to be mute.
+    /// True if that is what was found, but for what stands beside the log, and for what was
+    /// compacted. Whoever is to be mute is no later than its log is.
     fn is(&self, found: &Recovered, read: &[Entry]) -> bool {
         let log = &found.log;
         let kept = self.entries.iter().position(|entry| entry.index() > log.base.index);
@@ -45,7 +48,7 @@ impl State {
             && self.snapshot == found.snapshot
             && read.ends_with(&log.tail)
             && log.gaps.is_empty()
-            && !found.mute
+            && found.mute >= self.mute
     }
 }
 
@@ -66,6 +69,8 @@ struct Model {
     sworn: u64,
     /// How often a pledge was sworn for which the log had no room.
     ahead: u32,
+    /// How often it was found to be mute, while its log was that of a time when it was not.
+    mute_beside: u32,
 }
 
 fn pledge(number: u64) -> PledgeBytes {
@@ -92,6 +97,8 @@ impl Model {
             pledge: None,
             snapshot: None,
             founding: FoundingRecord::default(),
+            mute: false,
+            peers: BTreeMap::new(),
         };
         Model {
             random: Random(seed),
@@ -108,12 +115,13 @@ impl Model {
             oaths: 0,
             sworn: 0,
             ahead: 0,
+            mute_beside: 0,
         }
     }
 
     /// One thing that a replica does.
     fn act(&mut self) -> Result<(), StorageError> {
-        match self.random.below(20) {
+        match self.random.below(22) {
             0..8 => self.append(),
             8..10 => self.cut(),
             10 => self.swear(),
@@ -121,28 +129,35 @@ impl Model {
             12 => return self.take_snapshot(),
             13 if self.random.below(8) == 0 => return self.fetch_snapshot(),
             14 => return self.job(Store::attest),
-            15 => self.enqueue(Vec::new(), false, None),
+            15 => self.enqueue(Vec::new()),
             16 => self.fill_or_make_room(),
+            17 => self.hear(),
+            18 => self.fall_mute_or_speak(),
             _ => return self.save(),
         }
         Ok(())
     }
 
-    fn enqueue(&mut self, runs: Vec<Run>, promise: bool, founding: Option<FoundingRecord>) {
-        self.seq = self.seq.next();
-        self.now.pledge.get_or_insert([0; 64]);
-        let pledge = self.now.pledge.unwrap();
-        let snapshot = self.now.snapshot.clone();
-        let write = Write {
+    fn enqueue(&mut self, runs: Vec<Run>) {
+        let write = self.write(runs);
+        self.enqueue_write(write);
+    }
+
+    fn write(&mut self, runs: Vec<Run>) -> Write {
+        Write {
             runs,
             repairs: Vec::new(),
-            pledge,
-            promise,
-            snapshot,
-            founding,
-            mute: false,
+            pledge: *self.now.pledge.get_or_insert([0; 64]),
+            promise: false,
+            snapshot: self.now.snapshot.clone(),
+            founding: None,
+            mute: self.now.mute,
             peers: None,
-        };
+        }
+    }
+
+    fn enqueue_write(&mut self, write: Write) {
+        self.seq = self.seq.next();
         self.store.enqueue(self.seq, write);
         self.pending.push((self.seq, self.now.clone()));
     }
@@ -165,7 +180,7 @@ impl Model {
 
     fn append(&mut self) {
         let run = self.run();
-        self.enqueue(vec![run], false, None);
+        self.enqueue(vec![run]);
     }
 
     fn cut(&mut self) {
@@ -176,14 +191,40 @@ impl Model {
         self.ballot += 1;
         let first = self.run();
         let second = self.run();
-        self.enqueue(vec![first, second], false, None);
+        self.enqueue(vec![first, second]);
     }
 
     fn swear(&mut self) {
         self.oaths += 1;
         self.now.pledge = Some(pledge(self.oaths));
         self.ballot += 1;
-        self.enqueue(Vec::new(), true, None);
+        self.swear_again();
+    }
+
+    fn swear_again(&mut self) {
+        let write = self.write(Vec::new());
+        self.enqueue_write(Write { promise: true, ..write });
+    }
+
+    /// Another member's process has started, or its disk was replaced.
+    fn hear(&mut self) {
+        let of = NodeId(2 + self.random.below(2));
+        let unknown = Disk { incarnation: Incarnation(1), start: Start::default() };
+        let disk = self.now.peers.entry(of).or_insert(unknown);
+        disk.incarnation.0 += u64::from(self.random.below(3) == 0);
+        disk.start.count += 1;
+        let write = self.write(Vec::new());
+        let peers = Some(self.now.peers.clone());
+        self.enqueue_write(Write { peers, ..write });
+    }
+
+    /// It may have acknowledged what it now cuts off; or all of that is back.
+    fn fall_mute_or_speak(&mut self) {
+        self.now.mute = !self.now.mute;
+        match self.now.mute {
+            true => self.cut(),
+            false => self.append(),
+        }
     }
 
     /// The disk runs full, or has room again.
@@ -200,8 +241,9 @@ impl Model {
 
     fn found(&mut self) {
         self.now.founding.round += 1;
-        let record = self.now.founding.clone();
-        self.enqueue(Vec::new(), false, Some(record));
+        let founding = Some(self.now.founding.clone());
+        let write = self.write(Vec::new());
+        self.enqueue_write(Write { founding, ..write });
     }
 
     fn take_snapshot(&mut self) -> Result<(), StorageError> {
@@ -215,7 +257,7 @@ impl Model {
         let chosen = self.random.below(candidates) as usize;
         let entry = self.saved.entries.iter().filter(held).nth(chosen).unwrap().clone();
         self.point_to(entry.id, entry.digest())?;
-        self.enqueue(Vec::new(), false, None);
+        self.enqueue(Vec::new());
         Ok(())
     }
 
@@ -229,7 +271,7 @@ impl Model {
         let base_digest = Digest([self.ballot as u8; 16]);
         self.now = State { base: id, base_digest, entries: Vec::new(), ..self.now.clone() };
         let run = self.run();
-        self.enqueue(vec![run], false, None);
+        self.enqueue(vec![run]);
         Ok(())
     }
 
@@ -340,13 +382,29 @@ impl Model {
                 possible.map(|s| (s.last(), &s.pledge)).collect::<Vec<_>>()
             );
         };
-        let foundings = possible.clone().map(|state| &state.founding);
-        assert!(foundings.into_iter().any(|record| *record == found.founding), "founding");
+        // What stands beside the log is that of the same write, or of another one that was not
+        // called saved.
+        assert!(possible.clone().any(|state| state.founding == found.founding), "founding");
+        assert!(possible.clone().any(|state| state.peers == found.peers), "{:?}", found.peers);
+        // As long as something is sworn ahead of what made it mute, it stays so.
+        let is_ahead = found.mute && found.sworn.is_some();
+        let is_said = possible.clone().any(|state| state.mute == found.mute);
+        assert!(is_said || is_ahead, "cut {}: mute: {}", self.cuts, found.mute);
+        self.mute_beside += u32::from(found.mute && !state.mute);
+        if let Some(ahead) = found.sworn {
+            // What was sworn ahead was sworn knowing of all that came before it.
+            let behind = possible.clone().skip_while(|other| *other != state).skip(1);
+            let oath = number(Some(ahead));
+            let known = behind.clone().take_while(|other| number(other.pledge) < oath);
+            let swore = behind.clone().find(|other| number(other.pledge) == oath);
+            assert!(found.mute || !known.chain(swore).any(|other| other.mute), "{oath}");
+        }
         let sworn = number(found.pledge).max(number(found.sworn));
         assert!((self.sworn..=self.oaths).contains(&sworn), "{sworn} was sworn: {}", self.sworn);
         self.sworn = sworn;
         let mut state = state.clone();
         state.founding = found.founding.clone();
+        (state.mute, state.peers) = (found.mute, found.peers.clone());
         let start = found.lineage.latest().count;
         assert!(start > self.start, "a start is counted twice");
         self.start = start;
@@ -356,7 +414,7 @@ impl Model {
         if found.sworn.is_some() {
             // As a replica does: what stands beside the log only is sworn once more.
             self.now.pledge = Some(pledge(sworn));
-            self.enqueue(Vec::new(), true, None);
+            self.swear_again();
         }
     }
 }
@@ -367,7 +425,7 @@ fn open(disk: &MemDisk) -> Result<(Store<MemDisk>, Recovered), StorageError> {
 
 #[test]
 fn what_was_saved_is_there_after_any_power_cut() {
-    let (mut cuts, mut compacted, mut ahead) = (0, 0, 0);
+    let (mut cuts, mut compacted, mut ahead, mut mute_beside) = (0, 0, 0, 0);
     for seed in 0..40 {
         let mut model = Model::new(seed);
         for _ in 0..12 {
@@ -378,8 +436,10 @@ fn what_was_saved_is_there_after_any_power_cut() {
         cuts += model.cuts;
         compacted += u32::from(model.saved.snapshot.is_some());
         ahead += model.ahead;
+        mute_beside += model.mute_beside;
     }
     assert!(cuts >= 480 && compacted > 20 && ahead > 20, "{cuts} {compacted} {ahead}");
+    assert!(mute_beside > 0);
 }
 
 #[test]
