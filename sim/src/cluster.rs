@@ -509,6 +509,7 @@ impl<P: Protocol> Node<P> {
             silent_until: None,
             dies_restoring: false,
             dies_fetching: false,
+            is_given_up: false,
             clock: NodeClock::new(rng.between(0, 100_000) as i64),
             sluggishness: Slowness::default(),
             start: 0,

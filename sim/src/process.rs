@@ -44,6 +44,8 @@ pub(crate) struct Node<P: Protocol> {
     pub(crate) dies_restoring: bool,
     /// It dies when it next writes a chunk of a snapshot that is not the first one.
     pub(crate) dies_fetching: bool,
+    /// Its directory is to be emptied before anything is started on it again.
+    pub(crate) is_given_up: bool,
     pub(crate) clock: NodeClock,
     /// Of all that its process does.
     pub(crate) sluggishness: Slowness,

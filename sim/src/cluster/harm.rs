@@ -81,6 +81,7 @@ impl<P: Simulated> Cluster<P> {
         self.trace.note(self.now(), Some(node), "wiped");
         let it = &mut self.nodes[node];
         it.disk = Arc::default();
+        it.is_given_up = false;
         it.incarnation = Incarnation(self.birth_rng.bits());
         it.image = None;
         it.harm.unnoticed = None;

@@ -29,7 +29,8 @@ pub(super) enum Death {
 impl<P: Simulated> Cluster<P> {
     /// The process of a node starts, from what is on its disk, unless it runs already.
     pub(super) fn start(&mut self, node: usize) -> Verdict {
-        if self.nodes[node].process.is_some() || self.stays_down(node) {
+        let it = &self.nodes[node];
+        if it.process.is_some() || it.is_given_up || self.stays_down(node) {
             return Ok(());
         }
         self.trace.note(self.now(), Some(node), "start");
@@ -52,8 +53,7 @@ impl<P: Simulated> Cluster<P> {
             Err(why @ StorageError::Damaged { .. }) if is_damaged => {
                 self.marks.note(Mark::DirectoryGivenUp);
                 self.trace.note(self.now(), Some(node), &why.to_string());
-                let life = self.nodes[node].life;
-                self.agenda.after(Duration::from_millis(1), Happening::Empty { node, life });
+                self.give_up(node, Duration::from_millis(1));
                 return Ok(());
             }
             Err(why) => return Err(gave_up(node, &why)),
@@ -61,8 +61,7 @@ impl<P: Simulated> Cluster<P> {
         let start = found.lineage.latest().count;
         if self.nodes[node].harm.is_past_noticing(start) {
             // The operator has lost patience, and does not know how close that was.
-            let life = self.nodes[node].life;
-            self.agenda.after(Duration::ZERO, Happening::Empty { node, life });
+            self.give_up(node, Duration::ZERO);
             return Ok(());
         }
         let is_right = self.checks.recovered(node, &found, condition);
@@ -93,6 +92,13 @@ impl<P: Simulated> Cluster<P> {
         self.carry_out_effects(node)?;
         self.write_next(node)?;
         self.observe(node)
+    }
+
+    /// An operator is to empty the directory; until then nothing is started on it.
+    fn give_up(&mut self, node: usize, after: Duration) {
+        let it = &mut self.nodes[node];
+        it.is_given_up = true;
+        self.agenda.after(after, Happening::Empty { node, life: it.life });
     }
 
     fn condition(&self, node: usize) -> Condition {
