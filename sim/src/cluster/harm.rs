@@ -49,9 +49,7 @@ impl<P: Simulated> Cluster<P> {
         };
         match took {
             Some(took) if self.may_take(node, &took) => {
-                let life = self.nodes[node].life;
-                self.nodes[node].harm.take(took, life);
-                self.marks.note(Mark::DiskDamaged);
+                self.note_damage(node, took);
                 self.trace.note(self.agenda.now(), Some(node), &(damage as u8, part as u8));
                 true
             }
@@ -60,6 +58,13 @@ impl<P: Simulated> Cluster<P> {
                 false
             }
         }
+    }
+
+    /// Damage has taken this from a disk.
+    pub(super) fn note_damage(&mut self, node: usize, took: Took) {
+        let it = &mut self.nodes[node];
+        it.harm.take(took, it.life);
+        self.marks.note(Mark::DiskDamaged);
     }
 
     /// A machine gets an empty disk, if that is allowed.

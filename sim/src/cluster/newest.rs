@@ -19,13 +19,15 @@ impl<P: Simulated> Cluster<P> {
         // Without the leader it would take the others an election to go on.
         behind.sort_by_key(|other| Some(*other) == leader);
         behind.truncate((count - 1) / 2);
+        if behind.is_empty() {
+            return false;
+        }
         let round = 2 * self.plan.link.latency.1 + self.plan.disk.sync.1;
         let duration = self.mishap_rng.duration(round, self.plan.settings.election.end);
         let until = self.now() + duration;
         behind.iter().for_each(|other| self.network.isolate(*other, until));
-        let is_any = !behind.is_empty();
         self.agenda.after(duration, Happening::LoseNewest { node, behind });
-        is_any
+        true
     }
 
     /// Those who went on die. One of them is soon back, without something of what it saved last;
@@ -78,9 +80,7 @@ impl<P: Simulated> Cluster<P> {
         };
         let is_damaged = it.disk.damage_log(file, place, damage, &mut self.mishap_rng);
         if is_damaged {
-            let life = it.life;
-            self.nodes[node].harm.take(Took::Anything, life);
-            self.marks.note(Mark::DiskDamaged);
+            self.note_damage(node, Took::Anything);
             self.trace.note(self.agenda.now(), Some(node), "newest");
         }
         is_damaged

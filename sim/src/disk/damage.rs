@@ -84,10 +84,10 @@ impl SimDisk {
         rng: &mut Rng,
     ) -> bool {
         let inner = &mut *self.inner();
-        let Some(number) = inner.names.get(file).copied() else { return false };
-        if inner.synced_names.get(file) != Some(&number) {
+        let number = inner.synced_names.get(file).copied();
+        let Some(number) = number.filter(|number| inner.names.get(file) == Some(number)) else {
             return false;
-        }
+        };
         let within = place.start as usize / SECTOR..(place.end as usize).div_ceil(SECTOR);
         inner.damage(number, within, true, damage, rng).is_some()
     }
