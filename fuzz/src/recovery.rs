@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use quorate_core::{Run, WriteSeq};
+use quorate_storage::fuzzing::seal;
 use quorate_storage::{Disk, MemDisk, inspect, verify};
 
 use crate::storage::{entry, open, options, settle, write, written};
@@ -42,26 +43,26 @@ fn files(mut data: &[u8]) -> (MemDisk, bool) {
         content[offset..end].copy_from_slice(bytes);
         if seals {
             is_forged = true;
-            content.chunks_mut(4096).for_each(seal);
+            content.chunks_mut(4096).for_each(seal_block);
         }
         disk.set_content(name, &content);
     }
     (disk, is_forged)
 }
 
-/// Makes the checksum fit if the block begins what has one: it covers what stands behind it. Not
-/// so of the meta file: of as many segments as it says are registered, each is looked for.
-fn seal(block: &mut [u8]) {
+/// Makes the checksum fit if the block begins with a header. Not so of the meta file: of as many
+/// segments as it says are registered, each is looked for.
+fn seal_block(block: &mut [u8]) {
     let Some(begin) = block.first_chunk::<20>() else { return };
     let claimed = u32::from_le_bytes([begin[16], begin[17], begin[18], begin[19]]) as usize;
-    let covered = match &begin[..8] {
-        b"QRM-GRP\0" => 12..claimed,
-        b"QRM-SEG\0" => 12..64,
+    let len = match &begin[..8] {
+        b"QRM-GRP\0" => claimed,
+        b"QRM-SEG\0" => 64,
         _ => return,
     };
-    let Some(covered) = block.get(covered) else { return };
-    let crc = crc32fast::hash(covered);
-    block[8..12].copy_from_slice(&crc.to_le_bytes());
+    if (20..=block.len()).contains(&len) {
+        seal(&mut block[..len]);
+    }
 }
 
 pub fn run(data: &[u8]) {

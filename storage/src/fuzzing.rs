@@ -4,9 +4,8 @@
 //! be tried. Here bytes are given the checksum that fits them.
 
 use bytes::Bytes;
-use quorate_core::Digest;
 
-use crate::codec::as_usize;
+use crate::codec::{Take, as_usize};
 use crate::frame::{self, Claim, Header};
 use crate::{meta, segment};
 
@@ -20,14 +19,15 @@ pub fn group_header(bytes: &[u8]) -> bool {
         return false;
     }
     let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    bytes[..8].copy_from_slice(&frame::MAGIC);
     bytes[16..20].copy_from_slice(&len.to_le_bytes());
-    seal(&mut bytes, frame::MAGIC);
+    seal(&mut bytes);
     let Ok(header) = Header::decode(&bytes) else { return false };
     let entries = || header.runs.iter().flat_map(|run| &run.entries);
     let payload_bytes: usize = entries().map(|entry| as_usize(entry.len)).sum();
     if payload_bytes <= 1 << 16 {
-        let payloads: Vec<_> = entries().map(|entry| vec![0; as_usize(entry.len)]).collect();
-        let payloads: Vec<Bytes> = payloads.into_iter().map(Bytes::from).collect();
+        let payloads = entries().map(|entry| vec![0; as_usize(entry.len)].into());
+        let payloads: Vec<Bytes> = payloads.collect();
         let encoded = header.encode(payloads.iter());
         assert_eq!(encoded.bytes.len() as u64, header.encoded_len());
         let claim = Claim::read(&encoded.bytes).expect("it is a group");
@@ -45,12 +45,13 @@ pub fn group_header(bytes: &[u8]) -> bool {
 /// If what was decoded is encoded to something else.
 pub fn meta_copy(body: &[u8]) -> bool {
     let mut bytes = vec![0; meta::BODY_FROM];
+    bytes[..8].copy_from_slice(&meta::MAGIC);
     bytes[12] = frame::FORMAT as u8;
     let len = u32::try_from(body.len()).unwrap_or(u32::MAX);
     bytes[16..20].copy_from_slice(&len.to_le_bytes());
     bytes.extend_from_slice(body);
     bytes.resize(meta::COPY_LEN, 0);
-    seal(&mut bytes, meta::MAGIC);
+    seal(&mut bytes);
     let Ok(Some(found)) = meta::decode(0, &bytes) else { return false };
     let again = found.encode(0).expect("it is no longer than it was");
     assert_eq!(meta::decode(0, &again).ok().flatten().as_ref(), Some(&found));
@@ -61,15 +62,19 @@ pub fn meta_copy(body: &[u8]) -> bool {
 pub fn segment_header(bytes: &[u8]) -> bool {
     let mut bytes = bytes.to_vec();
     bytes.resize(segment::HEADER_LEN, 0);
-    seal(&mut bytes, segment::MAGIC);
-    let Some((store, number)) = bytes[16..40].split_first_chunk() else { return false };
-    let number = number.first_chunk().map_or(0, |number| u64::from_le_bytes(*number));
-    segment::check(&bytes, Digest(*store), number).is_ok()
+    bytes[..8].copy_from_slice(&segment::MAGIC);
+    seal(&mut bytes);
+    let mut named = Take(&bytes[16..]);
+    let (Some(store), Some(number)) = (named.digest(), named.u64()) else { return false };
+    segment::check(&bytes, store, number).is_ok()
 }
 
-/// All headers on disk begin with a magic and the CRC of what stands behind it.
-fn seal(bytes: &mut [u8], magic: [u8; 8]) {
-    bytes[..8].copy_from_slice(&magic);
-    let crc = crc32fast::hash(&bytes[12..]);
-    bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+/// Makes the checksum of a header fit: all of them begin with a magic of 8 bytes and the CRC of
+/// what stands behind the two.
+///
+/// # Panics
+/// If it is shorter than that.
+pub fn seal(header: &mut [u8]) {
+    let crc = crc32fast::hash(&header[12..]);
+    header[8..12].copy_from_slice(&crc.to_le_bytes());
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use quorate_handoff::{Fate, fate};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, duplex, sink};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, DuplexStream, duplex, sink};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::{RecvError, TryRecvError};
 
@@ -304,12 +304,6 @@ impl Transport for InMemory {
         match address {
             "nowhere" => return std::future::pending().await,
             "frozen" => _ = tokio::spawn(greet_and_freeze(theirs)),
-            "buffering" => {
-                tokio::spawn(serve(theirs, hello_of_node(), echoed));
-                let (reader, writer) = tokio::io::split(ours);
-                let writer = Box::new(BufWriter::new(writer));
-                return Ok(Connection { reader: Box::new(reader), writer, remote: address.into() });
-            }
             "slow" => _ = tokio::spawn(serve(slowed_down(theirs), hello_of_node(), echoed)),
             // It serves nobody: what it says counts for nothing.
             "unformed" => {
@@ -320,7 +314,11 @@ impl Transport for InMemory {
         }
         let (reader, writer) = tokio::io::split(ours);
         let remote = address.to_owned();
-        Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), remote })
+        let writer: Box<dyn AsyncWrite + Send + Unpin> = match address {
+            "buffering" => Box::new(BufWriter::new(writer)),
+            _ => Box::new(writer),
+        };
+        Ok(Connection { reader: Box::new(reader), writer, remote })
     }
 }
 

@@ -161,17 +161,15 @@ fn a_count_that_nobody_reaches_is_refused_under_a_right_checksum() {
         lying[place..place + 8].copy_from_slice(&value.to_le_bytes());
         decode_sealed(lying)
     };
-    // Of the log its end, and of the last cut what it is about, and of an entry its ballot.
+    // Of the group its sequence, how far the log was durable, its start and what that found; of the
+    // last cut its sequence and what it kept; of an entry its ballot.
     let (cut_at, ballot_at) = (FIXED_LEN + 16, runs_at(&header) + 56);
-    let mut moved = 0;
     for place in [56, 64, 152, 160, cut_at, cut_at + 8, ballot_at] {
         assert!(with(place, HIGHEST).is_ok(), "at {place}");
         for absurd in [HIGHEST + 1, u64::MAX] {
             assert_eq!(with(place, absurd), Err(Undecodable::Damaged), "at {place}");
-            moved += 1;
         }
     }
-    assert_eq!(moved, 14);
 }
 
 #[test]

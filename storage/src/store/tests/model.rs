@@ -34,7 +34,7 @@ impl State {
     }
 
     /// True if that is what was found, but for what stands beside the log, and for what was
-    /// compacted. Whoever is to be mute is no later than its log is.
+    /// compacted. That a replica is mute is on disk no later than the write that makes it so.
     fn is(&self, found: &Recovered, read: &[Entry]) -> bool {
         let log = &found.log;
         let kept = self.entries.iter().position(|entry| entry.index() > log.base.index);
@@ -372,31 +372,32 @@ impl Model {
     fn check(&mut self, found: &Recovered) {
         let from = found.log.base.index.next();
         let read = self.store.reader().read_entries(from, usize::MAX).unwrap();
-        let possible = std::iter::once(&self.saved).chain(self.pending.iter().map(|(_, s)| s));
-        let matching = possible.clone().rfind(|state| state.is(found, &read));
-        let Some(state) = matching else {
+        let pending = self.pending.iter().map(|(_, state)| state);
+        let possible: Vec<&State> = std::iter::once(&self.saved).chain(pending).collect();
+        let Some(matching) = possible.iter().rposition(|state| state.is(found, &read)) else {
             panic!(
                 "cut {}: found {:?}, expected one of {:#?}",
                 self.cuts,
                 found.log.last,
-                possible.map(|s| (s.last(), &s.pledge)).collect::<Vec<_>>()
+                possible.iter().map(|s| (s.last(), &s.pledge)).collect::<Vec<_>>()
             );
         };
+        let state = possible[matching];
         // What stands beside the log is that of the same write, or of another one that was not
         // called saved.
-        assert!(possible.clone().any(|state| state.founding == found.founding), "founding");
-        assert!(possible.clone().any(|state| state.peers == found.peers), "{:?}", found.peers);
+        assert!(possible.iter().any(|state| state.founding == found.founding), "founding");
+        assert!(possible.iter().any(|state| state.peers == found.peers), "{:?}", found.peers);
         // As long as something is sworn ahead of what made it mute, it stays so.
         let is_ahead = found.mute && found.sworn.is_some();
-        let is_said = possible.clone().any(|state| state.mute == found.mute);
+        let is_said = possible.iter().any(|state| state.mute == found.mute);
         assert!(is_said || is_ahead, "cut {}: mute: {}", self.cuts, found.mute);
         self.mute_beside += u32::from(found.mute && !state.mute);
         if let Some(ahead) = found.sworn {
             // What was sworn ahead was sworn knowing of all that came before it.
-            let behind = possible.clone().skip_while(|other| *other != state).skip(1);
+            let behind = &possible[matching + 1..];
             let oath = number(Some(ahead));
-            let known = behind.clone().take_while(|other| number(other.pledge) < oath);
-            let swore = behind.clone().find(|other| number(other.pledge) == oath);
+            let known = behind.iter().take_while(|other| number(other.pledge) < oath);
+            let swore = behind.iter().find(|other| number(other.pledge) == oath);
             assert!(found.mute || !known.chain(swore).any(|other| other.mute), "{oath}");
         }
         let sworn = number(found.pledge).max(number(found.sworn));
